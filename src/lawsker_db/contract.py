@@ -1,0 +1,179 @@
+"""What a revision promises, as frozen values. Standard library only: revision files import this module.
+
+A contract is closed-world: what the gate finds and the contract does not name is refused. It is double entry: it shares
+no constant with `upgrade()`. Types, defaults and expressions are SQL; the gate has the server build them in a scratch
+schema and compares what was built with what was built, never text with text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. `default` is an SQL expression; a column is NOT NULL unless `nullable`."""
+
+    name: str
+    type: str
+    default: str | None = None
+    nullable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """A UNIQUE constraint (its index comes with it)."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key to `references` (a table name, in the same schema) and its columns."""
+
+    name: str
+    columns: tuple[str, ...]
+    references: str
+    referenced_columns: tuple[str, ...] = ("id",)
+    on_delete: str = "NO ACTION"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A CHECK constraint; `expression` is SQL over the columns of its table."""
+
+    name: str
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A b-tree index; `where` makes it partial."""
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool = False
+    where: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A row trigger BEFORE UPDATE that calls `function` (a function of the same contract)."""
+
+    name: str
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function without arguments that returns trigger, in PL/pgSQL; `body` is its source text."""
+
+    name: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enum:
+    """An enum type and its labels in order."""
+
+    name: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table that the revision creates, whole.
+
+    `primary_key` is named `<table>_pkey`. `serial` names the column with a sequence `<table>_<column>_seq` of its own.
+    `rows` is how many rows stand in it at COMMIT: a number, or an SQL query that computes it from other tables. `group`
+    is the step of the revision that makes it; an event is sent when a group stands.
+    """
+
+    name: str
+    group: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    serial: str | None = None
+    unique: tuple[Unique, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    checks: tuple[Check, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    rows: int | str = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """What the revision adds to a table that stands already."""
+
+    table: str
+    columns: tuple[Column, ...] = ()
+    unique: tuple[Unique, ...] = ()
+    checks: tuple[Check, ...] = ()
+    indexes: tuple[Index, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """A query whose every row is a violation. `code` is stable; rows are (key, found) pairs of text."""
+
+    code: str
+    says: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a downgrade would destroy that the upgrade did not make: a query that returns the keys of such rows.
+
+    `:made_at` in the query is the time of the upgrade's transaction, which is what now() gave in its rows.
+    """
+
+    where: str
+    says: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    """What must stand before the revision starts: a query that returns one row of one text, NULL when it is so.
+
+    The text says what is missing, in a sentence for the operator.
+    """
+
+    says: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number that the report states, whatever it is: a query that returns one count."""
+
+    name: str
+    says: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """Everything one revision changes, and nothing else.
+
+    `reads` are the tables it looks at to fill its own; `alters` those it changes the shape of, `locks` those it takes
+    stronger locks on (foreign keys) without changing them. No row of any table that stood before may change.
+    """
+
+    revision: str
+    follows: str | None
+    tables: tuple[Table, ...] = ()
+    extensions: tuple[Extension, ...] = ()
+    functions: tuple[Function, ...] = ()
+    enums: tuple[Enum, ...] = ()
+    reads: tuple[str, ...] = ()
+    alters: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
+    required: tuple[Required, ...] = ()
+    invariants: tuple[Invariant, ...] = ()
+    losses: tuple[Loss, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    may_install: tuple[str, ...] = ()  # extensions of the server that it may create and leaves on downgrade

@@ -1,0 +1,190 @@
+"""Values that travel: events, checks, receipts and the report of a run. No behaviour beyond their own arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """What a run does at the moment, in the order of the procedure."""
+
+    PLAN = "plan"
+    PREFLIGHT = "preflight"
+    BACKUP = "backup"
+    MIGRATION = "migration"
+    GATE = "gate"
+    COMMIT = "commit"
+    CONFIRM = "confirm"
+    REPORT = "report"
+
+
+class Direction(StrEnum):
+    """Which way a migration goes. A stamp changes the version table alone."""
+
+    UPGRADE = "upgrade"
+    DOWNGRADE = "downgrade"
+    STAMP = "stamp"
+
+
+class Verdict(StrEnum):
+    """How a run ended, in the words of the promise."""
+
+    DONE = "done"
+    NOTHING_TO_DO = "nothing to do"
+    DRY_RUN = "dry run"
+    REFUSED = "refused"
+    ROLLED_BACK = "rolled back"
+    UNKNOWN = "outcome unknown"
+    COMMITTED_UNPROVEN = "committed, not proven"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in a run. `text` is for people, `facts` for machines. `lasting` false: mere progress."""
+
+    phase: Phase
+    name: str
+    text: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+    lasting: bool = True
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+OnEvent = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Take an event and do nothing with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One finding. `ok` None means that it could not be checked, which is never "passed"."""
+
+    name: str
+    ok: bool | None
+    expected: str
+    found: str
+    detail: str = ""
+    warning: bool = False
+
+    @property
+    def fails(self) -> bool:
+        """Pure. True when this finding must stop a run."""
+        return self.ok is not True and not self.warning
+
+
+def failures(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    """Pure. The findings that must stop a run."""
+    return tuple(check for check in checks if check.fails)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Which server and database a connection leads to. `version` is server_version_num, 150018 for 15.18."""
+
+    version: int
+    system_identifier: str
+    database: str
+    database_oid: int
+    user: str
+    session_user: str
+    superuser: bool
+    in_recovery: bool
+    encoding: str
+    data_bytes: int
+    address: str
+
+    @property
+    def major(self) -> int:
+        """Pure. 15 for 150018."""
+        return self.version // 10000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """The content of one table on some of its columns: row count and two 64-bit-seeded sums, as decimal text."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: int
+    sums: tuple[str, str]
+
+    def same_content(self, other: Fingerprint) -> bool:
+        """Pure. True when both saw the same rows in the same columns."""
+        return (self.columns, self.rows, self.sums) == (other.columns, other.rows, other.sums)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableContent:
+    """How the content of one table that stood before was proven: untouched by our locks, or fingerprinted twice."""
+
+    table: str
+    proof: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupReceipt:
+    """One backup on disk. `proven` tells whether it was restored and found equal."""
+
+    backup_id: str
+    folder: str
+    bytes: int
+    sha256: str
+    snapshot: str
+    client_version: str
+    duration_s: float
+    proven: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long one phase took."""
+
+    phase: Phase
+    started_at: datetime
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockHeld:
+    """A strong lock on an existing table: from when it was granted to COMMIT, and how many tries it took."""
+
+    table: str
+    mode: str
+    granted_at: datetime
+    attempts: int
+    held_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """Everything a run can say for itself; `report.json` is this value."""
+
+    run_id: str
+    verdict: Verdict
+    target: str
+    tool_version: str
+    started_at: datetime
+    duration_s: float
+    direction: Direction
+    from_revisions: tuple[str, ...]
+    to_revisions: tuple[str, ...]
+    steps: tuple[str, ...]
+    server: Server | None = None
+    backup: BackupReceipt | None = None
+    timings: tuple[Timing, ...] = ()
+    locks: tuple[LockHeld, ...] = ()
+    checks: tuple[Check, ...] = ()
+    contents: tuple[TableContent, ...] = ()
+    rows_made: Mapping[str, int] = field(default_factory=dict)
+    figures: Mapping[str, int] = field(default_factory=dict)
+    not_proven: tuple[str, ...] = ()
+    message: str = ""
+    state: str = ""
+    hint: str = ""
+    folder: str = ""

@@ -1,0 +1,178 @@
+"""One database in three spellings: for SQLAlchemy, for libpq's own tools, and for people (without the password)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import conninfo
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from lawsker_db.errors import Refused, Unreachable, UsageError
+
+APPLICATION = "lawsker-db"
+CONNECT_TIMEOUT_S = 10  # a dead host otherwise takes the kernel's two minutes; the user's own setting wins
+# libpq, "Parameter Key Words": without keepalives a silently dropped connection is noticed after two hours.
+KEEPALIVES = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+PG_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
+SCHEMES = ("postgres", "postgresql")
+UNREADABLE = "DATABASE_URL cannot be read as a PostgreSQL URL."
+HOW_TO_NAME_IT = "set DATABASE_URL=postgresql://user@host:5432/database (or PGHOST, PGDATABASE, PGSERVICE …)"
+
+HOW_TO_ENCODE = (
+    f"percent-encode special characters in the password (@ is %40, / is %2F, : is %3A, % is %25); {HOW_TO_NAME_IT}"
+)
+LOST = ("57P01", "57P02", "57P03", "25P03", "25P04")  # terminated, crashed, starting, idle or transaction time-out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A database by its libpq parameters. The password, if one was given, never shows in repr or `label`."""
+
+    parameters: Mapping[str, str] = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """Pure. `user@host:port/database` as far as it was given; never the password."""
+        given = self.parameters
+        host = given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST", "")
+        port = given.get("port") or os.environ.get("PGPORT", "")
+        user = given.get("user") or os.environ.get("PGUSER", "")
+        service = given.get("service") or os.environ.get("PGSERVICE", "")
+        name = given.get("dbname") or os.environ.get("PGDATABASE", "") or (f"service {service}" if service else "")
+        place = (host or "local socket") + (f":{port}" if port else "")
+        return f"{user}@{place}/{name or user}" if user else f"{place}/{name}"
+
+    def raw_connection(self) -> psycopg.Connection[tuple[object, ...]]:
+        """Open a connection. READ COMMITTED and read-write whatever the role's defaults are.
+
+        Raises `Unreachable`, with what the server said and without the password.
+        """
+        try:
+            connection = psycopg.connect(**_with_defaults(self.parameters), prepare_threshold=None)  # type: ignore[arg-type]
+        except psycopg.OperationalError as failed:
+            raise _unreachable(self, failed) from None
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.read_only = False
+        return connection
+
+    @contextmanager
+    def connect(self, *, autocommit: bool = False) -> Iterator[Connection]:
+        """Open a SQLAlchemy connection for the block and close it after. What was not committed is rolled back.
+
+        A database error that leaves the block becomes `Unreachable` (the connection was lost) or `Refused`: whoever has
+        changed something has turned it into an error that says so before.
+        """
+        engine = create_engine(
+            "postgresql+psycopg://", creator=self.raw_connection, poolclass=NullPool, use_native_hstore=False
+        )
+        if autocommit:
+            engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            connection = engine.connect()
+        except (OperationalError, InterfaceError) as failed:
+            raise _unreachable(self, failed.orig) from None
+        try:
+            yield connection
+        except DBAPIError as failed:
+            raise _refused(self, failed) from failed
+        finally:
+            close_quietly(connection)
+            engine.dispose()
+
+
+def find_target(url: str | None) -> Target:
+    """Pure but for the environment. The database that a URL names, else DATABASE_URL, else the PG* variables.
+
+    Raises `UsageError` when none names one or the URL cannot be read.
+    """
+    given = url or os.environ.get("DATABASE_URL", "")
+    if given:
+        return parse_target(given)
+    if any(os.environ.get(name) for name in PG_VARIABLES):
+        return Target(parameters={})
+    raise UsageError("No database was named.", hint=HOW_TO_NAME_IT)
+
+
+def parse_target(url: str) -> Target:
+    """Pure. Read a postgres://, postgresql:// or postgresql+driver:// URL, or a libpq conninfo string.
+
+    Raises `UsageError`; its text never repeats the URL, which may hold a password.
+    """
+    scheme, found, rest = url.strip().partition("://")
+    if found:
+        dialect = scheme.lower().split("+")[0]
+        if dialect not in SCHEMES:
+            raise UsageError(f"DATABASE_URL starts with {scheme}://, which is not PostgreSQL.", hint=HOW_TO_NAME_IT)
+        if _misleading(rest):
+            raise UsageError(UNREADABLE, hint=HOW_TO_ENCODE)
+        url = f"postgresql://{rest}"
+    try:
+        parameters = {name: str(value) for name, value in conninfo.conninfo_to_dict(url).items() if value is not None}
+    except psycopg.ProgrammingError:
+        raise UsageError(UNREADABLE, hint=HOW_TO_ENCODE) from None
+    if found and not parameters.get("dbname") and "?" not in rest:
+        raise UsageError("DATABASE_URL names no database.", hint=HOW_TO_NAME_IT)
+    return Target(parameters=parameters)
+
+
+def close_quietly(connection: Connection) -> None:
+    """Close a connection that may be broken; a broken one has nothing left to lose."""
+    try:
+        connection.close()
+    except DBAPIError:
+        connection.invalidate()
+
+
+def _misleading(rest: str) -> bool:
+    """Pure. Whether a raw @, / or : in a password would make libpq take a part of it for host, port or database.
+
+    It ends the user's part at the first @ or /, whichever comes first, and would show the rest as a name.
+    """
+    authority, _, path = rest.partition("?")[0].partition("/")
+    user, at, places = authority.rpartition("@")
+    ports = (place.rpartition("]")[2].partition(":")[2] for place in places.split(","))
+    return "@" in path or "@" in (user if at else "") or any(port and not port.isdigit() for port in ports)
+
+
+def _with_defaults(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Pure. What we add where the user has not said otherwise."""
+    ours = {"application_name": APPLICATION, "connect_timeout": str(CONNECT_TIMEOUT_S), **KEEPALIVES}
+    if "PGCONNECT_TIMEOUT" in os.environ:
+        del ours["connect_timeout"]
+    return {**ours, **parameters, "client_encoding": "UTF8"}
+
+
+def _refused(target: Target, failed: DBAPIError) -> Refused:
+    """Pure. A database error outside of any migration. The server's DETAIL, which may hold personal data, stays out."""
+    original = failed.orig
+    said = original.diag.message_primary if isinstance(original, psycopg.Error) else None
+    state = original.sqlstate if isinstance(original, psycopg.Error) else None
+    if failed.connection_invalidated or state is None or state in LOST:
+        return Unreachable(
+            f"The connection to {target.label} was lost: {said or 'the server went away'}.",
+            hint="when the server is back, type it again",
+            sqlstate=state,
+        )
+    return Refused(
+        f"The server refused a statement ({state}): {said}.",
+        hint="mend what it names (a right, a standby, a full disk), then type it again",
+        sqlstate=state,
+    )
+
+
+def _unreachable(target: Target, failed: BaseException | None) -> Unreachable:
+    """Pure. A failed start-up as a sentence. libpq reports no SQLSTATE here, so its own words are passed on."""
+    said = " ".join(str(failed).split())
+    secret = target.parameters.get("password")
+    if secret:
+        said = said.replace(secret, "***")
+    return Unreachable(
+        f"No connection to {target.label}: {said}",
+        hint="check host, port, database and password (psql with the same settings must work), then type it again",
+    )
