@@ -1,0 +1,1 @@
+"""What is asked of a PostgreSQL server, one subject a module."""

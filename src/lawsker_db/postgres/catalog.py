@@ -1,0 +1,256 @@
+"""Read what the schema is into comparable values, and compare two.
+
+Everything is read from pg_catalog under an empty search_path, so that every name in a definition is qualified. Objects of
+extensions are left out (the extension and its version stand for them), and so is the schema `lawsker_db`, temporary
+objects, and what the server makes by itself (array types, row types, TOAST, NOT NULL constraints of PostgreSQL 18, which
+the columns tell already).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+OWN_SCHEMA = "lawsker_db"
+
+_ACL = "(SELECT jsonb_agg(i::text ORDER BY i::text) FROM unnest({acl}) AS i)"
+_OURS = (
+    "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'lawsker_db')"
+    " AND n.nspname !~ '^pg_(temp|toast_temp)_'"
+)
+_NO_EXTENSION = (
+    "NOT EXISTS (SELECT FROM pg_depend e"
+    " WHERE e.classid = '{catalog}'::regclass AND e.objid = {oid} AND e.deptype = 'e')"
+)
+_NAME = "quote_ident(n.nspname) || '.' || quote_ident({name})"
+_TABLE = _NAME.format(name="c.relname")
+
+
+def _filter(catalog: str, oid: str) -> str:
+    return f"{_OURS} AND {_NO_EXTENSION.format(catalog=catalog, oid=oid)}"
+
+
+# Each query gives a name and a JSON object of facts; facts that are null do not count.
+QUERIES: Mapping[str, str] = {
+    "schema": f"""
+        SELECT quote_ident(n.nspname), jsonb_build_object('owner', pg_get_userbyid(n.nspowner),
+            'acl', {_ACL.format(acl="n.nspacl")}, 'comment', obj_description(n.oid, 'pg_namespace'))
+        FROM pg_namespace n WHERE {_filter("pg_namespace", "n.oid")}""",
+    "table": f"""
+        SELECT {_TABLE}, jsonb_build_object('kind', c.relkind, 'persistence', c.relpersistence,
+            'owner', pg_get_userbyid(c.relowner), 'acl', {_ACL.format(acl="c.relacl")},
+            'options', to_jsonb(c.reloptions), 'row_security', c.relrowsecurity, 'forced', c.relforcerowsecurity,
+            'replica_identity', c.relreplident, 'populated', c.relispopulated,
+            'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = c.reltablespace),
+            'access_method', (SELECT amname FROM pg_am WHERE oid = c.relam),
+            'partition_of', pg_get_expr(c.relpartbound, c.oid),
+            'partition_key', CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END,
+            'inherits', (SELECT jsonb_agg(i.inhparent::regclass::text ORDER BY i.inhseqno)
+                FROM pg_inherits i WHERE i.inhrelid = c.oid),
+            'columns', (SELECT jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
+                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+            'definition', CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
+            'comment', obj_description(c.oid, 'pg_class'))
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND {_filter("pg_class", "c.oid")}""",
+    "column": f"""
+        SELECT {_TABLE} || '.' || quote_ident(a.attname), jsonb_build_object(
+            'type', format_type(a.atttypid, a.atttypmod), 'not_null', a.attnotnull,
+            'default', pg_get_expr(d.adbin, d.adrelid), 'identity', a.attidentity, 'generated', a.attgenerated,
+            'collation', (SELECT o.collname FROM pg_collation o, pg_type y
+                WHERE o.oid = a.attcollation AND y.oid = a.atttypid AND y.typcollation <> a.attcollation),
+            'storage', a.attstorage, 'compression', to_jsonb(a) ->> 'attcompression',
+            'statistics', nullif(a.attstattarget, -1), 'options', to_jsonb(a.attoptions),
+            'local', a.attislocal, 'acl', {_ACL.format(acl="a.attacl")},
+            'comment', col_description(c.oid, a.attnum))
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
+            AND {_filter("pg_class", "c.oid")}""",
+    "constraint": f"""
+        SELECT coalesce({_TABLE}, {_NAME.format(name="y.typname")}) || '.' || quote_ident(k.conname),
+            jsonb_build_object('definition', pg_get_constraintdef(k.oid), 'validated', k.convalidated,
+            'local', k.conislocal, 'triggers', (SELECT string_agg(DISTINCT t.tgenabled::text, '')
+                FROM pg_trigger t WHERE t.tgconstraint = k.oid AND t.tgisinternal),
+            'comment', obj_description(k.oid, 'pg_constraint'))
+        FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
+        LEFT JOIN pg_class c ON c.oid = k.conrelid LEFT JOIN pg_type y ON y.oid = k.contypid
+        WHERE k.contype NOT IN ('n', 't') AND {_OURS}
+            AND {_NO_EXTENSION.format(catalog="pg_class", oid="k.conrelid")}""",
+    "index": f"""
+        SELECT {_NAME.format(name="x.relname")}, jsonb_build_object('table', {_TABLE},
+            'definition', pg_get_indexdef(i.indexrelid),
+            'valid', i.indisvalid, 'ready', i.indisready, 'live', i.indislive, 'clustered', i.indisclustered,
+            'replica_identity', i.indisreplident, 'options', to_jsonb(x.reloptions),
+            'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = x.reltablespace),
+            'comment', obj_description(x.oid, 'pg_class'))
+        FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_filter("pg_class", "c.oid")}""",
+    "trigger": f"""
+        SELECT {_TABLE} || '.' || quote_ident(t.tgname), jsonb_build_object('definition', pg_get_triggerdef(t.oid),
+            'enabled', t.tgenabled, 'comment', obj_description(t.oid, 'pg_trigger'))
+        FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE NOT t.tgisinternal AND {_filter("pg_class", "c.oid")}""",
+    "rule": f"""
+        SELECT {_TABLE} || '.' || quote_ident(r.rulename), jsonb_build_object('definition', pg_get_ruledef(r.oid),
+            'enabled', r.ev_enabled)
+        FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE r.rulename <> '_RETURN' AND {_filter("pg_class", "c.oid")}""",
+    "policy": f"""
+        SELECT {_TABLE} || '.' || quote_ident(p.polname), jsonb_build_object('permissive', p.polpermissive,
+            'command', p.polcmd, 'roles', (SELECT jsonb_agg(CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r) END
+                ORDER BY r) FROM unnest(p.polroles) AS r),
+            'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid))
+        FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE {_filter("pg_class", "c.oid")}""",
+    "function": f"""
+        SELECT {_NAME.format(name="p.proname")} || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+            jsonb_build_object('definition', CASE WHEN p.prokind IN ('f', 'p') THEN pg_get_functiondef(p.oid)
+                ELSE p.prosrc || pg_get_function_result(p.oid) END,
+            'kind', p.prokind, 'owner', pg_get_userbyid(p.proowner), 'acl', {_ACL.format(acl="p.proacl")},
+            'comment', obj_description(p.oid, 'pg_proc'))
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {_filter("pg_proc", "p.oid")}""",
+    "sequence": f"""
+        SELECT {_TABLE}, jsonb_build_object('type', format_type(s.seqtypid, NULL), 'start', s.seqstart,
+            'increment', s.seqincrement, 'min', s.seqmin, 'max', s.seqmax, 'cache', s.seqcache, 'cycle', s.seqcycle,
+            'owner', pg_get_userbyid(c.relowner), 'acl', {_ACL.format(acl="c.relacl")},
+            'persistence', c.relpersistence, 'comment', obj_description(c.oid, 'pg_class'),
+            'owned_by', (SELECT d.refobjid::regclass::text || '.' || quote_ident(a.attname) FROM pg_depend d
+                JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+                WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')
+                AND d.refclassid = 'pg_class'::regclass))
+        FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE {_filter("pg_class", "c.oid")}""",
+    "type": f"""
+        SELECT {_NAME.format(name="y.typname")}, jsonb_build_object('kind', y.typtype,
+            'owner', pg_get_userbyid(y.typowner), 'acl', {_ACL.format(acl="y.typacl")},
+            'labels', (SELECT jsonb_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l WHERE l.enumtypid = y.oid),
+            'base', CASE WHEN y.typtype = 'd' THEN format_type(y.typbasetype, y.typtypmod) END,
+            'not_null', y.typnotnull, 'default', y.typdefault, 'comment', obj_description(y.oid, 'pg_type'))
+        FROM pg_type y JOIN pg_namespace n ON n.oid = y.typnamespace LEFT JOIN pg_class c ON c.oid = y.typrelid
+        WHERE (c.oid IS NULL OR c.relkind = 'c') AND y.typcategory <> 'A' AND {_filter("pg_type", "y.oid")}""",
+    "collation": f"""
+        SELECT {_NAME.format(name="o.collname")}, to_jsonb(o) - '{{oid,collnamespace,collowner,collversion}}'::text[]
+        FROM pg_collation o JOIN pg_namespace n ON n.oid = o.collnamespace WHERE {_filter("pg_collation", "o.oid")}""",
+    "operator": f"""
+        SELECT o.oid::regoperator::text, jsonb_build_object('function', o.oprcode::regprocedure::text,
+            'owner', pg_get_userbyid(o.oprowner))
+        FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE {_filter("pg_operator", "o.oid")}""",
+    "statistics": f"""
+        SELECT {_NAME.format(name="s.stxname")}, jsonb_build_object('definition', pg_get_statisticsobjdef(s.oid),
+            'owner', pg_get_userbyid(s.stxowner))
+        FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
+        WHERE {_filter("pg_statistic_ext", "s.oid")}""",
+    "cast": """
+        SELECT format_type(k.castsource, NULL) || ' AS ' || format_type(k.casttarget, NULL), jsonb_build_object(
+            'function', nullif(k.castfunc, 0)::regprocedure::text, 'context', k.castcontext, 'method', k.castmethod)
+        FROM pg_cast k WHERE k.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend e
+            WHERE e.classid = 'pg_cast'::regclass AND e.objid = k.oid AND e.deptype = 'e')""",
+    "extension": """
+        SELECT quote_ident(x.extname), jsonb_build_object('version', x.extversion, 'owner', pg_get_userbyid(x.extowner),
+            'schema', x.extnamespace::regnamespace::text)
+        FROM pg_extension x""",
+    "event trigger": """
+        SELECT quote_ident(v.evtname), jsonb_build_object('event', v.evtevent, 'enabled', v.evtenabled,
+            'function', v.evtfoid::regprocedure::text, 'tags', to_jsonb(v.evttags),
+            'owner', pg_get_userbyid(v.evtowner))
+        FROM pg_event_trigger v""",
+    "publication": """
+        SELECT quote_ident(p.pubname), to_jsonb(p) - '{oid,pubowner}'::text[] || jsonb_build_object(
+            'owner', pg_get_userbyid(p.pubowner), 'tables', (SELECT jsonb_agg(r.prrelid::regclass::text
+                ORDER BY r.prrelid::regclass::text) FROM pg_publication_rel r WHERE r.prpubid = p.oid))
+        FROM pg_publication p""",
+    "foreign server": """
+        SELECT quote_ident(s.srvname), jsonb_build_object('owner', pg_get_userbyid(s.srvowner),
+            'options', to_jsonb(s.srvoptions), 'acl', to_jsonb(s.srvacl::text[]))
+        FROM pg_foreign_server s""",
+    "default privileges": """
+        SELECT pg_get_userbyid(d.defaclrole) || ' ' || coalesce(d.defaclnamespace::regnamespace::text, '*') || ' '
+            || d.defaclobjtype::text, jsonb_build_object('acl', (SELECT jsonb_agg(i::text ORDER BY i::text)
+            FROM unnest(d.defaclacl) AS i))
+        FROM pg_default_acl d""",
+    "database": f"""
+        SELECT '(this one)', jsonb_build_object('owner', pg_get_userbyid(d.datdba), 'acl', {_ACL.format(acl="d.datacl")},
+            'connection_limit', d.datconnlimit, 'comment', shobj_description(d.oid, 'pg_database'))
+        FROM pg_database d WHERE d.datname = current_database()""",
+    "setting": """
+        SELECT coalesce(pg_get_userbyid(nullif(s.setrole, 0)), '*'), jsonb_build_object('settings',
+            to_jsonb(s.setconfig))
+        FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+        WHERE d.datname = current_database()""",
+}
+
+Identity = tuple[str, str]
+Facts = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """The schema as facts: (kind, qualified name) to what is known of it."""
+
+    objects: Mapping[Identity, Facts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One thing in which two catalogs differ. `attribute` is empty when the object stands in only one of them."""
+
+    kind: str
+    name: str
+    attribute: str
+    expected: str
+    found: str
+
+    @property
+    def label(self) -> str:
+        """Pure. "index public.ix_users_email: missing"."""
+        if self.attribute:
+            return f"{self.kind} {self.name}: {self.attribute} is {self.found}, expected {self.expected}"
+        return f"{self.kind} {self.name}: {self.found}, expected {self.expected}"
+
+
+def read_catalog(conn: Connection, *, schema: str | None = None) -> Catalog:
+    """Read the whole schema of the database, or the objects of one schema (`schema` as it is, not quoted).
+
+    Reads pg_catalog only: ACCESS SHARE on it. The session's search_path is empty meanwhile and put back afterwards.
+    """
+    path = conn.execute(text("SELECT current_setting('search_path')")).scalar_one()
+    conn.execute(text("SELECT set_config('search_path', '', true)"))
+    objects: dict[Identity, Facts] = {}
+    for kind, query in QUERIES.items():
+        for name, facts in conn.exec_driver_sql(query):
+            objects[kind, name] = {key: value for key, value in facts.items() if value is not None}
+    conn.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
+    if schema is not None:
+        prefix = conn.dialect.identifier_preparer.quote(schema) + "."
+        objects = {identity: facts for identity, facts in objects.items() if identity[1].startswith(prefix)}
+    return Catalog(objects=objects)
+
+
+def compare_catalogs(expected: Catalog, found: Catalog) -> tuple[Difference, ...]:
+    """Pure. Everything in which the two differ, in order of kind and name; empty when they are the same."""
+    differences: list[Difference] = []
+    for kind, name in sorted(expected.objects.keys() | found.objects.keys()):
+        before, after = expected.objects.get((kind, name)), found.objects.get((kind, name))
+        if before is None or after is None:
+            words = ("absent", "present") if before is None else ("present", "missing")
+            differences.append(Difference(kind=kind, name=name, attribute="", expected=words[0], found=words[1]))
+            continue
+        differences += [
+            Difference(
+                kind=kind,
+                name=name,
+                attribute=key,
+                expected=_shown(before.get(key)),
+                found=_shown(after.get(key)),
+            )
+            for key in sorted(before.keys() | after.keys())
+            if before.get(key) != after.get(key)
+        ]
+    return tuple(differences)
+
+
+def _shown(fact: object) -> str:
+    return "nothing" if fact is None else str(fact)

@@ -1,0 +1,235 @@
+"""The run lock, table locks with short time-outs and bounded retries, and who stands in the way."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
+
+from lawsker_db.errors import Busy, LockNotObtained
+from lawsker_db.evidence import LockHeld
+from lawsker_db.target import Target
+
+# Advisory keys are two int4: ours ("LAWS") and which lock. They are per database by nature (pg_locks.database).
+KEY_SPACE = 0x4C415753
+RUN = 1
+MIGRATION = 2
+
+# A client that waits for us finds a deadlock after its deadlock_timeout (1 s by default) and dies of it. One attempt
+# over all tables together therefore lasts less, and gives back every lock when it fails.
+ATTEMPT_S = 0.5
+PATIENCE_S = 600.0
+PAUSE_S = (0.2, 1.5)  # jittered, so that we do not march in step with a job that comes every second
+POLL_S = 0.25
+LOCK_NOT_AVAILABLE = "55P03"
+_OTHER_SNAPSHOT = (
+    "a.pid <> pg_backend_pid() AND a.datname = current_database() AND a.backend_xmin IS NOT NULL"
+    " AND a.backend_type = 'client backend'"
+)
+DEADLOCK_DETECTED = "40P01"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """A session that holds what we want."""
+
+    pid: int
+    user: str
+    application: str
+    address: str
+    state: str
+    since: datetime
+    doing: str
+
+    @property
+    def label(self) -> str:
+        """Pure. One line for people. `doing` is a command tag or wait, never query text: that may hold personal data."""
+        start = self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
+        who = f"pid {self.pid}, user {self.user}, {self.application or 'no application name'}"
+        return f"{who}, from {self.address}, {self.state} since {start}{self.doing}"
+
+
+@contextmanager
+def run_lock(target: Target) -> Iterator[None]:
+    """Hold the RUN lock of the database on a connection of its own, polled; released when the block ends.
+
+    Raises `Busy` with the holder when another run has it. A session lock, so an autocommit connection: in a transaction
+    it would hold back the horizon of vacuum for the whole run.
+    """
+    with target.connect(autocommit=True) as conn:
+        if not _try_lock(conn, "pg_try_advisory_lock", RUN):
+            raise busy(conn, RUN)
+        yield
+
+
+def take_migration_lock(conn: Connection) -> None:
+    """Take the MIGRATION lock until the end of this transaction, without waiting. Raises `Busy` with the holder."""
+    if not _try_lock(conn, "pg_try_advisory_xact_lock", MIGRATION):
+        raise busy(conn, MIGRATION)
+
+
+def busy(conn: Connection, key: int) -> Busy:
+    """Say who holds an advisory lock of ours. Reads pg_locks and pg_stat_activity."""
+    holders = _sessions(
+        conn,
+        "a.pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::bigint = :space"
+        " AND objid::bigint = :key AND objsubid = 2 AND database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database()))",
+        {"space": KEY_SPACE, "key": key},
+    )
+    who = "; ".join(holder.label for holder in holders) or "a session that has just ended"
+    return Busy(
+        f"Another run is going on in this database: {who}.",
+        hint="wait for it to end, or ask whoever runs it, then type it again",
+        blockers=holders,
+    )
+
+
+def lock_tables(
+    conn: Connection,
+    tables: Mapping[str, str],
+    *,
+    patience_s: float = PATIENCE_S,
+    on_wait: Callable[[tuple[Blocker, ...], int], None] = lambda blockers, attempt: None,
+) -> tuple[LockHeld, ...]:
+    """Take table locks directly at their final strength, in the order given, all or none, until the transaction ends.
+
+    `tables` maps a quoted name to a lock mode. Each attempt runs under a savepoint and gives up after ATTEMPT_S; between
+    attempts nothing is held, and what the transaction built before is kept. Other sessions wait for us ATTEMPT_S at most
+    while we try. `on_wait` is told the blockers. Raises `LockNotObtained` when `patience_s` is over.
+    """
+    deadline = time.monotonic() + patience_s
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            with conn.begin_nested():
+                granted = _attempt(conn, tables)
+            return tuple(
+                LockHeld(table=name, mode=tables[name], granted_at=at, attempts=attempt) for name, at in granted.items()
+            )
+        except OperationalError as failed:
+            if sqlstate(failed) not in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED):
+                raise
+        in_the_way = blockers(conn, tuple(tables))
+        on_wait(in_the_way, attempt)
+        if time.monotonic() >= deadline:
+            raise _not_obtained(tables, in_the_way, patience_s)
+        time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
+
+
+def blockers(conn: Connection, tables: tuple[str, ...]) -> tuple[Blocker, ...]:
+    """Sessions that hold any lock on these tables now. Reads pg_locks and pg_stat_activity; waits for nothing."""
+    return _sessions(
+        conn,
+        "a.pid <> pg_backend_pid() AND a.pid IN (SELECT pid FROM pg_locks WHERE granted AND locktype = 'relation'"
+        " AND relation = ANY (SELECT to_regclass(t)::oid FROM unnest(:tables ::text[]) AS t))",
+        {"tables": list(tables)},
+    )
+
+
+def older_snapshots(conn: Connection) -> tuple[Blocker, ...]:
+    """Other sessions of this database that hold a snapshot now, but for those that wait for a lock.
+
+    Counts READ COMMITTED statements under way too: their snapshot ends with the statement. Reads pg_stat_activity.
+    """
+    return _sessions(conn, f"{_OTHER_SNAPSHOT} AND a.wait_event_type IS DISTINCT FROM 'Lock'", {})
+
+
+def lasting_snapshots(conn: Connection) -> tuple[Blocker, ...]:
+    """Other sessions whose snapshot lasts: idle in a transaction and still holding one (REPEATABLE READ, or an open
+    cursor), and dumps, which are REPEATABLE READ also while they wait for a lock of ours. Reads pg_stat_activity."""
+    return _sessions(
+        conn, f"{_OTHER_SNAPSHOT} AND (a.state = 'idle in transaction' OR a.application_name = 'pg_dump')", {}
+    )
+
+
+def wait_for_older_snapshots(
+    conn: Connection,
+    *,
+    patience_s: float,
+    on_wait: Callable[[tuple[Blocker, ...], int], None] = lambda blockers, attempt: None,
+) -> None:
+    """Wait until every transaction that holds a snapshot now has ended or let go of it. Called behind the strong lock.
+
+    To an older snapshot a table that is rewritten looks empty for ever (manual, "Caveats" of MVCC). Sessions that come
+    later are not waited for here, or a busy server would never be done. Raises `LockNotObtained` after `patience_s`:
+    others queue behind our lock meanwhile, so this is short.
+    """
+    deadline = time.monotonic() + patience_s
+    older = older_snapshots(conn)
+    attempt = 0
+    while older:
+        attempt += 1
+        on_wait(older, attempt)
+        if time.monotonic() >= deadline:
+            raise snapshot_in_the_way(older)
+        time.sleep(POLL_S)
+        holding = {(session.pid, session.since) for session in older_snapshots(conn)}
+        older = tuple(session for session in older if (session.pid, session.since) in holding)
+
+
+def snapshot_in_the_way(sessions: tuple[Blocker, ...]) -> LockNotObtained:
+    """Pure. The refusal that names sessions whose snapshot would see a rewritten table empty."""
+    who = "; ".join(session.label for session in sessions)
+    return LockNotObtained(
+        f"A session holds an older snapshot, to which the rewritten table would look empty: {who}.",
+        hint="let that transaction end (a report, a dump), then type it again",
+        blockers=sessions,
+    )
+
+
+def sqlstate(failed: BaseException) -> str | None:
+    """Pure. The SQLSTATE of a database error, whether SQLAlchemy wrapped it or not."""
+    original = getattr(failed, "orig", None) or failed
+    return original.sqlstate if isinstance(original, psycopg.Error) else None
+
+
+def _try_lock(conn: Connection, function: str, key: int) -> bool:
+    return bool(conn.execute(text(f"SELECT {function}(:space, :key)"), {"space": KEY_SPACE, "key": key}).scalar_one())
+
+
+def _attempt(conn: Connection, tables: Mapping[str, str]) -> dict[str, datetime]:
+    """Lock table after table within ATTEMPT_S altogether. Raises the server's 55P03 when that is over."""
+    end = time.monotonic() + ATTEMPT_S
+    granted: dict[str, datetime] = {}
+    for table, mode in tables.items():
+        left_ms = max(1, int((end - time.monotonic()) * 1000))
+        conn.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": f"{left_ms}ms"})
+        conn.execute(text(f"LOCK TABLE {table} IN {mode} MODE"))
+        granted[table] = datetime.now(UTC)
+    conn.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": f"{int(ATTEMPT_S * 1000)}ms"})
+    return granted
+
+
+def _sessions(conn: Connection, condition: str, values: Mapping[str, object]) -> tuple[Blocker, ...]:
+    conn.execute(text("SELECT pg_stat_clear_snapshot()"))  # else a transaction sees pg_stat_activity as it first did
+    rows = conn.execute(
+        text(
+            "SELECT a.pid, coalesce(a.usename, '?') AS user, coalesce(a.application_name, '') AS application,"
+            " coalesce(host(a.client_addr), a.client_hostname, 'this host') AS address,"
+            " coalesce(a.state, a.backend_type, '?') AS state,"
+            " coalesce(a.xact_start, a.state_change, a.backend_start) AS since,"
+            " CASE WHEN a.wait_event IS NULL THEN '' ELSE ', waiting for ' || a.wait_event END AS doing"
+            f" FROM pg_stat_activity a WHERE {condition} ORDER BY since, a.pid"
+        ),
+        dict(values),
+    ).mappings()
+    return tuple(Blocker(**row) for row in rows)
+
+
+def _not_obtained(tables: Mapping[str, str], in_the_way: tuple[Blocker, ...], patience_s: float) -> LockNotObtained:
+    who = "; ".join(blocker.label for blocker in in_the_way) or "sessions that come and go"
+    wanted = ", ".join(f"{mode} on {table}" for table, mode in tables.items())
+    return LockNotObtained(
+        f"Not obtained within {patience_s:g} s: {wanted}. In the way: {who}.",
+        hint="end that session or wait for it, then type it again (or give it longer: --lock-patience)",
+        blockers=in_the_way,
+    )

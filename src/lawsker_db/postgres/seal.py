@@ -1,0 +1,149 @@
+"""A seal on a transaction: a COMMIT that is not ours fails and rolls back.
+
+A temporary table of the session carries a deferred constraint trigger that raises unless the gate has set its key. It
+fires at COMMIT, whoever sends it, also under session_replication_role = replica (ENABLE ALWAYS). Statements that end a
+transaction are refused before they are sent, which also covers ROLLBACK, after which a seal would be gone.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, event, text
+
+from lawsker_db.errors import GateRefused
+from lawsker_db.postgres.session import transaction_id
+
+SEALED = "LW001"  # our SQLSTATE: class LW is used by nobody else
+_KEY = "lawsker_db.seal"
+
+_CREATE = f"""
+CREATE TEMPORARY TABLE lawsker_seal (key text NOT NULL) ON COMMIT PRESERVE ROWS;
+CREATE FUNCTION pg_temp.lawsker_sealed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF pg_catalog.current_setting('{_KEY}', true) IS DISTINCT FROM NEW.key THEN
+    RAISE EXCEPTION 'this transaction may only be ended by the gate' USING ERRCODE = '{SEALED}';
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER lawsker_seal AFTER INSERT ON pg_temp.lawsker_seal DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION pg_temp.lawsker_sealed();
+ALTER TABLE pg_temp.lawsker_seal ENABLE ALWAYS TRIGGER lawsker_seal;
+"""
+
+_TOKEN = re.compile(
+    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | (?P<dollar>\$\w*\$).*?(?P=dollar) | (?P<semi>;)""",
+    re.VERBOSE | re.DOTALL,
+)
+_CONTROL = re.compile(
+    r"\s*(COMMIT|END|ABORT|BEGIN|START\s+TRANSACTION|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b))\b",
+    re.IGNORECASE,
+)
+
+
+class Seal:
+    """The seal of one transaction: armed when it begins, opened by the gate alone."""
+
+    def __init__(self, conn: Connection) -> None:
+        """Remember the connection; `arm` does the work."""
+        self._conn = conn
+        self._key = secrets.token_hex(16)
+        self._transaction = 0
+
+    def arm(self) -> None:
+        """Seal the transaction that is open. `create_seal` has made the table in one before. Assigns a transaction id."""
+        self._transaction = transaction_id(self._conn)
+        self._conn.execute(text("SET CONSTRAINTS pg_temp.lawsker_seal DEFERRED"))
+        self._conn.execute(text("INSERT INTO pg_temp.lawsker_seal VALUES (:key)"), {"key": self._key})
+
+    def open(self) -> None:
+        """Set the key, so that COMMIT and SET CONSTRAINTS ALL IMMEDIATE pass from here on."""
+        self._conn.execute(text(f"SELECT set_config('{_KEY}', :key, true)"), {"key": self._key})
+
+    def force_constraints(self) -> None:
+        """Have every deferred constraint checked and every deferred trigger fired now, then seal again.
+
+        What such triggers write is then seen by the judgement that follows. Raises `GateRefused` when the transaction is
+        not the one that was sealed.
+        """
+        self.require_same_transaction()
+        self.open()
+        self._conn.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        self._conn.execute(text(f"SELECT set_config('{_KEY}', '', true)"))
+        self.arm()
+
+    def require_same_transaction(self) -> None:
+        """Raise `GateRefused` when the transaction that was sealed has ended and another has begun."""
+        if transaction_id(self._conn) != self._transaction:
+            raise GateRefused(
+                "The revision ended the transaction that it was run in; the gate can prove nothing about what it did.",
+                hint="take COMMIT and ROLLBACK out of the revision",
+            )
+
+
+def create_seal(conn: Connection) -> None:
+    """Create the seal's temporary table and trigger in a transaction of their own, and commit it.
+
+    Needs TEMPORARY on the database. Nothing outlives the session. A table made in the migration's own transaction would
+    be gone with a ROLLBACK in a revision, and the seal with it.
+    """
+    conn.exec_driver_sql(_CREATE)
+    conn.commit()
+
+
+@contextmanager
+def no_transaction_control(conn: Connection, on_statement: Callable[[str], None]) -> Iterator[None]:
+    """Refuse, for the block, statements on this connection that end or begin a transaction, before they are sent.
+
+    `on_statement` is told each statement that goes to the server. Raises `GateRefused` in the place where the revision
+    tried it.
+    """
+
+    def look(
+        _conn: object, _cursor: object, statement: str, _parameters: object, _context: object, _many: object
+    ) -> None:
+        word = transaction_control(statement)
+        if word:
+            raise _refusal(word)
+        on_statement(statement)
+
+    def commit(_conn: object) -> None:
+        raise _refusal("COMMIT")
+
+    event.listen(conn, "before_cursor_execute", look)
+    event.listen(conn, "commit", commit)
+    try:
+        yield
+    finally:
+        event.remove(conn, "before_cursor_execute", look)
+        event.remove(conn, "commit", commit)
+
+
+def transaction_control(sql: str) -> str | None:
+    """Pure. The first word in `sql` that would end or begin a transaction, None when there is none.
+
+    Looks at the start of each statement, with strings, comments and quoted bodies left out. (COMMIT inside a DO block is
+    refused by the server itself within a transaction.)
+    """
+    for statement in _TOKEN.sub(_blank, sql).split(";"):
+        match = _CONTROL.match(statement)
+        if match:
+            return " ".join(match[1].upper().split())
+    return None
+
+
+def _blank(token: re.Match[str]) -> str:
+    """Pure. A comment becomes a space, a string or quoted name a quote (no key word starts there), a semicolon stays."""
+    if token["semi"]:
+        return ";"
+    return " " if token[0].startswith(("--", "/*")) else "'"
+
+
+def _refusal(word: str) -> GateRefused:
+    return GateRefused(
+        f"The revision tried {word} inside the guarded transaction.",
+        hint=f"take {word} out of the revision: the tool commits, once, after the gate",
+    )

