@@ -1,0 +1,2475 @@
+"""Business optimization: lawyer levels, workspaces, memberships, credits, penalties and enterprise clients.
+
+17 new tables, 4 new columns on users, seed rows, and rows for the users that exist. The tables are built
+and filled while everyone works on; only then users is locked, and what came or changed meanwhile is settled
+behind the lock.
+
+With the option email_verified=active (`alembic -x email_verified=active upgrade head`, or `lawsker-db
+safe-upgrade --option email_verified=active`) users whose status is ACTIVE count as verified; without it
+nobody does. A downgrade cannot tell such a value from one that the application wrote, and treats it as the
+latter.
+
+Revision ID: 013
+Revises: 012
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+from lawsker_db import ops
+from lawsker_db.contract import (
+    Check,
+    Column,
+    Contract,
+    Extension,
+    Figure,
+    ForeignKey,
+    Function,
+    Index,
+    Invariant,
+    Loss,
+    Required,
+    Table,
+    Trigger,
+    Unique,
+)
+
+revision = "013"
+down_revision = "012"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # Nothing up to the lock takes more than ACCESS SHARE on a table that stood before.
+    create_touch_function()
+    create_lawyer_levels()
+    create_lawyer_certification_requests()
+    create_workspace_mappings()
+    create_demo_accounts()
+    create_lawyer_level_details()
+    create_lawyer_point_transactions()
+    create_lawyer_online_sessions()
+    create_user_memberships()
+    create_lawyer_memberships()
+    create_user_credits()
+    create_credit_purchase_records()
+    create_lawyer_case_declines()
+    create_lawyer_assignment_suspensions()
+    create_enterprise_clients()
+    create_enterprise_service_packages()
+    create_enterprise_subscriptions()
+    create_collection_success_stats()
+
+    seed_lawyer_levels()
+    seed_demo_accounts()
+    seed_enterprise_service_packages()
+
+    create_wanted()
+    gather_wanted()
+    fill_workspace_mappings()
+    fill_lawyer_level_details()
+    fill_user_credits()
+    analyze_filled_tables()
+
+    lock_old_tables()
+
+    gather_wanted()
+    settle_workspace_mappings()
+    settle_lawyer_level_details()
+    settle_user_credits()
+    extend_users()
+    drop_wanted()
+    refer_from_levels()
+    ops.check_group(contract, "levels")
+    refer_from_auth()
+    ops.check_group(contract, "auth")
+    refer_from_membership()
+    ops.check_group(contract, "membership")
+    refer_from_credits()
+    ops.check_group(contract, "credits")
+    refer_from_penalty()
+    ops.check_group(contract, "penalty")
+    refer_from_enterprise()
+    ops.check_group(contract, "enterprise")
+    ops.check_group(contract, "users")
+
+
+def downgrade() -> None:
+    lock_all_tables()
+    op.drop_table("collection_success_stats")
+    op.drop_table("enterprise_subscriptions")
+    op.drop_table("enterprise_service_packages")
+    op.drop_table("enterprise_clients")
+    op.drop_table("lawyer_assignment_suspensions")
+    op.drop_table("lawyer_case_declines")
+    op.drop_table("credit_purchase_records")
+    op.drop_table("user_credits")
+    op.drop_table("lawyer_memberships")
+    op.drop_table("user_memberships")
+    op.drop_table("lawyer_online_sessions")
+    op.drop_table("lawyer_point_transactions")
+    op.drop_table("lawyer_level_details")
+    op.drop_table("demo_accounts")
+    op.drop_table("workspace_mappings")
+    op.drop_table("lawyer_certification_requests")
+    op.drop_table("lawyer_levels")
+    shrink_users()
+    op.execute("DROP FUNCTION lawsker_touch_updated_at()")
+
+
+# The tables. Foreign keys to users and cases come behind the lock. The three tables that get rows for users
+# that exist are loaded as bare heaps; their keys and indexes come after the load.
+
+
+def create_touch_function() -> None:
+    # The name is our own: live databases have an update_updated_at_column() that other triggers use.
+    op.execute(
+        """
+        CREATE FUNCTION lawsker_touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            NEW.updated_at := pg_catalog.now();
+            RETURN NEW;
+        END
+        $$
+        """
+    )
+
+
+def touch_updated_at_of(table: str) -> None:
+    op.execute(
+        f"CREATE TRIGGER update_{table}_updated_at BEFORE UPDATE ON {table}"
+        " FOR EACH ROW EXECUTE FUNCTION lawsker_touch_updated_at()"
+    )
+
+
+def create_lawyer_levels() -> None:
+    op.create_table(
+        "lawyer_levels",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(50), nullable=False),
+        sa.Column("requirements", JSONB(), nullable=False, server_default=sa.text("'{}'::jsonb")),
+        sa.Column("benefits", JSONB(), nullable=False, server_default=sa.text("'{}'::jsonb")),
+        sa.Column("daily_case_limit", sa.Integer(), nullable=False, server_default=sa.text("5")),
+        sa.Column("monthly_amount_limit", sa.Numeric(15, 2), nullable=False, server_default=sa.text("50000")),
+        sa.Column("priority_weight", sa.Numeric(3, 2), nullable=False, server_default=sa.text("1.0")),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="lawyer_levels_pkey"),
+        sa.UniqueConstraint("level", name="lawyer_levels_level_key"),
+        sa.CheckConstraint("level BETWEEN 1 AND 10", name="lawyer_levels_level_check"),
+        sa.CheckConstraint("daily_case_limit >= 1", name="ck_lawyer_levels_daily_case_limit"),
+        sa.CheckConstraint("monthly_amount_limit >= 0", name="ck_lawyer_levels_monthly_amount_limit"),
+        sa.CheckConstraint("priority_weight > 0", name="ck_lawyer_levels_priority_weight"),
+        sa.CheckConstraint(
+            "requirements ? 'level_points' AND requirements ? 'cases_completed'",
+            name="ck_lawyer_levels_requirements",
+        ),
+    )
+
+
+def create_lawyer_certification_requests() -> None:
+    op.create_table(
+        "lawyer_certification_requests",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("certificate_file_path", sa.String(500), nullable=False),
+        sa.Column("certificate_file_name", sa.String(255), nullable=False),
+        sa.Column("lawyer_name", sa.String(100), nullable=False),
+        sa.Column("license_number", sa.String(50), nullable=False),
+        sa.Column("law_firm", sa.String(200), nullable=True),
+        sa.Column("practice_areas", JSONB(), nullable=False, server_default=sa.text("'[]'::jsonb")),
+        sa.Column("years_of_experience", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("education_background", sa.Text(), nullable=True),
+        sa.Column(
+            "specialization_certificates", JSONB(), nullable=False, server_default=sa.text("'[]'::jsonb")
+        ),
+        sa.Column(
+            "status", sa.String(20), nullable=False, server_default=sa.text("'pending'::character varying")
+        ),
+        sa.Column("admin_review_notes", sa.Text(), nullable=True),
+        sa.Column("reviewed_by", sa.Uuid(), nullable=True),
+        sa.Column("reviewed_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column(
+            "submitted_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")
+        ),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="lawyer_certification_requests_pkey"),
+        sa.CheckConstraint(
+            "status IN ('pending', 'approved', 'rejected', 'under_review')",
+            name="lawyer_certification_requests_status_check",
+        ),
+        sa.CheckConstraint(
+            "years_of_experience >= 0", name="ck_lawyer_certification_requests_years_of_experience"
+        ),
+        sa.CheckConstraint(
+            "status NOT IN ('approved', 'rejected') OR reviewed_at IS NOT NULL",
+            name="ck_lawyer_certification_requests_reviewed_when_decided",
+        ),
+        sa.CheckConstraint(
+            "reviewed_at IS NULL OR reviewed_at >= submitted_at",
+            name="ck_lawyer_certification_requests_review_after_submission",
+        ),
+    )
+    op.create_index("idx_lawyer_certification_requests_status", "lawyer_certification_requests", ["status"])
+    op.create_index("idx_lawyer_certification_requests_user_id", "lawyer_certification_requests", ["user_id"])
+    op.create_index(
+        "idx_lawyer_certification_requests_reviewed_by", "lawyer_certification_requests", ["reviewed_by"]
+    )
+    op.create_index(
+        "uq_lawyer_certification_requests_open",
+        "lawyer_certification_requests",
+        ["user_id"],
+        unique=True,
+        postgresql_where=sa.text("status IN ('pending', 'under_review')"),
+    )
+    touch_updated_at_of("lawyer_certification_requests")
+
+
+def create_workspace_mappings() -> None:
+    op.create_table(
+        "workspace_mappings",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("workspace_id", sa.String(50), nullable=False),
+        sa.Column("workspace_type", sa.String(20), nullable=False),
+        sa.Column("is_demo", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.CheckConstraint(
+            "workspace_type IN ('user', 'lawyer', 'admin')", name="workspace_mappings_workspace_type_check"
+        ),
+    )
+
+
+def create_demo_accounts() -> None:
+    op.create_table(
+        "demo_accounts",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("demo_type", sa.String(20), nullable=False),
+        sa.Column("workspace_id", sa.String(50), nullable=False),
+        sa.Column("display_name", sa.String(100), nullable=False),
+        sa.Column("demo_data", JSONB(), nullable=False, server_default=sa.text("'{}'::jsonb")),
+        sa.Column("is_active", sa.Boolean(), nullable=False, server_default=sa.text("true")),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="demo_accounts_pkey"),
+        sa.UniqueConstraint("workspace_id", name="demo_accounts_workspace_id_key"),
+        sa.CheckConstraint("demo_type IN ('lawyer', 'user')", name="demo_accounts_demo_type_check"),
+        sa.CheckConstraint("jsonb_typeof(demo_data) = 'object'", name="ck_demo_accounts_demo_data"),
+    )
+    op.create_index("idx_demo_accounts_demo_type", "demo_accounts", ["demo_type"])
+
+
+def create_lawyer_level_details() -> None:
+    op.create_table(
+        "lawyer_level_details",
+        sa.Column("lawyer_id", sa.Uuid(), nullable=False),
+        sa.Column("current_level", sa.Integer(), nullable=False, server_default=sa.text("1")),
+        sa.Column("level_points", sa.BigInteger(), nullable=False, server_default=sa.text("0")),
+        sa.Column("experience_points", sa.BigInteger(), nullable=False, server_default=sa.text("0")),
+        sa.Column("cases_completed", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("cases_won", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("cases_failed", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("success_rate", sa.Numeric(5, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column("client_rating", sa.Numeric(3, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column("total_revenue", sa.Numeric(15, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column("total_online_hours", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("total_cases_amount", sa.Numeric(18, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column("total_ai_credits_used", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("total_paid_amount", sa.Numeric(15, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column("response_time_avg", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("case_completion_speed", sa.Numeric(5, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column("quality_score", sa.Numeric(5, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column("upgrade_eligible", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("downgrade_risk", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("next_review_date", sa.Date(), nullable=True),
+        sa.Column("last_upgrade_date", sa.Date(), nullable=True),
+        sa.Column("last_downgrade_date", sa.Date(), nullable=True),
+        sa.Column("level_change_history", JSONB(), nullable=False, server_default=sa.text("'[]'::jsonb")),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.CheckConstraint("experience_points >= 0", name="ck_lawyer_level_details_experience_points"),
+        sa.CheckConstraint(
+            "cases_completed >= 0 AND cases_won >= 0 AND cases_failed >= 0",
+            name="ck_lawyer_level_details_case_counts",
+        ),
+        sa.CheckConstraint("success_rate BETWEEN 0 AND 100", name="ck_lawyer_level_details_success_rate"),
+        sa.CheckConstraint("client_rating BETWEEN 0 AND 5", name="ck_lawyer_level_details_client_rating"),
+        sa.CheckConstraint(
+            "total_online_hours >= 0 AND total_ai_credits_used >= 0"
+            " AND total_paid_amount >= 0 AND total_revenue >= 0 AND total_cases_amount >= 0",
+            name="ck_lawyer_level_details_totals",
+        ),
+        sa.CheckConstraint(
+            "jsonb_typeof(level_change_history) = 'array'",
+            name="ck_lawyer_level_details_level_change_history",
+        ),
+    )
+
+
+def create_lawyer_point_transactions() -> None:
+    op.create_table(
+        "lawyer_point_transactions",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("lawyer_id", sa.Uuid(), nullable=False),
+        sa.Column("transaction_type", sa.String(50), nullable=False),
+        sa.Column("points_change", sa.BigInteger(), nullable=False),
+        sa.Column("points_before", sa.BigInteger(), nullable=False),
+        sa.Column("points_after", sa.BigInteger(), nullable=False),
+        sa.Column("related_case_id", sa.Uuid(), nullable=True),
+        sa.Column("related_review_id", sa.Uuid(), nullable=True),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("metadata", JSONB(), nullable=False, server_default=sa.text("'{}'::jsonb")),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="lawyer_point_transactions_pkey"),
+        sa.CheckConstraint(
+            "points_after = points_before + points_change", name="ck_lawyer_point_transactions_balance"
+        ),
+    )
+    op.create_index("idx_lawyer_point_transactions_created_at", "lawyer_point_transactions", ["created_at"])
+    op.create_index("idx_lawyer_point_transactions_lawyer_id", "lawyer_point_transactions", ["lawyer_id"])
+    op.create_index("idx_lawyer_point_transactions_type", "lawyer_point_transactions", ["transaction_type"])
+    op.create_index(
+        "idx_lawyer_point_transactions_related_case_id", "lawyer_point_transactions", ["related_case_id"]
+    )
+
+
+def create_lawyer_online_sessions() -> None:
+    op.create_table(
+        "lawyer_online_sessions",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("lawyer_id", sa.Uuid(), nullable=False),
+        sa.Column("session_start", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("session_end", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("duration_minutes", sa.Integer(), nullable=True),
+        sa.Column("points_earned", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="lawyer_online_sessions_pkey"),
+        sa.CheckConstraint(
+            "session_end IS NULL OR session_end >= session_start", name="ck_lawyer_online_sessions_period"
+        ),
+        sa.CheckConstraint(
+            "duration_minutes IS NULL OR duration_minutes >= 0", name="ck_lawyer_online_sessions_duration"
+        ),
+    )
+    op.create_index("idx_lawyer_online_sessions_date", "lawyer_online_sessions", ["session_start"])
+    op.create_index("idx_lawyer_online_sessions_lawyer_id", "lawyer_online_sessions", ["lawyer_id"])
+
+
+def create_user_memberships() -> None:
+    op.create_table(
+        "user_memberships",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("membership_type", sa.String(50), nullable=False),
+        sa.Column("start_date", sa.Date(), nullable=False),
+        sa.Column("end_date", sa.Date(), nullable=False),
+        sa.Column("benefits", JSONB(), nullable=False, server_default=sa.text("'{}'::jsonb")),
+        sa.Column("credits_monthly", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("credits_remaining", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("credits_used", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("auto_renewal", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("payment_amount", sa.Numeric(10, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column(
+            "payment_status",
+            sa.String(20),
+            nullable=False,
+            server_default=sa.text("'pending'::character varying"),
+        ),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="user_memberships_pkey"),
+        sa.CheckConstraint(
+            "membership_type IN ('free', 'basic', 'professional', 'premium', 'enterprise')",
+            name="user_memberships_membership_type_check",
+        ),
+        sa.CheckConstraint(
+            "payment_status IN ('pending', 'paid', 'expired', 'cancelled')",
+            name="user_memberships_payment_status_check",
+        ),
+        sa.CheckConstraint("end_date >= start_date", name="ck_user_memberships_period"),
+        sa.CheckConstraint(
+            "credits_monthly >= 0 AND credits_remaining >= 0 AND credits_used >= 0",
+            name="ck_user_memberships_credits",
+        ),
+        sa.CheckConstraint("payment_amount >= 0", name="ck_user_memberships_payment_amount"),
+    )
+    op.create_index(
+        "idx_user_memberships_type_status", "user_memberships", ["membership_type", "payment_status"]
+    )
+    op.create_index("idx_user_memberships_user_id", "user_memberships", ["user_id"])
+    touch_updated_at_of("user_memberships")
+
+
+def create_lawyer_memberships() -> None:
+    op.create_table(
+        "lawyer_memberships",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("lawyer_id", sa.Uuid(), nullable=False),
+        sa.Column("membership_type", sa.String(50), nullable=False),
+        sa.Column("start_date", sa.Date(), nullable=False),
+        sa.Column("end_date", sa.Date(), nullable=False),
+        sa.Column("benefits", JSONB(), nullable=False, server_default=sa.text("'{}'::jsonb")),
+        sa.Column("daily_case_limit", sa.Integer(), nullable=False, server_default=sa.text("5")),
+        sa.Column("monthly_amount_limit", sa.Numeric(15, 2), nullable=False, server_default=sa.text("50000")),
+        sa.Column("ai_credits_monthly", sa.Integer(), nullable=False, server_default=sa.text("50")),
+        sa.Column("ai_credits_remaining", sa.Integer(), nullable=False, server_default=sa.text("50")),
+        sa.Column("ai_credits_used", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("auto_renewal", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("payment_amount", sa.Numeric(10, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="lawyer_memberships_pkey"),
+        sa.CheckConstraint(
+            "membership_type IN ('free', 'basic', 'professional', 'premium', 'enterprise')",
+            name="lawyer_memberships_membership_type_check",
+        ),
+        sa.CheckConstraint("end_date >= start_date", name="ck_lawyer_memberships_period"),
+        sa.CheckConstraint(
+            "ai_credits_monthly >= 0 AND ai_credits_remaining >= 0 AND ai_credits_used >= 0",
+            name="ck_lawyer_memberships_ai_credits",
+        ),
+        sa.CheckConstraint("daily_case_limit >= -1", name="ck_lawyer_memberships_daily_case_limit"),
+        sa.CheckConstraint("monthly_amount_limit >= 0", name="ck_lawyer_memberships_monthly_amount_limit"),
+        sa.CheckConstraint("payment_amount >= 0", name="ck_lawyer_memberships_payment_amount"),
+    )
+    op.create_index("idx_lawyer_memberships_lawyer_id", "lawyer_memberships", ["lawyer_id"])
+    touch_updated_at_of("lawyer_memberships")
+
+
+def create_user_credits() -> None:
+    op.create_table(
+        "user_credits",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("credits_weekly", sa.Integer(), nullable=False, server_default=sa.text("1")),
+        sa.Column("credits_remaining", sa.Integer(), nullable=False, server_default=sa.text("1")),
+        sa.Column("credits_purchased", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("total_credits_used", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("last_reset_date", sa.Date(), nullable=False, server_default=sa.text("CURRENT_DATE")),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.CheckConstraint(
+            "credits_weekly >= 0 AND credits_remaining >= 0 AND credits_purchased >= 0"
+            " AND total_credits_used >= 0",
+            name="ck_user_credits_balances",
+        ),
+    )
+
+
+def create_credit_purchase_records() -> None:
+    op.create_table(
+        "credit_purchase_records",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("credits_count", sa.Integer(), nullable=False),
+        sa.Column("unit_price", sa.Numeric(10, 2), nullable=False, server_default=sa.text("50.00")),
+        sa.Column("total_amount", sa.Numeric(10, 2), nullable=False),
+        sa.Column("payment_order_id", sa.Uuid(), nullable=True),
+        sa.Column(
+            "status", sa.String(20), nullable=False, server_default=sa.text("'pending'::character varying")
+        ),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="credit_purchase_records_pkey"),
+        sa.CheckConstraint(
+            "status IN ('pending', 'paid', 'failed', 'refunded')", name="credit_purchase_records_status_check"
+        ),
+        sa.CheckConstraint("credits_count > 0", name="ck_credit_purchase_records_credits_count"),
+        sa.CheckConstraint(
+            "unit_price >= 0 AND total_amount >= 0", name="ck_credit_purchase_records_amounts"
+        ),
+    )
+    op.create_index("idx_credit_purchase_records_status", "credit_purchase_records", ["status"])
+    op.create_index("idx_credit_purchase_records_user_id", "credit_purchase_records", ["user_id"])
+
+
+def create_lawyer_case_declines() -> None:
+    op.create_table(
+        "lawyer_case_declines",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("lawyer_id", sa.Uuid(), nullable=False),
+        sa.Column("case_id", sa.Uuid(), nullable=False),
+        sa.Column("decline_reason", sa.Text(), nullable=True),
+        sa.Column("points_penalty", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column(
+            "priority_impact", sa.Numeric(3, 2), nullable=False, server_default=sa.text("'-0.1'::numeric")
+        ),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="lawyer_case_declines_pkey"),
+    )
+    op.create_index("idx_lawyer_case_declines_case_id", "lawyer_case_declines", ["case_id"])
+    op.create_index("idx_lawyer_case_declines_created_at", "lawyer_case_declines", ["created_at"])
+    op.create_index("idx_lawyer_case_declines_lawyer_id", "lawyer_case_declines", ["lawyer_id"])
+
+
+def create_lawyer_assignment_suspensions() -> None:
+    op.create_table(
+        "lawyer_assignment_suspensions",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("lawyer_id", sa.Uuid(), nullable=False),
+        sa.Column("suspension_reason", sa.String(100), nullable=False),
+        sa.Column("decline_count", sa.Integer(), nullable=False),
+        sa.Column("suspended_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("suspension_duration_hours", sa.Integer(), nullable=False, server_default=sa.text("24")),
+        sa.Column("lifted_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("is_active", sa.Boolean(), nullable=False, server_default=sa.text("true")),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="lawyer_assignment_suspensions_pkey"),
+        sa.CheckConstraint("decline_count >= 1", name="ck_lawyer_assignment_suspensions_decline_count"),
+        sa.CheckConstraint("suspension_duration_hours > 0", name="ck_lawyer_assignment_suspensions_duration"),
+        sa.CheckConstraint(
+            "lifted_at IS NULL OR lifted_at >= suspended_at", name="ck_lawyer_assignment_suspensions_period"
+        ),
+        sa.CheckConstraint(
+            "NOT (is_active AND lifted_at IS NOT NULL)",
+            name="ck_lawyer_assignment_suspensions_lifted_is_inactive",
+        ),
+    )
+    op.create_index(
+        "idx_lawyer_assignment_suspensions_active",
+        "lawyer_assignment_suspensions",
+        ["is_active"],
+        postgresql_where=sa.text("is_active = true"),
+    )
+    op.create_index(
+        "idx_lawyer_assignment_suspensions_lawyer_id", "lawyer_assignment_suspensions", ["lawyer_id"]
+    )
+    op.create_index(
+        "uq_lawyer_assignment_suspensions_active",
+        "lawyer_assignment_suspensions",
+        ["lawyer_id"],
+        unique=True,
+        postgresql_where=sa.text("is_active"),
+    )
+
+
+def create_enterprise_clients() -> None:
+    op.create_table(
+        "enterprise_clients",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("company_name", sa.String(255), nullable=False),
+        sa.Column("company_type", sa.String(50), nullable=False),
+        sa.Column("contact_person", sa.String(100), nullable=False),
+        sa.Column("contact_phone", sa.String(20), nullable=False),
+        sa.Column("contact_email", sa.String(255), nullable=False),
+        sa.Column("business_license", sa.String(100), nullable=True),
+        sa.Column("service_type", sa.String(50), nullable=False),
+        sa.Column("contract_start_date", sa.Date(), nullable=True),
+        sa.Column("contract_end_date", sa.Date(), nullable=True),
+        sa.Column("monthly_fee", sa.Numeric(15, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column("case_volume_limit", sa.Integer(), nullable=False, server_default=sa.text("1000")),
+        sa.Column("priority_level", sa.Integer(), nullable=False, server_default=sa.text("1")),
+        sa.Column("assigned_account_manager", sa.Uuid(), nullable=True),
+        sa.Column(
+            "status", sa.String(20), nullable=False, server_default=sa.text("'active'::character varying")
+        ),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="enterprise_clients_pkey"),
+        sa.CheckConstraint(
+            "status IN ('active', 'inactive', 'suspended')", name="enterprise_clients_status_check"
+        ),
+        sa.CheckConstraint(
+            "contract_end_date IS NULL OR contract_start_date IS NULL"
+            " OR contract_end_date >= contract_start_date",
+            name="ck_enterprise_clients_contract_period",
+        ),
+        sa.CheckConstraint("monthly_fee >= 0", name="ck_enterprise_clients_monthly_fee"),
+        sa.CheckConstraint("case_volume_limit >= 0", name="ck_enterprise_clients_case_volume_limit"),
+        sa.CheckConstraint("priority_level BETWEEN 1 AND 5", name="ck_enterprise_clients_priority_level"),
+        sa.CheckConstraint(
+            "company_type IN ('bank', 'lending_institution', 'law_firm', 'other')",
+            name="ck_enterprise_clients_company_type",
+        ),
+        sa.CheckConstraint(
+            "service_type IN ('debt_collection', 'legal_consulting', 'compliance')",
+            name="ck_enterprise_clients_service_type",
+        ),
+    )
+    op.create_index("idx_enterprise_clients_company_type", "enterprise_clients", ["company_type"])
+    op.create_index("idx_enterprise_clients_status", "enterprise_clients", ["status"])
+    op.create_index(
+        "idx_enterprise_clients_assigned_account_manager", "enterprise_clients", ["assigned_account_manager"]
+    )
+    touch_updated_at_of("enterprise_clients")
+
+
+def create_enterprise_service_packages() -> None:
+    op.create_table(
+        "enterprise_service_packages",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("package_name", sa.String(100), nullable=False),
+        sa.Column("package_type", sa.String(50), nullable=False),
+        sa.Column("monthly_fee", sa.Numeric(15, 2), nullable=False),
+        sa.Column("case_volume_limit", sa.Integer(), nullable=False),
+        sa.Column("features", JSONB(), nullable=False, server_default=sa.text("'[]'::jsonb")),
+        sa.Column("ai_credits_included", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("dedicated_support", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("sla_response_time", sa.Integer(), nullable=False, server_default=sa.text("24")),
+        sa.Column("is_active", sa.Boolean(), nullable=False, server_default=sa.text("true")),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="enterprise_service_packages_pkey"),
+        sa.CheckConstraint("monthly_fee >= 0", name="ck_enterprise_service_packages_monthly_fee"),
+        sa.CheckConstraint("case_volume_limit > 0", name="ck_enterprise_service_packages_case_volume_limit"),
+        sa.CheckConstraint("sla_response_time > 0", name="ck_enterprise_service_packages_sla_response_time"),
+        sa.CheckConstraint(
+            "ai_credits_included >= 0", name="ck_enterprise_service_packages_ai_credits_included"
+        ),
+        sa.CheckConstraint(
+            "jsonb_typeof(features) = 'array'", name="ck_enterprise_service_packages_features"
+        ),
+        sa.CheckConstraint(
+            "package_type IN ('basic', 'professional', 'enterprise', 'custom')",
+            name="ck_enterprise_service_packages_package_type",
+        ),
+    )
+    op.create_index(
+        "uq_enterprise_service_packages_active_type",
+        "enterprise_service_packages",
+        ["package_type"],
+        unique=True,
+        postgresql_where=sa.text("is_active"),
+    )
+    touch_updated_at_of("enterprise_service_packages")
+
+
+def create_enterprise_subscriptions() -> None:
+    op.create_table(
+        "enterprise_subscriptions",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("client_id", sa.Uuid(), nullable=False),
+        sa.Column("package_id", sa.Uuid(), nullable=False),
+        sa.Column("start_date", sa.Date(), nullable=False),
+        sa.Column("end_date", sa.Date(), nullable=False),
+        sa.Column("monthly_fee", sa.Numeric(15, 2), nullable=False),
+        sa.Column("cases_used", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("cases_limit", sa.Integer(), nullable=False),
+        sa.Column("auto_renewal", sa.Boolean(), nullable=False, server_default=sa.text("true")),
+        sa.Column(
+            "status", sa.String(20), nullable=False, server_default=sa.text("'active'::character varying")
+        ),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="enterprise_subscriptions_pkey"),
+        sa.ForeignKeyConstraint(
+            ["client_id"],
+            ["enterprise_clients.id"],
+            name="enterprise_subscriptions_client_id_fkey",
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["package_id"],
+            ["enterprise_service_packages.id"],
+            name="enterprise_subscriptions_package_id_fkey",
+            ondelete="RESTRICT",
+        ),
+        sa.CheckConstraint(
+            "status IN ('active', 'expired', 'cancelled')", name="enterprise_subscriptions_status_check"
+        ),
+        sa.CheckConstraint("end_date >= start_date", name="ck_enterprise_subscriptions_period"),
+        sa.CheckConstraint("cases_used >= 0", name="ck_enterprise_subscriptions_cases_used"),
+        sa.CheckConstraint("cases_limit >= 0", name="ck_enterprise_subscriptions_cases_limit"),
+        sa.CheckConstraint("monthly_fee >= 0", name="ck_enterprise_subscriptions_monthly_fee"),
+    )
+    op.create_index("idx_enterprise_subscriptions_client_id", "enterprise_subscriptions", ["client_id"])
+    op.create_index("idx_enterprise_subscriptions_status", "enterprise_subscriptions", ["status"])
+    op.create_index("idx_enterprise_subscriptions_package_id", "enterprise_subscriptions", ["package_id"])
+    touch_updated_at_of("enterprise_subscriptions")
+
+
+def create_collection_success_stats() -> None:
+    op.create_table(
+        "collection_success_stats",
+        sa.Column("id", sa.Uuid(), nullable=False, server_default=ops.uuid_default()),
+        sa.Column("client_id", sa.Uuid(), nullable=True),
+        sa.Column("period_start", sa.Date(), nullable=False),
+        sa.Column("period_end", sa.Date(), nullable=False),
+        sa.Column("total_cases", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("cases_with_response", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("cases_with_payment", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("total_debt_amount", sa.Numeric(18, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column("recovered_amount", sa.Numeric(18, 2), nullable=False, server_default=sa.text("0")),
+        sa.Column("response_rate", sa.Numeric(5, 4), nullable=False, server_default=sa.text("0")),
+        sa.Column("recovery_rate", sa.Numeric(5, 4), nullable=False, server_default=sa.text("0")),
+        sa.Column("average_recovery_time", sa.Integer(), nullable=True),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="collection_success_stats_pkey"),
+        sa.ForeignKeyConstraint(
+            ["client_id"],
+            ["enterprise_clients.id"],
+            name="collection_success_stats_client_id_fkey",
+            ondelete="SET NULL",
+        ),
+        sa.CheckConstraint("period_end >= period_start", name="ck_collection_success_stats_period"),
+        sa.CheckConstraint(
+            "total_cases >= 0 AND cases_with_response >= 0 AND cases_with_payment >= 0",
+            name="ck_collection_success_stats_counts",
+        ),
+        sa.CheckConstraint(
+            "cases_with_response <= total_cases AND cases_with_payment <= total_cases",
+            name="ck_collection_success_stats_counts_within_total",
+        ),
+        sa.CheckConstraint(
+            "response_rate BETWEEN 0 AND 1 AND recovery_rate BETWEEN 0 AND 1",
+            name="ck_collection_success_stats_rates",
+        ),
+        sa.CheckConstraint(
+            "total_debt_amount >= 0 AND recovered_amount >= 0", name="ck_collection_success_stats_amounts"
+        ),
+    )
+    op.create_index("idx_collection_success_stats_client_id", "collection_success_stats", ["client_id"])
+    op.create_index(
+        "idx_collection_success_stats_period", "collection_success_stats", ["period_start", "period_end"]
+    )
+    op.create_index(
+        "uq_collection_success_stats_client_period",
+        "collection_success_stats",
+        ["client_id", "period_start", "period_end"],
+        unique=True,
+    )
+    touch_updated_at_of("collection_success_stats")
+
+
+# The seed rows.
+
+
+def seed_lawyer_levels() -> None:
+    op.execute(
+        """
+        INSERT INTO lawyer_levels
+            (level, name, requirements, benefits, daily_case_limit, monthly_amount_limit, priority_weight)
+        SELECT level, name, jsonb_build_object('level_points', points, 'cases_completed', completed),
+               jsonb_build_object('ai_credits', credits, 'membership_suggestion', suggestion),
+               daily_cases, monthly_amount, weight
+        FROM (VALUES
+            (1, '见习律师', 0, 0, 20, 'free', 2, 5000, 1.0),
+            (2, '初级律师', 500, 3, 30, 'free', 3, 8000, 1.1),
+            (3, '助理律师', 1500, 8, 50, 'professional', 5, 15000, 1.2),
+            (4, '执业律师', 4000, 20, 100, 'professional', 8, 50000, 1.3),
+            (5, '资深律师', 10000, 50, 200, 'professional', 12, 100000, 1.5),
+            (6, '专业律师', 25000, 120, 350, 'professional', 18, 200000, 1.7),
+            (7, '高级律师', 60000, 300, 500, 'enterprise', 25, 400000, 2.0),
+            (8, '合伙人律师', 150000, 700, 800, 'enterprise', 35, 800000, 2.5),
+            (9, '高级合伙人', 350000, 1500, 1200, 'enterprise', 50, 1500000, 3.0),
+            (10, '首席合伙人', 800000, 3000, 2000, 'enterprise', 80, 3000000, 4.0)
+        ) AS seed (level, name, points, completed, credits, suggestion, daily_cases, monthly_amount, weight)
+        ORDER BY level
+        """
+    )
+
+
+def seed_demo_accounts() -> None:
+    op.execute(
+        """
+        INSERT INTO demo_accounts (demo_type, workspace_id, display_name, demo_data) VALUES
+            ('lawyer', 'demo-lawyer-001', '张律师（演示）',
+             '{"demo_cases": [
+                   {"id": "demo-case-001", "title": "合同违约纠纷", "amount": 50000, "status": "进行中"},
+                   {"id": "demo-case-002", "title": "债务催收案件", "amount": 120000, "status": "已完成"}],
+               "specialties": ["合同纠纷", "债务催收", "公司法务"],
+               "success_rate": 92.5, "cases_handled": 156, "client_rating": 4.8, "experience_years": 8}'),
+            ('user', 'demo-user-001', '李先生（演示）',
+             '{"company": "某科技公司",
+               "demo_cases": [
+                   {"id": "demo-case-003", "title": "劳动合同纠纷", "amount": 30000, "status": "匹配中"}],
+               "total_amount": 180000, "cases_published": 3}')
+        """
+    )
+
+
+def seed_enterprise_service_packages() -> None:
+    op.execute(
+        """
+        INSERT INTO enterprise_service_packages
+            (package_name, package_type, monthly_fee, case_volume_limit, ai_credits_included,
+             dedicated_support, sla_response_time, features)
+        VALUES
+            ('基础企业版', 'basic', 9999, 500, 1000, false, 48,
+             '["batch_debt_collection", "basic_reporting", "email_support",
+               "success_rate_tracking"]'),
+            ('专业企业版', 'professional', 29999, 2000, 5000, true, 24,
+             '["batch_debt_collection", "advanced_reporting", "priority_support",
+               "custom_templates", "success_rate_tracking", "custom_reports"]'),
+            ('旗舰企业版', 'enterprise', 99999, 10000, 20000, true, 4,
+             '["batch_debt_collection", "real_time_reporting", "dedicated_support",
+               "custom_integration", "white_label", "success_rate_tracking", "api_access"]'),
+            ('定制企业版', 'custom', 199999, 50000, 100000, true, 2,
+             '["unlimited_features", "custom_development", "dedicated_team",
+               "on_premise_deployment", "success_rate_tracking", "api_access"]')
+        """
+    )
+
+
+# The rows of the users that exist.
+
+
+def create_wanted() -> None:
+    op.execute(
+        """
+        CREATE TEMPORARY TABLE wanted (
+            id uuid NOT NULL,
+            is_lawyer boolean NOT NULL,
+            is_admin boolean NOT NULL,
+            is_credit boolean NOT NULL,
+            workspace_type character varying(20) NOT NULL,
+            assigned bigint NOT NULL,
+            completed bigint NOT NULL,
+            success_rate numeric(5,2) NOT NULL
+        ) ON COMMIT DROP
+        """
+    )
+
+
+def gather_wanted() -> None:
+    """What every user alive is to have, worked out afresh."""
+    op.execute("TRUNCATE pg_temp.wanted")
+    # Role names are compared in the C collation: lower() of a Turkish one turns ADMIN into something else.
+    op.execute(
+        """
+        INSERT INTO pg_temp.wanted
+        WITH known_roles AS (
+            SELECT id,
+                   lower(name COLLATE "C") = 'lawyer' AS lawyer,
+                   lower(name COLLATE "C") IN ('admin', 'super_admin') AS admin,
+                   lower(name COLLATE "C") IN ('user', 'institution') AS credit
+            FROM roles
+        ), held AS (
+            SELECT ur.user_id,
+                   bool_or(r.lawyer) AS lawyer,
+                   bool_or(r.admin) AS admin,
+                   bool_or(r.credit) AS credit
+            FROM user_roles AS ur
+            JOIN known_roles AS r ON r.id = ur.role_id
+            GROUP BY ur.user_id
+        ), handled AS (
+            SELECT assigned_to_user_id AS user_id,
+                   count(*) AS assigned,
+                   count(*) FILTER (WHERE status = 'COMPLETED') AS completed
+            FROM cases
+            WHERE assigned_to_user_id IS NOT NULL
+            GROUP BY assigned_to_user_id
+        )
+        SELECT u.id,
+               coalesce(held.lawyer, false),
+               coalesce(held.admin, false),
+               coalesce(held.credit, false),
+               CASE WHEN held.lawyer THEN 'lawyer' WHEN held.admin THEN 'admin' ELSE 'user' END,
+               coalesce(handled.assigned, 0),
+               coalesce(handled.completed, 0),
+               coalesce(round(100.0 * handled.completed / handled.assigned, 2), 0)
+        FROM users AS u
+        LEFT JOIN held ON held.user_id = u.id
+        LEFT JOIN handled ON handled.user_id = u.id
+        """
+    )
+
+
+def drop_wanted() -> None:
+    op.execute("DROP TABLE pg_temp.wanted")
+
+
+def workspace_id_expression() -> str:
+    """The first twelve hex digits of a version 4 uuid are all random (RFC 9562, 5.4)."""
+    return f"'ws-' || substr(replace({ops.uuid_expression()}::text, '-', ''), 1, 12)"
+
+
+def fill_workspace_mappings() -> None:
+    op.execute(
+        f"""
+        INSERT INTO workspace_mappings (user_id, workspace_id, workspace_type)
+        SELECT id, {workspace_id_expression()}, workspace_type
+        FROM pg_temp.wanted
+        """
+    )
+    renew_colliding_workspace_ids()
+    op.create_primary_key("workspace_mappings_pkey", "workspace_mappings", ["user_id"])
+    op.create_unique_constraint("workspace_mappings_workspace_id_key", "workspace_mappings", ["workspace_id"])
+
+
+def renew_colliding_workspace_ids() -> None:
+    # 48 bits: among a million users two are the same with odds of 0.2 %. One round mends that; were ten not
+    # enough, the unique key would say so.
+    op.execute(
+        f"""
+        DO $$
+        BEGIN
+            FOR round IN 1..10 LOOP
+                UPDATE workspace_mappings AS m
+                SET workspace_id = {workspace_id_expression()}
+                FROM (
+                    SELECT user_id, row_number() OVER (PARTITION BY workspace_id ORDER BY user_id) AS place
+                    FROM workspace_mappings
+                    WHERE workspace_id IN (
+                        SELECT workspace_id FROM workspace_mappings GROUP BY workspace_id HAVING count(*) > 1
+                    )
+                ) AS same
+                WHERE same.user_id = m.user_id AND same.place > 1;
+                EXIT WHEN NOT FOUND;
+            END LOOP;
+        END
+        $$
+        """
+    )
+
+
+def fill_lawyer_level_details() -> None:
+    op.execute(
+        """
+        INSERT INTO lawyer_level_details (lawyer_id, cases_completed, cases_won, success_rate)
+        SELECT id, completed, completed, success_rate
+        FROM pg_temp.wanted
+        WHERE is_lawyer
+        """
+    )
+    op.create_primary_key("lawyer_level_details_pkey", "lawyer_level_details", ["lawyer_id"])
+    op.create_index(
+        "idx_lawyer_level_details_eligible",
+        "lawyer_level_details",
+        ["upgrade_eligible"],
+        postgresql_where=sa.text("upgrade_eligible = true"),
+    )
+    op.create_index("idx_lawyer_level_details_level", "lawyer_level_details", ["current_level"])
+    op.create_foreign_key(
+        "lawyer_level_details_current_level_fkey",
+        "lawyer_level_details",
+        "lawyer_levels",
+        ["current_level"],
+        ["level"],
+    )
+    touch_updated_at_of("lawyer_level_details")
+
+
+def fill_user_credits() -> None:
+    op.execute("INSERT INTO user_credits (user_id) SELECT id FROM pg_temp.wanted WHERE is_credit")
+    op.create_primary_key("user_credits_pkey", "user_credits", ["user_id"])
+    op.create_index("idx_user_credits_reset_date", "user_credits", ["last_reset_date"])
+    touch_updated_at_of("user_credits")
+
+
+def analyze_filled_tables() -> None:
+    # Autovacuum comes up to a minute after COMMIT; until then the planner would take the tables for empty.
+    op.execute("ANALYZE workspace_mappings, lawyer_level_details, user_credits")
+
+
+def lock_old_tables() -> None:
+    ops.lock_tables(
+        {
+            "users": "ACCESS EXCLUSIVE",
+            "cases": "SHARE ROW EXCLUSIVE",
+            "user_roles": "SHARE",
+            "roles": "SHARE",
+        },
+        rewrites=("users",),
+    )
+
+
+def settle_workspace_mappings() -> None:
+    op.execute(
+        """
+        DELETE FROM workspace_mappings AS m
+        WHERE NOT EXISTS (SELECT FROM pg_temp.wanted AS w WHERE w.id = m.user_id)
+        """
+    )
+    op.execute(
+        """
+        UPDATE workspace_mappings AS m
+        SET workspace_type = w.workspace_type
+        FROM pg_temp.wanted AS w
+        WHERE w.id = m.user_id AND m.workspace_type <> w.workspace_type
+        """
+    )
+    # A workspace_id that is taken already leaves its user without a row: try again with a new one.
+    op.execute(
+        f"""
+        DO $$
+        BEGIN
+            FOR round IN 1..10 LOOP
+                INSERT INTO workspace_mappings (user_id, workspace_id, workspace_type)
+                SELECT w.id, {workspace_id_expression()}, w.workspace_type
+                FROM pg_temp.wanted AS w
+                WHERE NOT EXISTS (SELECT FROM workspace_mappings AS m WHERE m.user_id = w.id)
+                ON CONFLICT (workspace_id) DO NOTHING;
+                EXIT WHEN (SELECT count(*) FROM workspace_mappings) = (SELECT count(*) FROM pg_temp.wanted);
+            END LOOP;
+        END
+        $$
+        """
+    )
+
+
+def settle_lawyer_level_details() -> None:
+    op.execute(
+        """
+        DELETE FROM lawyer_level_details AS d
+        WHERE NOT EXISTS (SELECT FROM pg_temp.wanted AS w WHERE w.id = d.lawyer_id AND w.is_lawyer)
+        """
+    )
+    op.execute(
+        """
+        UPDATE lawyer_level_details AS d
+        SET cases_completed = w.completed, cases_won = w.completed, success_rate = w.success_rate
+        FROM pg_temp.wanted AS w
+        WHERE w.id = d.lawyer_id AND (d.cases_completed, d.success_rate) <> (w.completed, w.success_rate)
+        """
+    )
+    op.execute(
+        """
+        INSERT INTO lawyer_level_details (lawyer_id, cases_completed, cases_won, success_rate)
+        SELECT w.id, w.completed, w.completed, w.success_rate
+        FROM pg_temp.wanted AS w
+        WHERE w.is_lawyer AND NOT EXISTS (SELECT FROM lawyer_level_details AS d WHERE d.lawyer_id = w.id)
+        """
+    )
+
+
+def settle_user_credits() -> None:
+    op.execute(
+        """
+        DELETE FROM user_credits AS c
+        WHERE NOT EXISTS (SELECT FROM pg_temp.wanted AS w WHERE w.id = c.user_id AND w.is_credit)
+        """
+    )
+    op.execute(
+        """
+        INSERT INTO user_credits (user_id)
+        SELECT w.id
+        FROM pg_temp.wanted AS w
+        WHERE w.is_credit AND NOT EXISTS (SELECT FROM user_credits AS c WHERE c.user_id = w.id)
+        """
+    )
+
+
+# The columns of users. An UPDATE would fire live triggers (an updated_at trigger would move the stamp of
+# every row) and leave every row twice; one rewrite does neither. DEFAULT cannot read another column and USING
+# takes no subquery, so the rewrite looks its values up through temporary functions.
+
+
+def extend_users() -> None:
+    op.add_column("users", sa.Column("workspace_id", sa.String(50), nullable=True))
+    op.add_column("users", sa.Column("account_type", sa.String(20), nullable=True))
+    op.add_column("users", sa.Column("email_verified", sa.Boolean(), nullable=True))
+    create_look_ups()
+    op.execute(
+        f"""
+        ALTER TABLE users
+            ALTER COLUMN workspace_id TYPE character varying(50) USING pg_temp.workspace_id_of(id),
+            ALTER COLUMN workspace_id SET DEFAULT {workspace_id_expression()},
+            ALTER COLUMN workspace_id SET NOT NULL,
+            ALTER COLUMN account_type TYPE character varying(20)
+                USING CASE WHEN status::text = 'ACTIVE' THEN pg_temp.workspace_type_of(id) ELSE 'pending' END,
+            ALTER COLUMN account_type SET DEFAULT 'pending',
+            ALTER COLUMN account_type SET NOT NULL,
+            ALTER COLUMN email_verified TYPE boolean USING {email_verified_expression()},
+            ALTER COLUMN email_verified SET DEFAULT false,
+            ALTER COLUMN email_verified SET NOT NULL,
+            ADD COLUMN registration_source character varying(20) DEFAULT 'web' NOT NULL,
+            ADD CONSTRAINT users_account_type_check
+                CHECK (account_type IN ('pending', 'user', 'lawyer', 'lawyer_pending', 'admin')),
+            ADD CONSTRAINT ck_users_workspace_id_format CHECK (workspace_id ~ '^[a-z0-9][a-z0-9-]{{2,49}}$')
+        """
+    )
+    drop_look_ups()
+    op.create_unique_constraint("users_workspace_id_key", "users", ["workspace_id"])
+    op.create_index("idx_users_account_type", "users", ["account_type"])
+    op.create_index(
+        "idx_users_email_verified",
+        "users",
+        ["email_verified"],
+        postgresql_where=sa.text("email_verified = false"),
+    )
+
+
+def create_look_ups() -> None:
+    op.execute(
+        """
+        CREATE FUNCTION pg_temp.workspace_id_of(sought uuid) RETURNS character varying
+        LANGUAGE plpgsql STABLE AS $$
+        BEGIN
+            RETURN (SELECT workspace_id FROM workspace_mappings WHERE user_id = sought);
+        END
+        $$
+        """
+    )
+    op.execute(
+        """
+        CREATE FUNCTION pg_temp.workspace_type_of(sought uuid) RETURNS character varying
+        LANGUAGE plpgsql STABLE AS $$
+        BEGIN
+            RETURN (SELECT workspace_type FROM workspace_mappings WHERE user_id = sought);
+        END
+        $$
+        """
+    )
+
+
+def drop_look_ups() -> None:
+    op.execute("DROP FUNCTION pg_temp.workspace_id_of(uuid)")
+    op.execute("DROP FUNCTION pg_temp.workspace_type_of(uuid)")
+
+
+def email_verified_expression() -> str:
+    given = ops.option("email_verified")
+    if given not in (None, "active"):
+        raise ValueError(f"the option email_verified takes the value active, not {given}")
+    return "false" if given is None else "coalesce(status::text = 'ACTIVE', false)"
+
+
+# The foreign keys to users and cases: each takes SHARE ROW EXCLUSIVE on the table it points to.
+
+
+def refer(table: str, column: str, referred: str, on_delete: str) -> None:
+    op.create_foreign_key(f"{table}_{column}_fkey", table, referred, [column], ["id"], ondelete=on_delete)
+
+
+def refer_from_levels() -> None:
+    refer("lawyer_level_details", "lawyer_id", "users", "CASCADE")
+    refer("lawyer_point_transactions", "lawyer_id", "users", "CASCADE")
+    refer("lawyer_point_transactions", "related_case_id", "cases", "SET NULL")
+    refer("lawyer_online_sessions", "lawyer_id", "users", "CASCADE")
+
+
+def refer_from_auth() -> None:
+    refer("lawyer_certification_requests", "reviewed_by", "users", "SET NULL")
+    refer("lawyer_certification_requests", "user_id", "users", "CASCADE")
+    refer("workspace_mappings", "user_id", "users", "CASCADE")
+
+
+def refer_from_membership() -> None:
+    refer("user_memberships", "user_id", "users", "CASCADE")
+    refer("lawyer_memberships", "lawyer_id", "users", "CASCADE")
+
+
+def refer_from_credits() -> None:
+    refer("user_credits", "user_id", "users", "CASCADE")
+    refer("credit_purchase_records", "user_id", "users", "RESTRICT")
+
+
+def refer_from_penalty() -> None:
+    refer("lawyer_case_declines", "case_id", "cases", "CASCADE")
+    refer("lawyer_case_declines", "lawyer_id", "users", "CASCADE")
+    refer("lawyer_assignment_suspensions", "lawyer_id", "users", "CASCADE")
+
+
+def refer_from_enterprise() -> None:
+    refer("enterprise_clients", "assigned_account_manager", "users", "SET NULL")
+
+
+# The way back.
+
+
+def lock_all_tables() -> None:
+    # The new tables too: a session that has written one of them and waits for users would be a deadlock.
+    ops.lock_tables(
+        {
+            "users": "ACCESS EXCLUSIVE",
+            "cases": "ACCESS EXCLUSIVE",
+            "collection_success_stats": "ACCESS EXCLUSIVE",
+            "enterprise_subscriptions": "ACCESS EXCLUSIVE",
+            "enterprise_service_packages": "ACCESS EXCLUSIVE",
+            "enterprise_clients": "ACCESS EXCLUSIVE",
+            "lawyer_assignment_suspensions": "ACCESS EXCLUSIVE",
+            "lawyer_case_declines": "ACCESS EXCLUSIVE",
+            "credit_purchase_records": "ACCESS EXCLUSIVE",
+            "user_credits": "ACCESS EXCLUSIVE",
+            "lawyer_memberships": "ACCESS EXCLUSIVE",
+            "user_memberships": "ACCESS EXCLUSIVE",
+            "lawyer_online_sessions": "ACCESS EXCLUSIVE",
+            "lawyer_point_transactions": "ACCESS EXCLUSIVE",
+            "lawyer_level_details": "ACCESS EXCLUSIVE",
+            "demo_accounts": "ACCESS EXCLUSIVE",
+            "workspace_mappings": "ACCESS EXCLUSIVE",
+            "lawyer_certification_requests": "ACCESS EXCLUSIVE",
+            "lawyer_levels": "ACCESS EXCLUSIVE",
+        }
+    )
+
+
+def shrink_users() -> None:
+    op.drop_index("idx_users_email_verified", table_name="users")
+    op.drop_index("idx_users_account_type", table_name="users")
+    op.drop_constraint("users_workspace_id_key", "users", type_="unique")
+    op.drop_constraint("ck_users_workspace_id_format", "users", type_="check")
+    op.drop_constraint("users_account_type_check", "users", type_="check")
+    op.drop_column("users", "registration_source")
+    op.drop_column("users", "email_verified")
+    op.drop_column("users", "account_type")
+    op.drop_column("users", "workspace_id")
+
+
+contract = Contract(
+    revision="013",
+    follows="012",
+    reads=("users", "roles", "user_roles", "cases"),
+    alters=("users",),
+    locks=("cases", "user_roles", "roles"),
+    may_install=("pgcrypto",),
+    functions=(
+        Function(
+            "lawsker_touch_updated_at",
+            """
+        BEGIN
+            NEW.updated_at := pg_catalog.now();
+            RETURN NEW;
+        END
+        """,
+        ),
+    ),
+    extensions=(
+        Extension(
+            table="users",
+            columns=(
+                Column(
+                    "workspace_id",
+                    "character varying(50)",
+                    "'ws-' || substr(replace(gen_random_uuid()::text, '-', ''), 1, 12)",
+                ),
+                Column("account_type", "character varying(20)", "'pending'"),
+                Column("email_verified", "boolean", "false"),
+                Column("registration_source", "character varying(20)", "'web'"),
+            ),
+            unique=(Unique("users_workspace_id_key", ("workspace_id",)),),
+            checks=(
+                Check(
+                    "users_account_type_check",
+                    "account_type IN ('pending', 'user', 'lawyer', 'lawyer_pending', 'admin')",
+                ),
+                Check("ck_users_workspace_id_format", "workspace_id ~ '^[a-z0-9][a-z0-9-]{2,49}$'"),
+            ),
+            indexes=(
+                Index("idx_users_account_type", ("account_type",)),
+                Index("idx_users_email_verified", ("email_verified",), where="email_verified = false"),
+            ),
+        ),
+    ),
+    tables=(
+        Table(
+            name="lawyer_levels",
+            group="levels",
+            columns=(
+                Column("id", "integer"),
+                Column("level", "integer"),
+                Column("name", "character varying(50)"),
+                Column("requirements", "jsonb", "'{}'::jsonb"),
+                Column("benefits", "jsonb", "'{}'::jsonb"),
+                Column("daily_case_limit", "integer", "5"),
+                Column("monthly_amount_limit", "numeric(15,2)", "50000"),
+                Column("priority_weight", "numeric(3,2)", "1.0"),
+                Column("created_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            serial="id",
+            unique=(Unique("lawyer_levels_level_key", ("level",)),),
+            checks=(
+                Check("lawyer_levels_level_check", "level BETWEEN 1 AND 10"),
+                Check("ck_lawyer_levels_daily_case_limit", "daily_case_limit >= 1"),
+                Check("ck_lawyer_levels_monthly_amount_limit", "monthly_amount_limit >= 0"),
+                Check("ck_lawyer_levels_priority_weight", "priority_weight > 0"),
+                Check(
+                    "ck_lawyer_levels_requirements",
+                    "requirements ? 'level_points' AND requirements ? 'cases_completed'",
+                ),
+            ),
+            rows=10,
+        ),
+        Table(
+            name="lawyer_certification_requests",
+            group="auth",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("user_id", "uuid"),
+                Column("certificate_file_path", "character varying(500)"),
+                Column("certificate_file_name", "character varying(255)"),
+                Column("lawyer_name", "character varying(100)"),
+                Column("license_number", "character varying(50)"),
+                Column("law_firm", "character varying(200)", nullable=True),
+                Column("practice_areas", "jsonb", "'[]'::jsonb"),
+                Column("years_of_experience", "integer", "0"),
+                Column("education_background", "text", nullable=True),
+                Column("specialization_certificates", "jsonb", "'[]'::jsonb"),
+                Column("status", "character varying(20)", "'pending'::character varying"),
+                Column("admin_review_notes", "text", nullable=True),
+                Column("reviewed_by", "uuid", nullable=True),
+                Column("reviewed_at", "timestamp with time zone", nullable=True),
+                Column("submitted_at", "timestamp with time zone", "now()"),
+                Column("created_at", "timestamp with time zone", "now()"),
+                Column("updated_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(
+                ForeignKey(
+                    "lawyer_certification_requests_reviewed_by_fkey",
+                    ("reviewed_by",),
+                    "users",
+                    on_delete="SET NULL",
+                ),
+                ForeignKey(
+                    "lawyer_certification_requests_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"
+                ),
+            ),
+            checks=(
+                Check(
+                    "lawyer_certification_requests_status_check",
+                    "status IN ('pending', 'approved', 'rejected', 'under_review')",
+                ),
+                Check("ck_lawyer_certification_requests_years_of_experience", "years_of_experience >= 0"),
+                Check(
+                    "ck_lawyer_certification_requests_reviewed_when_decided",
+                    "status NOT IN ('approved', 'rejected') OR reviewed_at IS NOT NULL",
+                ),
+                Check(
+                    "ck_lawyer_certification_requests_review_after_submission",
+                    "reviewed_at IS NULL OR reviewed_at >= submitted_at",
+                ),
+            ),
+            indexes=(
+                Index("idx_lawyer_certification_requests_status", ("status",)),
+                Index("idx_lawyer_certification_requests_user_id", ("user_id",)),
+                Index("idx_lawyer_certification_requests_reviewed_by", ("reviewed_by",)),
+                Index(
+                    "uq_lawyer_certification_requests_open",
+                    ("user_id",),
+                    unique=True,
+                    where="status IN ('pending', 'under_review')",
+                ),
+            ),
+            triggers=(
+                Trigger("update_lawyer_certification_requests_updated_at", "lawsker_touch_updated_at"),
+            ),
+        ),
+        Table(
+            name="workspace_mappings",
+            group="auth",
+            columns=(
+                Column("user_id", "uuid"),
+                Column("workspace_id", "character varying(50)"),
+                Column("workspace_type", "character varying(20)"),
+                Column("is_demo", "boolean", "false"),
+                Column("created_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("user_id",),
+            unique=(Unique("workspace_mappings_workspace_id_key", ("workspace_id",)),),
+            foreign_keys=(
+                ForeignKey("workspace_mappings_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"),
+            ),
+            checks=(
+                Check(
+                    "workspace_mappings_workspace_type_check", "workspace_type IN ('user', 'lawyer', 'admin')"
+                ),
+            ),
+            rows="SELECT count(*) FROM users",
+        ),
+        Table(
+            name="demo_accounts",
+            group="auth",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("demo_type", "character varying(20)"),
+                Column("workspace_id", "character varying(50)"),
+                Column("display_name", "character varying(100)"),
+                Column("demo_data", "jsonb", "'{}'::jsonb"),
+                Column("is_active", "boolean", "true"),
+                Column("created_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            unique=(Unique("demo_accounts_workspace_id_key", ("workspace_id",)),),
+            checks=(
+                Check("demo_accounts_demo_type_check", "demo_type IN ('lawyer', 'user')"),
+                Check("ck_demo_accounts_demo_data", "jsonb_typeof(demo_data) = 'object'"),
+            ),
+            indexes=(Index("idx_demo_accounts_demo_type", ("demo_type",)),),
+            rows=2,
+        ),
+        Table(
+            name="lawyer_level_details",
+            group="levels",
+            columns=(
+                Column("lawyer_id", "uuid"),
+                Column("current_level", "integer", "1"),
+                Column("level_points", "bigint", "0"),
+                Column("experience_points", "bigint", "0"),
+                Column("cases_completed", "integer", "0"),
+                Column("cases_won", "integer", "0"),
+                Column("cases_failed", "integer", "0"),
+                Column("success_rate", "numeric(5,2)", "0"),
+                Column("client_rating", "numeric(3,2)", "0"),
+                Column("total_revenue", "numeric(15,2)", "0"),
+                Column("total_online_hours", "integer", "0"),
+                Column("total_cases_amount", "numeric(18,2)", "0"),
+                Column("total_ai_credits_used", "integer", "0"),
+                Column("total_paid_amount", "numeric(15,2)", "0"),
+                Column("response_time_avg", "integer", "0"),
+                Column("case_completion_speed", "numeric(5,2)", "0"),
+                Column("quality_score", "numeric(5,2)", "0"),
+                Column("upgrade_eligible", "boolean", "false"),
+                Column("downgrade_risk", "boolean", "false"),
+                Column("next_review_date", "date", nullable=True),
+                Column("last_upgrade_date", "date", nullable=True),
+                Column("last_downgrade_date", "date", nullable=True),
+                Column("level_change_history", "jsonb", "'[]'::jsonb"),
+                Column("created_at", "timestamp with time zone", "now()"),
+                Column("updated_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("lawyer_id",),
+            foreign_keys=(
+                ForeignKey(
+                    "lawyer_level_details_current_level_fkey", ("current_level",), "lawyer_levels", ("level",)
+                ),
+                ForeignKey(
+                    "lawyer_level_details_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"
+                ),
+            ),
+            checks=(
+                Check("ck_lawyer_level_details_experience_points", "experience_points >= 0"),
+                Check(
+                    "ck_lawyer_level_details_case_counts",
+                    "cases_completed >= 0 AND cases_won >= 0 AND cases_failed >= 0",
+                ),
+                Check("ck_lawyer_level_details_success_rate", "success_rate BETWEEN 0 AND 100"),
+                Check("ck_lawyer_level_details_client_rating", "client_rating BETWEEN 0 AND 5"),
+                Check(
+                    "ck_lawyer_level_details_totals",
+                    "total_online_hours >= 0 AND total_ai_credits_used >= 0"
+                    " AND total_paid_amount >= 0 AND total_revenue >= 0 AND total_cases_amount >= 0",
+                ),
+                Check(
+                    "ck_lawyer_level_details_level_change_history",
+                    "jsonb_typeof(level_change_history) = 'array'",
+                ),
+            ),
+            indexes=(
+                Index(
+                    "idx_lawyer_level_details_eligible",
+                    ("upgrade_eligible",),
+                    where="upgrade_eligible = true",
+                ),
+                Index("idx_lawyer_level_details_level", ("current_level",)),
+            ),
+            triggers=(Trigger("update_lawyer_level_details_updated_at", "lawsker_touch_updated_at"),),
+            rows="SELECT count(*) FROM users WHERE id IN ("
+            "SELECT ur.user_id FROM user_roles AS ur JOIN roles AS r ON r.id = ur.role_id"
+            " WHERE lower(r.name COLLATE \"C\") = 'lawyer')",
+        ),
+        Table(
+            name="lawyer_point_transactions",
+            group="levels",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("lawyer_id", "uuid"),
+                Column("transaction_type", "character varying(50)"),
+                Column("points_change", "bigint"),
+                Column("points_before", "bigint"),
+                Column("points_after", "bigint"),
+                Column("related_case_id", "uuid", nullable=True),
+                Column("related_review_id", "uuid", nullable=True),
+                Column("description", "text", nullable=True),
+                Column("metadata", "jsonb", "'{}'::jsonb"),
+                Column("created_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(
+                ForeignKey(
+                    "lawyer_point_transactions_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"
+                ),
+                ForeignKey(
+                    "lawyer_point_transactions_related_case_id_fkey",
+                    ("related_case_id",),
+                    "cases",
+                    on_delete="SET NULL",
+                ),
+            ),
+            checks=(
+                Check("ck_lawyer_point_transactions_balance", "points_after = points_before + points_change"),
+            ),
+            indexes=(
+                Index("idx_lawyer_point_transactions_created_at", ("created_at",)),
+                Index("idx_lawyer_point_transactions_lawyer_id", ("lawyer_id",)),
+                Index("idx_lawyer_point_transactions_type", ("transaction_type",)),
+                Index("idx_lawyer_point_transactions_related_case_id", ("related_case_id",)),
+            ),
+        ),
+        Table(
+            name="lawyer_online_sessions",
+            group="levels",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("lawyer_id", "uuid"),
+                Column("session_start", "timestamp with time zone"),
+                Column("session_end", "timestamp with time zone", nullable=True),
+                Column("duration_minutes", "integer", nullable=True),
+                Column("points_earned", "integer", "0"),
+                Column("created_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(
+                ForeignKey(
+                    "lawyer_online_sessions_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"
+                ),
+            ),
+            checks=(
+                Check(
+                    "ck_lawyer_online_sessions_period", "session_end IS NULL OR session_end >= session_start"
+                ),
+                Check(
+                    "ck_lawyer_online_sessions_duration", "duration_minutes IS NULL OR duration_minutes >= 0"
+                ),
+            ),
+            indexes=(
+                Index("idx_lawyer_online_sessions_date", ("session_start",)),
+                Index("idx_lawyer_online_sessions_lawyer_id", ("lawyer_id",)),
+            ),
+        ),
+        Table(
+            name="user_memberships",
+            group="membership",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("user_id", "uuid"),
+                Column("membership_type", "character varying(50)"),
+                Column("start_date", "date"),
+                Column("end_date", "date"),
+                Column("benefits", "jsonb", "'{}'::jsonb"),
+                Column("credits_monthly", "integer", "0"),
+                Column("credits_remaining", "integer", "0"),
+                Column("credits_used", "integer", "0"),
+                Column("auto_renewal", "boolean", "false"),
+                Column("payment_amount", "numeric(10,2)", "0"),
+                Column("payment_status", "character varying(20)", "'pending'::character varying"),
+                Column("created_at", "timestamp with time zone", "now()"),
+                Column("updated_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(
+                ForeignKey("user_memberships_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"),
+            ),
+            checks=(
+                Check(
+                    "user_memberships_membership_type_check",
+                    "membership_type IN ('free', 'basic', 'professional', 'premium', 'enterprise')",
+                ),
+                Check(
+                    "user_memberships_payment_status_check",
+                    "payment_status IN ('pending', 'paid', 'expired', 'cancelled')",
+                ),
+                Check("ck_user_memberships_period", "end_date >= start_date"),
+                Check(
+                    "ck_user_memberships_credits",
+                    "credits_monthly >= 0 AND credits_remaining >= 0 AND credits_used >= 0",
+                ),
+                Check("ck_user_memberships_payment_amount", "payment_amount >= 0"),
+            ),
+            indexes=(
+                Index("idx_user_memberships_type_status", ("membership_type", "payment_status")),
+                Index("idx_user_memberships_user_id", ("user_id",)),
+            ),
+            triggers=(Trigger("update_user_memberships_updated_at", "lawsker_touch_updated_at"),),
+        ),
+        Table(
+            name="lawyer_memberships",
+            group="membership",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("lawyer_id", "uuid"),
+                Column("membership_type", "character varying(50)"),
+                Column("start_date", "date"),
+                Column("end_date", "date"),
+                Column("benefits", "jsonb", "'{}'::jsonb"),
+                Column("daily_case_limit", "integer", "5"),
+                Column("monthly_amount_limit", "numeric(15,2)", "50000"),
+                Column("ai_credits_monthly", "integer", "50"),
+                Column("ai_credits_remaining", "integer", "50"),
+                Column("ai_credits_used", "integer", "0"),
+                Column("auto_renewal", "boolean", "false"),
+                Column("payment_amount", "numeric(10,2)", "0"),
+                Column("created_at", "timestamp with time zone", "now()"),
+                Column("updated_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(
+                ForeignKey("lawyer_memberships_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"),
+            ),
+            checks=(
+                Check(
+                    "lawyer_memberships_membership_type_check",
+                    "membership_type IN ('free', 'basic', 'professional', 'premium', 'enterprise')",
+                ),
+                Check("ck_lawyer_memberships_period", "end_date >= start_date"),
+                Check(
+                    "ck_lawyer_memberships_ai_credits",
+                    "ai_credits_monthly >= 0 AND ai_credits_remaining >= 0 AND ai_credits_used >= 0",
+                ),
+                Check("ck_lawyer_memberships_daily_case_limit", "daily_case_limit >= -1"),
+                Check("ck_lawyer_memberships_monthly_amount_limit", "monthly_amount_limit >= 0"),
+                Check("ck_lawyer_memberships_payment_amount", "payment_amount >= 0"),
+            ),
+            indexes=(Index("idx_lawyer_memberships_lawyer_id", ("lawyer_id",)),),
+            triggers=(Trigger("update_lawyer_memberships_updated_at", "lawsker_touch_updated_at"),),
+        ),
+        Table(
+            name="user_credits",
+            group="credits",
+            columns=(
+                Column("user_id", "uuid"),
+                Column("credits_weekly", "integer", "1"),
+                Column("credits_remaining", "integer", "1"),
+                Column("credits_purchased", "integer", "0"),
+                Column("total_credits_used", "integer", "0"),
+                Column("last_reset_date", "date", "CURRENT_DATE"),
+                Column("created_at", "timestamp with time zone", "now()"),
+                Column("updated_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("user_id",),
+            foreign_keys=(
+                ForeignKey("user_credits_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"),
+            ),
+            checks=(
+                Check(
+                    "ck_user_credits_balances",
+                    "credits_weekly >= 0 AND credits_remaining >= 0 AND credits_purchased >= 0"
+                    " AND total_credits_used >= 0",
+                ),
+            ),
+            indexes=(Index("idx_user_credits_reset_date", ("last_reset_date",)),),
+            triggers=(Trigger("update_user_credits_updated_at", "lawsker_touch_updated_at"),),
+            rows="SELECT count(*) FROM users WHERE id IN ("
+            "SELECT ur.user_id FROM user_roles AS ur JOIN roles AS r ON r.id = ur.role_id"
+            " WHERE lower(r.name COLLATE \"C\") IN ('user', 'institution'))",
+        ),
+        Table(
+            name="credit_purchase_records",
+            group="credits",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("user_id", "uuid"),
+                Column("credits_count", "integer"),
+                Column("unit_price", "numeric(10,2)", "50.00"),
+                Column("total_amount", "numeric(10,2)"),
+                Column("payment_order_id", "uuid", nullable=True),
+                Column("status", "character varying(20)", "'pending'::character varying"),
+                Column("created_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(
+                ForeignKey(
+                    "credit_purchase_records_user_id_fkey", ("user_id",), "users", on_delete="RESTRICT"
+                ),
+            ),
+            checks=(
+                Check(
+                    "credit_purchase_records_status_check",
+                    "status IN ('pending', 'paid', 'failed', 'refunded')",
+                ),
+                Check("ck_credit_purchase_records_credits_count", "credits_count > 0"),
+                Check("ck_credit_purchase_records_amounts", "unit_price >= 0 AND total_amount >= 0"),
+            ),
+            indexes=(
+                Index("idx_credit_purchase_records_status", ("status",)),
+                Index("idx_credit_purchase_records_user_id", ("user_id",)),
+            ),
+        ),
+        Table(
+            name="lawyer_case_declines",
+            group="penalty",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("lawyer_id", "uuid"),
+                Column("case_id", "uuid"),
+                Column("decline_reason", "text", nullable=True),
+                Column("points_penalty", "integer", "0"),
+                Column("priority_impact", "numeric(3,2)", "'-0.1'::numeric"),
+                Column("created_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(
+                ForeignKey("lawyer_case_declines_case_id_fkey", ("case_id",), "cases", on_delete="CASCADE"),
+                ForeignKey(
+                    "lawyer_case_declines_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"
+                ),
+            ),
+            indexes=(
+                Index("idx_lawyer_case_declines_case_id", ("case_id",)),
+                Index("idx_lawyer_case_declines_created_at", ("created_at",)),
+                Index("idx_lawyer_case_declines_lawyer_id", ("lawyer_id",)),
+            ),
+        ),
+        Table(
+            name="lawyer_assignment_suspensions",
+            group="penalty",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("lawyer_id", "uuid"),
+                Column("suspension_reason", "character varying(100)"),
+                Column("decline_count", "integer"),
+                Column("suspended_at", "timestamp with time zone"),
+                Column("suspension_duration_hours", "integer", "24"),
+                Column("lifted_at", "timestamp with time zone", nullable=True),
+                Column("is_active", "boolean", "true"),
+                Column("created_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(
+                ForeignKey(
+                    "lawyer_assignment_suspensions_lawyer_id_fkey",
+                    ("lawyer_id",),
+                    "users",
+                    on_delete="CASCADE",
+                ),
+            ),
+            checks=(
+                Check("ck_lawyer_assignment_suspensions_decline_count", "decline_count >= 1"),
+                Check("ck_lawyer_assignment_suspensions_duration", "suspension_duration_hours > 0"),
+                Check(
+                    "ck_lawyer_assignment_suspensions_period",
+                    "lifted_at IS NULL OR lifted_at >= suspended_at",
+                ),
+                Check(
+                    "ck_lawyer_assignment_suspensions_lifted_is_inactive",
+                    "NOT (is_active AND lifted_at IS NOT NULL)",
+                ),
+            ),
+            indexes=(
+                Index("idx_lawyer_assignment_suspensions_active", ("is_active",), where="is_active = true"),
+                Index("idx_lawyer_assignment_suspensions_lawyer_id", ("lawyer_id",)),
+                Index(
+                    "uq_lawyer_assignment_suspensions_active", ("lawyer_id",), unique=True, where="is_active"
+                ),
+            ),
+        ),
+        Table(
+            name="enterprise_clients",
+            group="enterprise",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("company_name", "character varying(255)"),
+                Column("company_type", "character varying(50)"),
+                Column("contact_person", "character varying(100)"),
+                Column("contact_phone", "character varying(20)"),
+                Column("contact_email", "character varying(255)"),
+                Column("business_license", "character varying(100)", nullable=True),
+                Column("service_type", "character varying(50)"),
+                Column("contract_start_date", "date", nullable=True),
+                Column("contract_end_date", "date", nullable=True),
+                Column("monthly_fee", "numeric(15,2)", "0"),
+                Column("case_volume_limit", "integer", "1000"),
+                Column("priority_level", "integer", "1"),
+                Column("assigned_account_manager", "uuid", nullable=True),
+                Column("status", "character varying(20)", "'active'::character varying"),
+                Column("created_at", "timestamp with time zone", "now()"),
+                Column("updated_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(
+                ForeignKey(
+                    "enterprise_clients_assigned_account_manager_fkey",
+                    ("assigned_account_manager",),
+                    "users",
+                    on_delete="SET NULL",
+                ),
+            ),
+            checks=(
+                Check("enterprise_clients_status_check", "status IN ('active', 'inactive', 'suspended')"),
+                Check(
+                    "ck_enterprise_clients_contract_period",
+                    "contract_end_date IS NULL OR contract_start_date IS NULL"
+                    " OR contract_end_date >= contract_start_date",
+                ),
+                Check("ck_enterprise_clients_monthly_fee", "monthly_fee >= 0"),
+                Check("ck_enterprise_clients_case_volume_limit", "case_volume_limit >= 0"),
+                Check("ck_enterprise_clients_priority_level", "priority_level BETWEEN 1 AND 5"),
+                Check(
+                    "ck_enterprise_clients_company_type",
+                    "company_type IN ('bank', 'lending_institution', 'law_firm', 'other')",
+                ),
+                Check(
+                    "ck_enterprise_clients_service_type",
+                    "service_type IN ('debt_collection', 'legal_consulting', 'compliance')",
+                ),
+            ),
+            indexes=(
+                Index("idx_enterprise_clients_company_type", ("company_type",)),
+                Index("idx_enterprise_clients_status", ("status",)),
+                Index("idx_enterprise_clients_assigned_account_manager", ("assigned_account_manager",)),
+            ),
+            triggers=(Trigger("update_enterprise_clients_updated_at", "lawsker_touch_updated_at"),),
+        ),
+        Table(
+            name="enterprise_service_packages",
+            group="enterprise",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("package_name", "character varying(100)"),
+                Column("package_type", "character varying(50)"),
+                Column("monthly_fee", "numeric(15,2)"),
+                Column("case_volume_limit", "integer"),
+                Column("features", "jsonb", "'[]'::jsonb"),
+                Column("ai_credits_included", "integer", "0"),
+                Column("dedicated_support", "boolean", "false"),
+                Column("sla_response_time", "integer", "24"),
+                Column("is_active", "boolean", "true"),
+                Column("created_at", "timestamp with time zone", "now()"),
+                Column("updated_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            checks=(
+                Check("ck_enterprise_service_packages_monthly_fee", "monthly_fee >= 0"),
+                Check("ck_enterprise_service_packages_case_volume_limit", "case_volume_limit > 0"),
+                Check("ck_enterprise_service_packages_sla_response_time", "sla_response_time > 0"),
+                Check("ck_enterprise_service_packages_ai_credits_included", "ai_credits_included >= 0"),
+                Check("ck_enterprise_service_packages_features", "jsonb_typeof(features) = 'array'"),
+                Check(
+                    "ck_enterprise_service_packages_package_type",
+                    "package_type IN ('basic', 'professional', 'enterprise', 'custom')",
+                ),
+            ),
+            indexes=(
+                Index(
+                    "uq_enterprise_service_packages_active_type",
+                    ("package_type",),
+                    unique=True,
+                    where="is_active",
+                ),
+            ),
+            triggers=(Trigger("update_enterprise_service_packages_updated_at", "lawsker_touch_updated_at"),),
+            rows=4,
+        ),
+        Table(
+            name="enterprise_subscriptions",
+            group="enterprise",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("client_id", "uuid"),
+                Column("package_id", "uuid"),
+                Column("start_date", "date"),
+                Column("end_date", "date"),
+                Column("monthly_fee", "numeric(15,2)"),
+                Column("cases_used", "integer", "0"),
+                Column("cases_limit", "integer"),
+                Column("auto_renewal", "boolean", "true"),
+                Column("status", "character varying(20)", "'active'::character varying"),
+                Column("created_at", "timestamp with time zone", "now()"),
+                Column("updated_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(
+                ForeignKey(
+                    "enterprise_subscriptions_client_id_fkey",
+                    ("client_id",),
+                    "enterprise_clients",
+                    on_delete="CASCADE",
+                ),
+                ForeignKey(
+                    "enterprise_subscriptions_package_id_fkey",
+                    ("package_id",),
+                    "enterprise_service_packages",
+                    on_delete="RESTRICT",
+                ),
+            ),
+            checks=(
+                Check(
+                    "enterprise_subscriptions_status_check", "status IN ('active', 'expired', 'cancelled')"
+                ),
+                Check("ck_enterprise_subscriptions_period", "end_date >= start_date"),
+                Check("ck_enterprise_subscriptions_cases_used", "cases_used >= 0"),
+                Check("ck_enterprise_subscriptions_cases_limit", "cases_limit >= 0"),
+                Check("ck_enterprise_subscriptions_monthly_fee", "monthly_fee >= 0"),
+            ),
+            indexes=(
+                Index("idx_enterprise_subscriptions_client_id", ("client_id",)),
+                Index("idx_enterprise_subscriptions_status", ("status",)),
+                Index("idx_enterprise_subscriptions_package_id", ("package_id",)),
+            ),
+            triggers=(Trigger("update_enterprise_subscriptions_updated_at", "lawsker_touch_updated_at"),),
+        ),
+        Table(
+            name="collection_success_stats",
+            group="enterprise",
+            columns=(
+                Column("id", "uuid", "gen_random_uuid()"),
+                Column("client_id", "uuid", nullable=True),
+                Column("period_start", "date"),
+                Column("period_end", "date"),
+                Column("total_cases", "integer", "0"),
+                Column("cases_with_response", "integer", "0"),
+                Column("cases_with_payment", "integer", "0"),
+                Column("total_debt_amount", "numeric(18,2)", "0"),
+                Column("recovered_amount", "numeric(18,2)", "0"),
+                Column("response_rate", "numeric(5,4)", "0"),
+                Column("recovery_rate", "numeric(5,4)", "0"),
+                Column("average_recovery_time", "integer", nullable=True),
+                Column("created_at", "timestamp with time zone", "now()"),
+                Column("updated_at", "timestamp with time zone", "now()"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(
+                ForeignKey(
+                    "collection_success_stats_client_id_fkey",
+                    ("client_id",),
+                    "enterprise_clients",
+                    on_delete="SET NULL",
+                ),
+            ),
+            checks=(
+                Check("ck_collection_success_stats_period", "period_end >= period_start"),
+                Check(
+                    "ck_collection_success_stats_counts",
+                    "total_cases >= 0 AND cases_with_response >= 0 AND cases_with_payment >= 0",
+                ),
+                Check(
+                    "ck_collection_success_stats_counts_within_total",
+                    "cases_with_response <= total_cases AND cases_with_payment <= total_cases",
+                ),
+                Check(
+                    "ck_collection_success_stats_rates",
+                    "response_rate BETWEEN 0 AND 1 AND recovery_rate BETWEEN 0 AND 1",
+                ),
+                Check(
+                    "ck_collection_success_stats_amounts", "total_debt_amount >= 0 AND recovered_amount >= 0"
+                ),
+            ),
+            indexes=(
+                Index("idx_collection_success_stats_client_id", ("client_id",)),
+                Index("idx_collection_success_stats_period", ("period_start", "period_end")),
+                Index(
+                    "uq_collection_success_stats_client_period",
+                    ("client_id", "period_start", "period_end"),
+                    unique=True,
+                ),
+            ),
+            triggers=(Trigger("update_collection_success_stats_updated_at", "lawsker_touch_updated_at"),),
+        ),
+    ),
+    required=(
+        Required(
+            "users, roles, user_roles and cases are ordinary tables",
+            """
+            SELECT 'These are missing or no ordinary tables: '
+                || string_agg(needed.name, ', ' ORDER BY needed.name)
+            FROM (VALUES ('users'), ('roles'), ('user_roles'), ('cases')) AS needed (name)
+            LEFT JOIN pg_class AS c ON c.oid = to_regclass(needed.name)
+            WHERE c.relkind IS DISTINCT FROM 'r'
+            """,
+        ),
+        Required(
+            "the columns that it reads have the types it counts on",
+            """
+            SELECT 'These columns are missing or of another type: ' || string_agg(
+                needed.tab || '.' || needed.col || ' (expected ' || coalesce(needed.typ, 'text') || ', found '
+                    || coalesce(format_type(a.atttypid, a.atttypmod), 'none') || ')',
+                ', ' ORDER BY needed.tab, needed.col)
+            FROM (
+                VALUES
+                    ('users', 'id', 'uuid'),
+                    ('users', 'username', NULL),
+                    ('roles', 'id', 'uuid'),
+                    ('roles', 'name', NULL),
+                    ('user_roles', 'user_id', 'uuid'),
+                    ('user_roles', 'role_id', 'uuid'),
+                    ('cases', 'id', 'uuid'),
+                    ('cases', 'assigned_to_user_id', 'uuid')
+            ) AS needed (tab, col, typ)
+            LEFT JOIN pg_attribute AS a
+                ON a.attrelid = to_regclass(needed.tab) AND a.attname = needed.col
+                AND a.attnum > 0 AND NOT a.attisdropped
+            LEFT JOIN pg_type AS y ON y.oid = a.atttypid
+            WHERE CASE WHEN needed.typ IS NULL THEN y.typcategory IS DISTINCT FROM 'S'
+                ELSE format_type(a.atttypid, NULL) IS DISTINCT FROM needed.typ END
+            """,
+        ),
+        Required(
+            "users has the column status",
+            """
+            SELECT CASE WHEN NOT EXISTS (
+                SELECT FROM pg_attribute
+                WHERE attrelid = to_regclass('users') AND attname = 'status' AND NOT attisdropped
+            ) THEN 'The column users.status is missing.' END
+            """,
+        ),
+        Required(
+            "cases.assigned_to_user_id may be null",
+            """
+            SELECT (
+                SELECT 'The column cases.assigned_to_user_id is NOT NULL.'
+                FROM pg_attribute
+                WHERE attrelid = to_regclass('cases') AND attname = 'assigned_to_user_id' AND attnotnull
+            )
+            """,
+        ),
+        Required(
+            "id is the primary key of users and of cases",
+            """
+            SELECT 'These tables have no primary key on the column id alone: '
+                || string_agg(needed.name, ', ' ORDER BY needed.name)
+            FROM (VALUES ('users'), ('cases')) AS needed (name)
+            WHERE NOT EXISTS (
+                SELECT FROM pg_index AS i
+                JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                WHERE i.indrelid = to_regclass(needed.name) AND i.indisprimary AND i.indnkeyatts = 1
+                    AND a.attname = 'id'
+            )
+            """,
+        ),
+        Required(
+            "cases.status is of the enum casestatus, with the label COMPLETED in upper case",
+            """
+            SELECT CASE WHEN NOT EXISTS (
+                SELECT FROM pg_attribute AS a
+                JOIN pg_type AS y ON y.oid = a.atttypid AND y.typname = 'casestatus' AND y.typtype = 'e'
+                JOIN pg_enum AS e ON e.enumtypid = y.oid AND e.enumlabel = 'COMPLETED'
+                WHERE a.attrelid = to_regclass('cases') AND a.attname = 'status' AND NOT a.attisdropped
+            ) THEN 'The column cases.status is not of an enum casestatus with the label COMPLETED.' END
+            """,
+        ),
+        Required(
+            "none of the 17 tables is there yet",
+            """
+            SELECT 'These stand already, perhaps from an older hand-run script: '
+                || string_agg(taken.name, ', ' ORDER BY taken.name)
+            FROM (
+                VALUES
+                    ('lawyer_levels'), ('lawyer_certification_requests'), ('workspace_mappings'),
+                    ('demo_accounts'), ('lawyer_level_details'), ('lawyer_point_transactions'),
+                    ('lawyer_online_sessions'), ('user_memberships'), ('lawyer_memberships'),
+                    ('user_credits'), ('credit_purchase_records'), ('lawyer_case_declines'),
+                    ('lawyer_assignment_suspensions'), ('enterprise_clients'),
+                    ('enterprise_service_packages'), ('enterprise_subscriptions'),
+                    ('collection_success_stats')
+            ) AS taken (name)
+            WHERE to_regclass(taken.name) IS NOT NULL OR to_regtype(taken.name) IS NOT NULL
+            """,
+        ),
+        Required(
+            "none of the 4 columns is there yet",
+            """
+            SELECT 'These columns of users stand already, perhaps from an older hand-run script: '
+                || string_agg(attname, ', ' ORDER BY attname)
+            FROM pg_attribute
+            WHERE attrelid = to_regclass('users') AND NOT attisdropped
+                AND attname IN ('workspace_id', 'account_type', 'email_verified', 'registration_source')
+            """,
+        ),
+        Required(
+            "no function has the name of the trigger function",
+            """
+            SELECT CASE WHEN to_regprocedure('lawsker_touch_updated_at()') IS NOT NULL
+                THEN 'The function lawsker_touch_updated_at() stands already.' END
+            """,
+        ),
+        Required(
+            "the names of its constraints on users are free",
+            """
+            SELECT 'These constraints of users stand already: ' || string_agg(conname, ', ' ORDER BY conname)
+            FROM pg_constraint
+            WHERE conrelid = to_regclass('users')
+                AND conname IN (
+                    'users_workspace_id_key', 'users_account_type_check', 'ck_users_workspace_id_format'
+                )
+            """,
+        ),
+        Required(
+            "the names of its indexes and of its sequence are free",
+            """
+            SELECT 'These names are taken by others: ' || string_agg(taken.name, ', ' ORDER BY taken.name)
+            FROM (
+                VALUES
+                    ('collection_success_stats_pkey'), ('credit_purchase_records_pkey'),
+                    ('demo_accounts_pkey'), ('demo_accounts_workspace_id_key'),
+                    ('enterprise_clients_pkey'), ('enterprise_service_packages_pkey'),
+                    ('enterprise_subscriptions_pkey'), ('idx_collection_success_stats_client_id'),
+                    ('idx_collection_success_stats_period'), ('idx_credit_purchase_records_status'),
+                    ('idx_credit_purchase_records_user_id'), ('idx_demo_accounts_demo_type'),
+                    ('idx_enterprise_clients_assigned_account_manager'),
+                    ('idx_enterprise_clients_company_type'), ('idx_enterprise_clients_status'),
+                    ('idx_enterprise_subscriptions_client_id'),
+                    ('idx_enterprise_subscriptions_package_id'), ('idx_enterprise_subscriptions_status'),
+                    ('idx_lawyer_assignment_suspensions_active'),
+                    ('idx_lawyer_assignment_suspensions_lawyer_id'), ('idx_lawyer_case_declines_case_id'),
+                    ('idx_lawyer_case_declines_created_at'), ('idx_lawyer_case_declines_lawyer_id'),
+                    ('idx_lawyer_certification_requests_reviewed_by'),
+                    ('idx_lawyer_certification_requests_status'),
+                    ('idx_lawyer_certification_requests_user_id'), ('idx_lawyer_level_details_eligible'),
+                    ('idx_lawyer_level_details_level'), ('idx_lawyer_memberships_lawyer_id'),
+                    ('idx_lawyer_online_sessions_date'), ('idx_lawyer_online_sessions_lawyer_id'),
+                    ('idx_lawyer_point_transactions_created_at'),
+                    ('idx_lawyer_point_transactions_lawyer_id'),
+                    ('idx_lawyer_point_transactions_related_case_id'),
+                    ('idx_lawyer_point_transactions_type'), ('idx_user_credits_reset_date'),
+                    ('idx_user_memberships_type_status'), ('idx_user_memberships_user_id'),
+                    ('idx_users_account_type'), ('idx_users_email_verified'),
+                    ('lawyer_assignment_suspensions_pkey'), ('lawyer_case_declines_pkey'),
+                    ('lawyer_certification_requests_pkey'), ('lawyer_level_details_pkey'),
+                    ('lawyer_levels_id_seq'), ('lawyer_levels_level_key'), ('lawyer_levels_pkey'),
+                    ('lawyer_memberships_pkey'), ('lawyer_online_sessions_pkey'),
+                    ('lawyer_point_transactions_pkey'), ('uq_collection_success_stats_client_period'),
+                    ('uq_enterprise_service_packages_active_type'),
+                    ('uq_lawyer_assignment_suspensions_active'), ('uq_lawyer_certification_requests_open'),
+                    ('user_credits_pkey'), ('user_memberships_pkey'), ('users_workspace_id_key'),
+                    ('workspace_mappings_pkey'), ('workspace_mappings_workspace_id_key')
+            ) AS taken (name)
+            WHERE to_regclass(taken.name) IS NOT NULL
+            """,
+        ),
+    ),
+    invariants=(
+        Invariant(
+            "every_user_is_mapped_once",
+            "every user has one workspace mapping, with the same workspace_id, and every mapping has a user",
+            """
+            SELECT coalesce(u.id, m.user_id)::text,
+                   CASE WHEN u.id IS NULL THEN 'a mapping without a user'
+                        WHEN m.user_id IS NULL THEN 'a user without a mapping'
+                        ELSE 'users says ' || u.workspace_id || ', the mapping ' || m.workspace_id END
+            FROM users AS u
+            FULL JOIN workspace_mappings AS m ON m.user_id = u.id
+            WHERE u.workspace_id IS DISTINCT FROM m.workspace_id
+            """,
+        ),
+        Invariant(
+            "workspace_ids_are_well_formed",
+            "a workspace_id is ws- and twelve hexadecimal digits, and no mapping is a demonstration",
+            """
+            SELECT user_id::text, workspace_id || CASE WHEN is_demo THEN ', a demonstration' ELSE '' END
+            FROM workspace_mappings
+            WHERE is_demo OR workspace_id !~ '^ws-[0-9a-f]{12}$'
+            """,
+        ),
+        Invariant(
+            "workspace_type_follows_roles",
+            "a workspace is of type lawyer if its user is one by role, else admin if that, else user",
+            """
+            SELECT m.user_id::text, m.workspace_type
+            FROM workspace_mappings AS m
+            LEFT JOIN (
+                SELECT ur.user_id,
+                       min(CASE lower(r.name COLLATE "C") WHEN 'lawyer' THEN 1 WHEN 'admin' THEN 2
+                           WHEN 'super_admin' THEN 2 ELSE 3 END) AS rank
+                FROM user_roles AS ur
+                JOIN roles AS r ON r.id = ur.role_id
+                GROUP BY ur.user_id
+            ) AS best ON best.user_id = m.user_id
+            WHERE m.workspace_type <> CASE best.rank WHEN 1 THEN 'lawyer' WHEN 2 THEN 'admin' ELSE 'user' END
+            """,
+        ),
+        Invariant(
+            "level_details_of_lawyers_only",
+            "every lawyer has level details, nobody else has, and they start at level 1 with 0 points",
+            """
+            SELECT u.id::text,
+                   CASE WHEN held.lawyer IS NOT TRUE THEN 'level details of somebody who is no lawyer'
+                        WHEN d.lawyer_id IS NULL THEN 'a lawyer without level details'
+                        ELSE 'level details that do not start afresh' END
+            FROM users AS u
+            LEFT JOIN (
+                SELECT ur.user_id, bool_or(lower(r.name COLLATE "C") = 'lawyer') AS lawyer
+                FROM user_roles AS ur
+                JOIN roles AS r ON r.id = ur.role_id
+                GROUP BY ur.user_id
+            ) AS held ON held.user_id = u.id
+            LEFT JOIN lawyer_level_details AS d ON d.lawyer_id = u.id
+            WHERE coalesce(held.lawyer, false) <> (d.lawyer_id IS NOT NULL)
+                OR (d.current_level, d.level_points, d.experience_points, d.cases_failed) <> (1, 0, 0, 0)
+                OR (d.total_revenue, d.total_paid_amount, d.total_cases_amount) <> (0, 0, 0)
+                OR (d.total_online_hours, d.total_ai_credits_used, d.response_time_avg) <> (0, 0, 0)
+                OR (d.client_rating, d.case_completion_speed, d.quality_score) <> (0, 0, 0)
+                OR d.upgrade_eligible OR d.downgrade_risk OR d.level_change_history <> '[]'
+                OR coalesce(d.next_review_date, d.last_upgrade_date, d.last_downgrade_date) IS NOT NULL
+            """,
+        ),
+        Invariant(
+            "case_counts_match_cases",
+            "completed and won cases and the success rate of a lawyer are those of the table cases",
+            """
+            SELECT d.lawyer_id::text,
+                   d.cases_completed || ' completed, ' || d.cases_won || ' won, ' || d.success_rate
+                       || ' percent, expected ' || coalesce(counted.completed, 0) || ' of '
+                       || coalesce(counted.assigned, 0)
+            FROM lawyer_level_details AS d
+            LEFT JOIN (
+                SELECT assigned_to_user_id, count(*) AS assigned,
+                       sum(CASE WHEN status = 'COMPLETED' THEN 1 ELSE 0 END) AS completed
+                FROM cases
+                GROUP BY assigned_to_user_id
+            ) AS counted ON counted.assigned_to_user_id = d.lawyer_id
+            WHERE d.cases_completed <> coalesce(counted.completed, 0)
+                OR d.cases_won <> coalesce(counted.completed, 0)
+                OR d.success_rate <> coalesce(round(counted.completed * 100.0 / counted.assigned, 2), 0)
+            """,
+        ),
+        Invariant(
+            "credits_of_credit_users_only",
+            "who holds the role user or institution has 1 credit a week and 1 left; nobody else has a row",
+            """
+            SELECT u.id::text,
+                   CASE WHEN held.credit IS NOT TRUE THEN 'credits of somebody who holds no such role'
+                        WHEN c.user_id IS NULL THEN 'a credit user without credits'
+                        ELSE 'credits that do not start afresh' END
+            FROM users AS u
+            LEFT JOIN (
+                SELECT ur.user_id, bool_or(lower(r.name COLLATE "C") IN ('user', 'institution')) AS credit
+                FROM user_roles AS ur
+                JOIN roles AS r ON r.id = ur.role_id
+                GROUP BY ur.user_id
+            ) AS held ON held.user_id = u.id
+            LEFT JOIN user_credits AS c ON c.user_id = u.id
+            WHERE coalesce(held.credit, false) <> (c.user_id IS NOT NULL)
+                OR (c.credits_weekly, c.credits_remaining, c.credits_purchased) <> (1, 1, 0)
+                OR c.total_credits_used <> 0 OR c.last_reset_date <> CURRENT_DATE
+            """,
+        ),
+        Invariant(
+            "account_type_follows_status",
+            "account_type is the workspace_type of users whose status is ACTIVE, and pending for the others",
+            """
+            SELECT u.id::text, u.account_type || ' with status ' || coalesce(u.status::text, 'null')
+            FROM users AS u
+            JOIN workspace_mappings AS m ON m.user_id = u.id
+            WHERE u.account_type
+                <> CASE WHEN u.status::text = 'ACTIVE' THEN m.workspace_type ELSE 'pending' END
+            """,
+        ),
+        Invariant(
+            "users_come_from_the_web",
+            "every user is registered from the web, and nobody is verified who is not ACTIVE",
+            """
+            SELECT id::text, registration_source || CASE WHEN email_verified THEN ', verified' ELSE '' END
+            FROM users
+            WHERE registration_source <> 'web' OR (email_verified AND status::text IS DISTINCT FROM 'ACTIVE')
+            """,
+        ),
+        Invariant(
+            "lawyer_levels_as_promised",
+            "the ten lawyer levels are field by field those of the business",
+            """
+            WITH promised (level, name, requirements, benefits, daily, monthly, weight) AS (
+                VALUES
+                    (1, '见习律师', '{"level_points": 0, "cases_completed": 0}',
+                     '{"ai_credits": 20, "membership_suggestion": "free"}', 2, 5000, 1.0),
+                    (2, '初级律师', '{"level_points": 500, "cases_completed": 3}',
+                     '{"ai_credits": 30, "membership_suggestion": "free"}', 3, 8000, 1.1),
+                    (3, '助理律师', '{"level_points": 1500, "cases_completed": 8}',
+                     '{"ai_credits": 50, "membership_suggestion": "professional"}', 5, 15000, 1.2),
+                    (4, '执业律师', '{"level_points": 4000, "cases_completed": 20}',
+                     '{"ai_credits": 100, "membership_suggestion": "professional"}', 8, 50000, 1.3),
+                    (5, '资深律师', '{"level_points": 10000, "cases_completed": 50}',
+                     '{"ai_credits": 200, "membership_suggestion": "professional"}', 12, 100000, 1.5),
+                    (6, '专业律师', '{"level_points": 25000, "cases_completed": 120}',
+                     '{"ai_credits": 350, "membership_suggestion": "professional"}', 18, 200000, 1.7),
+                    (7, '高级律师', '{"level_points": 60000, "cases_completed": 300}',
+                     '{"ai_credits": 500, "membership_suggestion": "enterprise"}', 25, 400000, 2.0),
+                    (8, '合伙人律师', '{"level_points": 150000, "cases_completed": 700}',
+                     '{"ai_credits": 800, "membership_suggestion": "enterprise"}', 35, 800000, 2.5),
+                    (9, '高级合伙人', '{"level_points": 350000, "cases_completed": 1500}',
+                     '{"ai_credits": 1200, "membership_suggestion": "enterprise"}', 50, 1500000, 3.0),
+                    (10, '首席合伙人', '{"level_points": 800000, "cases_completed": 3000}',
+                     '{"ai_credits": 2000, "membership_suggestion": "enterprise"}', 80, 3000000, 4.0)
+            )
+            SELECT coalesce(p.level, l.level)::text, coalesce(to_jsonb(l)::text, 'missing')
+            FROM promised AS p
+            FULL JOIN lawyer_levels AS l ON l.level = p.level
+            WHERE (l.name, l.requirements, l.benefits)
+                    IS DISTINCT FROM (p.name, p.requirements::jsonb, p.benefits::jsonb)
+                OR (l.daily_case_limit, l.monthly_amount_limit, l.priority_weight)
+                    IS DISTINCT FROM (p.daily, p.monthly, p.weight)
+            """,
+        ),
+        Invariant(
+            "lawyer_levels_rise",
+            "levels have no gap, the first needs nothing, and every threshold, limit and benefit rises",
+            """
+            SELECT level::text, 'not above the level below'
+            FROM (
+                SELECT level, place,
+                       points > lag(points) OVER up AND completed > lag(completed) OVER up
+                       AND daily_case_limit > lag(daily_case_limit) OVER up
+                       AND monthly_amount_limit > lag(monthly_amount_limit) OVER up
+                       AND priority_weight > lag(priority_weight) OVER up
+                       AND credits > lag(credits) OVER up AS rises,
+                       points = 0 AND completed = 0 AS needs_nothing
+                FROM (
+                    SELECT *, row_number() OVER (ORDER BY level) AS place,
+                           (requirements ->> 'level_points')::numeric AS points,
+                           (requirements ->> 'cases_completed')::numeric AS completed,
+                           (benefits ->> 'ai_credits')::numeric AS credits
+                    FROM lawyer_levels
+                ) AS l
+                WINDOW up AS (ORDER BY level)
+            ) AS ladder
+            WHERE level <> place OR (CASE WHEN place = 1 THEN needs_nothing ELSE rises END) IS NOT TRUE
+            """,
+        ),
+        Invariant(
+            "packages_as_promised",
+            "the four enterprise packages are field by field those of the business",
+            """
+            WITH promised (name, type, fee, volume, features, credits, dedicated, sla) AS (
+                VALUES
+                    ('基础企业版', 'basic', 9999, 500,
+                     '["batch_debt_collection", "basic_reporting", "email_support",
+                       "success_rate_tracking"]',
+                     1000, false, 48),
+                    ('专业企业版', 'professional', 29999, 2000,
+                     '["batch_debt_collection", "advanced_reporting", "priority_support",
+                       "custom_templates", "success_rate_tracking", "custom_reports"]',
+                     5000, true, 24),
+                    ('旗舰企业版', 'enterprise', 99999, 10000,
+                     '["batch_debt_collection", "real_time_reporting", "dedicated_support",
+                       "custom_integration", "white_label", "success_rate_tracking", "api_access"]',
+                     20000, true, 4),
+                    ('定制企业版', 'custom', 199999, 50000,
+                     '["unlimited_features", "custom_development", "dedicated_team",
+                       "on_premise_deployment", "success_rate_tracking", "api_access"]',
+                     100000, true, 2)
+            )
+            SELECT coalesce(p.type, e.package_type), coalesce(to_jsonb(e)::text, 'missing')
+            FROM promised AS p
+            FULL JOIN enterprise_service_packages AS e ON e.package_type = p.type
+            WHERE (e.package_name, e.monthly_fee, e.case_volume_limit, e.features)
+                    IS DISTINCT FROM (p.name, p.fee, p.volume, p.features::jsonb)
+                OR (e.ai_credits_included, e.dedicated_support, e.sla_response_time, e.is_active)
+                    IS DISTINCT FROM (p.credits, p.dedicated, p.sla, true)
+            """,
+        ),
+        Invariant(
+            "packages_grow",
+            "from basic to custom, packages grow in fee, volume and credits and shrink in hours of response",
+            """
+            SELECT type, 'not above the package below'
+            FROM (
+                SELECT o.type, o.place,
+                       e.monthly_fee > lag(e.monthly_fee) OVER up
+                       AND e.case_volume_limit > lag(e.case_volume_limit) OVER up
+                       AND e.ai_credits_included > lag(e.ai_credits_included) OVER up
+                       AND e.sla_response_time < lag(e.sla_response_time) OVER up AS grows
+                FROM (
+                    VALUES (1, 'basic'), (2, 'professional'), (3, 'enterprise'), (4, 'custom')
+                ) AS o (place, type)
+                LEFT JOIN enterprise_service_packages AS e ON e.package_type = o.type AND e.is_active
+                WINDOW up AS (ORDER BY o.place)
+            ) AS ladder
+            WHERE place > 1 AND grows IS NOT TRUE
+            """,
+        ),
+        Invariant(
+            "demo_accounts_as_promised",
+            "the two demonstration accounts are field by field those of the business",
+            """
+            WITH promised (workspace_id, type, name, data) AS (
+                VALUES
+                    ('demo-lawyer-001', 'lawyer', '张律师（演示）',
+                     '{"cases_handled": 156, "client_rating": 4.8, "experience_years": 8,
+                       "success_rate": 92.5, "specialties": ["合同纠纷", "债务催收", "公司法务"],
+                       "demo_cases": [{"id": "demo-case-001", "title": "合同违约纠纷", "amount": 50000,
+                                       "status": "进行中"},
+                                      {"id": "demo-case-002", "title": "债务催收案件", "amount": 120000,
+                                       "status": "已完成"}]}'),
+                    ('demo-user-001', 'user', '李先生（演示）',
+                     '{"company": "某科技公司", "total_amount": 180000, "cases_published": 3,
+                       "demo_cases": [{"id": "demo-case-003", "title": "劳动合同纠纷", "amount": 30000,
+                                       "status": "匹配中"}]}')
+            )
+            SELECT coalesce(p.workspace_id, d.workspace_id), coalesce(to_jsonb(d)::text, 'missing')
+            FROM promised AS p
+            FULL JOIN demo_accounts AS d ON d.workspace_id = p.workspace_id
+            WHERE (d.demo_type, d.display_name, d.demo_data, d.is_active)
+                IS DISTINCT FROM (p.type, p.name, p.data::jsonb, true)
+            """,
+        ),
+    ),
+    figures=(
+        Figure(
+            "users_without_a_known_role",
+            "users that hold none of the roles lawyer, admin, super_admin, user and institution",
+            """
+            SELECT count(*)
+            FROM users AS u
+            WHERE u.id NOT IN (
+                SELECT ur.user_id
+                FROM user_roles AS ur
+                JOIN roles AS r ON r.id = ur.role_id
+                WHERE ur.user_id IS NOT NULL
+                    AND lower(r.name COLLATE "C") IN ('lawyer', 'admin', 'super_admin', 'user', 'institution')
+            )
+            """,
+        ),
+    ),
+    losses=(
+        Loss(
+            "lawyer_levels",
+            "a level made since",
+            "SELECT id::text FROM lawyer_levels WHERE created_at <> :made_at",
+        ),
+        Loss(
+            "lawyer_certification_requests",
+            "a certification request",
+            "SELECT id::text FROM lawyer_certification_requests",
+        ),
+        Loss(
+            "workspace_mappings",
+            "a mapping made since, of a demonstration, or with a workspace_id of its own",
+            """
+            SELECT m.user_id::text
+            FROM workspace_mappings AS m
+            JOIN users AS u ON u.id = m.user_id
+            WHERE m.created_at <> :made_at OR m.is_demo OR m.workspace_id <> u.workspace_id
+            """,
+        ),
+        Loss(
+            "demo_accounts",
+            "a demonstration account made since",
+            "SELECT id::text FROM demo_accounts WHERE created_at <> :made_at",
+        ),
+        Loss(
+            "lawyer_level_details",
+            "level details made or changed since",
+            "SELECT lawyer_id::text FROM lawyer_level_details"
+            " WHERE created_at <> :made_at OR updated_at <> created_at",
+        ),
+        Loss(
+            "lawyer_point_transactions",
+            "a points transaction",
+            "SELECT id::text FROM lawyer_point_transactions",
+        ),
+        Loss("lawyer_online_sessions", "an online session", "SELECT id::text FROM lawyer_online_sessions"),
+        Loss("user_memberships", "a membership", "SELECT id::text FROM user_memberships"),
+        Loss("lawyer_memberships", "a lawyer's membership", "SELECT id::text FROM lawyer_memberships"),
+        Loss(
+            "user_credits",
+            "credits made or changed since",
+            "SELECT user_id::text FROM user_credits WHERE created_at <> :made_at OR updated_at <> created_at",
+        ),
+        Loss(
+            "credit_purchase_records", "a purchase of credits", "SELECT id::text FROM credit_purchase_records"
+        ),
+        Loss("lawyer_case_declines", "a declined case", "SELECT id::text FROM lawyer_case_declines"),
+        Loss(
+            "lawyer_assignment_suspensions",
+            "a suspension",
+            "SELECT id::text FROM lawyer_assignment_suspensions",
+        ),
+        Loss("enterprise_clients", "an enterprise client", "SELECT id::text FROM enterprise_clients"),
+        Loss(
+            "enterprise_service_packages",
+            "a package made or changed since",
+            "SELECT id::text FROM enterprise_service_packages"
+            " WHERE created_at <> :made_at OR updated_at <> created_at",
+        ),
+        Loss("enterprise_subscriptions", "a subscription", "SELECT id::text FROM enterprise_subscriptions"),
+        Loss(
+            "collection_success_stats",
+            "a statistic of collections",
+            "SELECT id::text FROM collection_success_stats",
+        ),
+        Loss(
+            "users",
+            "a value in one of the four columns that neither the upgrade nor a default gave",
+            """
+            SELECT u.id::text
+            FROM users AS u
+            LEFT JOIN workspace_mappings AS m ON m.user_id = u.id
+            WHERE u.email_verified
+                OR u.registration_source <> 'web'
+                OR u.account_type NOT IN ('pending', coalesce(m.workspace_type, 'pending'))
+                OR u.workspace_id !~ '^ws-[0-9a-f]{12}$'
+            """,
+        ),
+    ),
+)

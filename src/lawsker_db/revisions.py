@@ -1,0 +1,326 @@
+"""The only door to Alembic: load a chain, plan, read contracts, run upgrade and downgrade on our connection."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, text
+
+from lawsker_db.contract import Contract
+from lawsker_db.errors import Refused
+from lawsker_db.evidence import Check, Direction
+from lawsker_db.postgres.seal import transaction_control
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import Script, ScriptDirectory
+
+RELATIVE = re.compile(r"[+-]\d+")
+EXECUTING = ("execute", "text", "exec_driver_sql")
+UPGRADE_TO_ADOPT = "lawsker-db adopt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A folder of revisions and how Alembic is configured for it."""
+
+    config: Config
+    scripts: ScriptDirectory
+    head: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One revision to run. `hazards` are sentences about what the guarded transaction cannot carry."""
+
+    revision: str
+    title: str
+    path: str
+    contract: Contract | None
+    hazards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do, in order."""
+
+    direction: Direction
+    start: tuple[str, ...]
+    goal: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def contracts(self) -> tuple[Contract, ...]:
+        """Pure. The contracts of the steps, as far as they have one."""
+        return tuple(step.contract for step in self.steps if step.contract is not None)
+
+
+def load_chain(config_file: Path | None = None, options: Mapping[str, str] | None = None) -> Chain:
+    """Read alembic.ini and the revisions; no database. Without a file, the chain that this package ships.
+
+    Raises `Refused` when it cannot be read or has more than one head.
+    """
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    path = config_file or shipped_config()
+    if not path.is_file():
+        raise Refused(f"There is no Alembic configuration at {path}.", hint="name it: --config path/to/alembic.ini")
+    config = Config(str(path))
+    config.attributes["options"] = dict(options or {})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # a user's ini may lack path_separator
+            scripts = ScriptDirectory.from_config(config)
+            heads = scripts.get_heads()
+    except (CommandError, SyntaxError, ImportError, AttributeError) as failed:
+        raise Refused(f"The revisions of {path} cannot be read: {failed}", hint="mend the revision files") from failed
+    if len(heads) != 1:
+        raise Refused(
+            f"The chain has {len(heads)} heads: {', '.join(heads) or 'no revision at all'}.",
+            hint="merge them into one (alembic merge heads), or name the configuration of the right chain",
+        )
+    return Chain(config=config, scripts=scripts, head=heads[0])
+
+
+def shipped_config() -> Path:
+    """Pure. The alembic.ini of this package: inside it when installed, at the top of a checkout otherwise."""
+    inside = Path(__file__).parent / "alembic.ini"
+    return inside if inside.is_file() else Path(__file__).parents[2] / "alembic.ini"
+
+
+def current_revisions(conn: Connection) -> tuple[str, ...]:
+    """What alembic_version says, empty when there is no such table. Reads only."""
+    stands = conn.execute(text("SELECT to_regclass('alembic_version')")).scalar_one()
+    if stands is None:
+        return ()
+    return tuple(str(row[0]) for row in conn.execute(text("SELECT version_num FROM alembic_version ORDER BY 1")))
+
+
+def plan_upgrade(chain: Chain, current: tuple[str, ...], revision: str = "head") -> Plan:
+    """Pure but for reading revision files. The steps from `current` up to `revision`; none when it is there already.
+
+    Raises `Refused` for a revision that the chain does not know, or that does not lie above `current`.
+    """
+    _require_known(chain, current)
+    goal = _resolve(chain, revision, current)
+    if current and goal in _ancestors(chain, current) and goal not in current:
+        raise Refused(
+            f"Revision {goal} lies below the database's revision {', '.join(current)}.",
+            hint=f"to go back: alembic downgrade {goal}",
+        )
+    passed = _ancestors(chain, current)
+    scripts = [script for script in chain.scripts.iterate_revisions(goal, "base") if script.revision not in passed]
+    steps = tuple(_step(script) for script in reversed(scripts))
+    return Plan(direction=Direction.UPGRADE, start=current, goal=(goal,), steps=steps)
+
+
+def plan_downgrade(chain: Chain, current: tuple[str, ...], revision: str) -> Plan:
+    """Pure but for reading revision files. The steps from `current` down to `revision` ("base" for nothing)."""
+    _require_known(chain, current)
+    found = _resolve(chain, revision, current)
+    if found == "base":
+        kept: frozenset[str] = frozenset()
+        goal: tuple[str, ...] = ()
+    else:
+        goal = (found,)
+        kept = _ancestors(chain, goal)
+        if goal[0] not in _ancestors(chain, current):
+            raise Refused(
+                f"Revision {goal[0]} does not lie below the database's revision {', '.join(current) or 'base'}.",
+                hint="lawsker-db status shows where the database stands",
+            )
+    steps = [
+        _step(script)
+        for script in chain.scripts.iterate_revisions(current or ("base",), "base")
+        if script.revision not in kept
+    ]
+    return Plan(direction=Direction.DOWNGRADE, start=current, goal=goal, steps=tuple(steps))
+
+
+def direction_to(chain: Chain, current: tuple[str, ...], revision: str) -> Direction:
+    """Pure but for reading revision files. Which way a revision lies from the current ones."""
+    _require_known(chain, current)
+    goal = _resolve(chain, revision, current)
+    below = goal == "base" or (goal in _ancestors(chain, current) and goal not in current)
+    return Direction.DOWNGRADE if below else Direction.UPGRADE
+
+
+def plan_stamp(chain: Chain, current: tuple[str, ...], revision: str) -> Plan:
+    """Pure but for reading revision files. A stamp runs no revision."""
+    found = _resolve(chain, revision, current)
+    goal = () if found == "base" else (found,)
+    return Plan(direction=Direction.STAMP, start=current, goal=goal, steps=())
+
+
+def contracts_up_to(chain: Chain, current: tuple[str, ...]) -> tuple[Contract, ...]:
+    """Contracts of all revisions that `current` includes, oldest first. Reads revision files."""
+    passed = _ancestors(chain, current)
+    scripts = [s for s in chain.scripts.walk_revisions() if s.revision in passed]
+    return tuple(c for s in reversed(scripts) if (c := _step(s).contract) is not None)
+
+
+def plan_checks(plan: Plan) -> tuple[Check, ...]:
+    """Pure. Whether every step can be run in the guarded transaction: it has a contract and no hazard."""
+    checks: list[Check] = []
+    for step in plan.steps:
+        checks.append(
+            Check(
+                name=f"contract of {step.revision}",
+                ok=step.contract is not None,
+                expected="a contract beside upgrade()",
+                found="there" if step.contract else f"revision {step.revision} has none: nothing to prove it against",
+                detail=step.path,
+            )
+        )
+        checks += [
+            Check(name=f"transaction of {step.revision}", ok=False, expected="one transaction", found=hazard)
+            for hazard in step.hazards
+        ]
+    return tuple(checks)
+
+
+def run_steps(conn: Connection, chain: Chain, plan: Plan, gate: object) -> None:
+    """Run the plan's revisions by Alembic on this connection, in the transaction that is open; `gate` judges each.
+
+    Whatever a revision raises comes through.
+    """
+    from alembic import command
+
+    chain.config.attributes |= {"connection": conn, "gate": gate}
+    try:
+        goal = plan.goal[0] if plan.goal else "base"
+        if plan.direction is Direction.UPGRADE:
+            command.upgrade(chain.config, goal)
+        elif plan.direction is Direction.DOWNGRADE:
+            command.downgrade(chain.config, goal)
+        else:
+            command.stamp(chain.config, goal, purge=True)
+    finally:
+        del chain.config.attributes["connection"], chain.config.attributes["gate"]
+
+
+def model_differences(conn: Connection) -> tuple[str, ...]:
+    """How the models of this package differ from the database, in Alembic's words. Reads only.
+
+    What stands in the database and not in the models (live databases carry extras) does not count.
+    """
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
+    from lawsker_db.models import metadata
+
+    options = {"include_name": is_modelled, "include_object": is_ours, "compare_type": True}
+    context = MigrationContext.configure(conn, opts=options)
+    return tuple(str(difference) for difference in compare_metadata(context, metadata))
+
+
+def is_modelled(name: str | None, kind: str, parents: Mapping[str, object]) -> bool:
+    """Pure. Alembic's include_name: reflect only tables that the models know; others may have types nobody here knows."""
+    from lawsker_db.models import metadata
+
+    return kind != "table" or name in metadata.tables
+
+
+def is_ours(_thing: object, _name: str | None, _kind: str, reflected: bool, compare_to: object) -> bool:
+    """Pure. Alembic's include_object: leave out what stands only in the database."""
+    return not (reflected and compare_to is None)
+
+
+def find_hazards(source: str) -> tuple[str, ...]:
+    """Pure. What in a revision's source would leave the guarded transaction: sentences, with line numbers."""
+    return tuple(sorted(set(_hazards(ast.parse(source)))))
+
+
+def _hazards(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "autocommit_block":
+            yield f"line {node.lineno}: autocommit_block() leaves the transaction"
+        if isinstance(node, ast.keyword) and node.arg == "postgresql_concurrently":
+            yield f"line {node.value.lineno}: CONCURRENTLY cannot run in a transaction"
+        if isinstance(node, ast.Call) and _called(node) in EXECUTING:
+            for argument in node.args:
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                    word = transaction_control(argument.value)
+                    if word:
+                        yield f"line {argument.lineno}: {word} ends or begins a transaction"
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _step(script: Script) -> Step:
+    contract = getattr(script.module, "contract", None)
+    return Step(
+        revision=script.revision,
+        title=script.doc,
+        path=Path(script.path).name,
+        contract=contract if isinstance(contract, Contract) else None,
+        hazards=find_hazards(Path(script.path).read_text(encoding="utf-8")),
+    )
+
+
+def _resolve(chain: Chain, revision: str, current: tuple[str, ...]) -> str:
+    """Find a revision by id, unique prefix, "head", "base", or relative to current ("+1", "-1")."""
+    from alembic.script.revision import RevisionError
+    from alembic.util import CommandError
+
+    relative = RELATIVE.fullmatch(revision)
+    if relative:
+        return _relative(chain, current, int(revision))
+    if revision == "base":
+        return revision
+    try:
+        found = chain.scripts.get_revision(chain.head if revision in ("head", "heads") else revision)
+    except (CommandError, RevisionError):
+        found = None
+    if found is None:
+        raise Refused(f"Revision {revision} is not in the chain.", hint="alembic history lists them")
+    return str(found.revision)
+
+
+def _relative(chain: Chain, current: tuple[str, ...], steps: int) -> str:
+    """So many revisions above or below the current one, in a chain without branches."""
+    line = [
+        "base",
+        *(s.revision for s in reversed(list(chain.scripts.iterate_revisions(chain.head, "base")))),
+    ]
+    place = line.index(current[0]) + steps if current and current[0] in line else steps
+    if not 0 <= place < len(line):
+        raise Refused(
+            f"There is no revision {steps:+d} from {current[0] if current else 'base'}.",
+            hint="alembic history lists them",
+        )
+    return line[place]
+
+
+def _require_known(chain: Chain, current: tuple[str, ...]) -> None:
+    from alembic.script.revision import RevisionError
+    from alembic.util import CommandError
+
+    for revision in current:
+        try:
+            known = chain.scripts.get_revision(revision)
+        except (CommandError, RevisionError):
+            known = None
+        if known is None:
+            raise Refused(
+                f"The database is stamped with revision {revision}, which this chain does not know.",
+                hint=f"{UPGRADE_TO_ADOPT} --dry-run shows what it is and stamps it as the baseline",
+            )
+
+
+def _ancestors(chain: Chain, revisions: tuple[str, ...]) -> frozenset[str]:
+    """The revisions and everything below them."""
+    found: set[str] = set()
+    for revision in revisions:
+        found |= {script.revision for script in chain.scripts.iterate_revisions(revision, "base")}
+    return frozenset(found)
