@@ -1,0 +1,212 @@
+"""The marker row of a run, written inside its transaction: there when it committed, absent when not; and the history.
+
+The table lives in a schema of its own, `lawsker_db`, which no comparison looks at. Each row carries the hash of the one
+before, and the server and database that it was written in: in a restored copy the rows tell of another database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from lawsker_db import __version__
+from lawsker_db.evidence import Fingerprint, Server
+from lawsker_db.record.journal import as_json
+
+_CREATE = (
+    "CREATE SCHEMA IF NOT EXISTS lawsker_db",
+    """CREATE TABLE IF NOT EXISTS lawsker_db.migration_run (
+        position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        run_id text NOT NULL UNIQUE,
+        direction text NOT NULL CHECK (direction IN ('upgrade', 'downgrade', 'stamp', 'adopt')),
+        via text NOT NULL,
+        from_revisions text[] NOT NULL,
+        to_revisions text[] NOT NULL,
+        steps text[] NOT NULL,
+        contract_digest text NOT NULL,
+        backup_id text,
+        rows_made jsonb NOT NULL,
+        fingerprints jsonb NOT NULL,
+        tool_version text NOT NULL,
+        by_user text NOT NULL,
+        from_address text NOT NULL,
+        made_at timestamptz NOT NULL,
+        transaction_id bigint NOT NULL,
+        system_identifier text NOT NULL,
+        database_oid bigint NOT NULL,
+        previous_hash text NOT NULL,
+        row_hash text NOT NULL
+    )""",
+    "COMMENT ON TABLE lawsker_db.migration_run IS 'History of lawsker-db: one row a run that committed. Do not edit.'",
+)
+_COLUMNS = (
+    "run_id",
+    "direction",
+    "via",
+    "from_revisions",
+    "to_revisions",
+    "steps",
+    "contract_digest",
+    "backup_id",
+    "rows_made",
+    "fingerprints",
+    "tool_version",
+    "by_user",
+    "from_address",
+    "made_at",
+    "transaction_id",
+    "system_identifier",
+    "database_oid",
+    "previous_hash",
+    "row_hash",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a run says of itself when it is about to commit."""
+
+    run_id: str
+    direction: str
+    via: str
+    from_revisions: tuple[str, ...]
+    to_revisions: tuple[str, ...]
+    steps: tuple[str, ...] = ()
+    contract_digest: str = ""
+    backup_id: str | None = None
+    rows_made: Mapping[str, int] = field(default_factory=dict)
+    fingerprints: tuple[Fingerprint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """One row of the history. `here` is false when it was written in another database, of which this is a copy."""
+
+    run_id: str
+    direction: str
+    via: str
+    from_revisions: tuple[str, ...]
+    to_revisions: tuple[str, ...]
+    steps: tuple[str, ...]
+    tool_version: str
+    by_user: str
+    made_at: datetime
+    backup_id: str | None
+    fingerprints: tuple[Fingerprint, ...]
+    here: bool
+    intact: bool
+
+
+def write_marker(conn: Connection, run: Run, server: Server) -> None:
+    """Write the marker row in the transaction that is open. Creates the schema and table when they are missing.
+
+    The MIGRATION lock, which the caller holds, keeps two such transactions apart.
+    """
+    for statement in _CREATE:
+        conn.execute(text(statement))
+    row = _row(conn, run, server)
+    names = ", ".join(_COLUMNS)
+    values = ", ".join(f":{name}" for name in _COLUMNS)
+    typed = (bindparam("rows_made", type_=JSONB), bindparam("fingerprints", type_=JSONB))
+    conn.execute(
+        text(f"INSERT INTO lawsker_db.migration_run ({names}) VALUES ({values})").bindparams(*typed),
+        row | {"row_hash": _hash(row)},
+    )
+
+
+def read_history(conn: Connection, server: Server) -> tuple[PastRun, ...]:
+    """All runs that committed, oldest first; empty when there is no history. Reads only."""
+    if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
+        return ()
+    rows = conn.execute(
+        text(f"SELECT {', '.join(_COLUMNS)} FROM lawsker_db.migration_run ORDER BY position")
+    ).mappings()
+    found: list[PastRun] = []
+    previous = ""
+    for row in rows:
+        facts = dict(row)
+        stated = facts.pop("row_hash")
+        intact = stated == _hash(facts) and facts["previous_hash"] == previous
+        previous = stated
+        found.append(_past(facts, server, intact=intact))
+    return tuple(found)
+
+
+def has_committed(conn: Connection, run_id: str) -> bool:
+    """Whether the marker of a run is visible. Reads only."""
+    if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
+        return False
+    return bool(
+        conn.execute(
+            text("SELECT EXISTS (SELECT FROM lawsker_db.migration_run WHERE run_id = :run_id)"),
+            {"run_id": run_id},
+        ).scalar_one()
+    )
+
+
+def _row(conn: Connection, run: Run, server: Server) -> dict[str, object]:
+    here = (
+        conn.execute(
+            text(
+                "SELECT now() AS made_at, txid_current() AS transaction_id,"
+                " coalesce(host(inet_client_addr()), 'local socket') AS from_address"
+            )
+        )
+        .mappings()
+        .one()
+    )
+    previous = conn.execute(
+        text("SELECT row_hash FROM lawsker_db.migration_run ORDER BY position DESC LIMIT 1")
+    ).scalar_one_or_none()
+    return {
+        "run_id": run.run_id,
+        "direction": run.direction,
+        "via": run.via,
+        "from_revisions": list(run.from_revisions),
+        "to_revisions": list(run.to_revisions),
+        "steps": list(run.steps),
+        "contract_digest": run.contract_digest,
+        "backup_id": run.backup_id,
+        "rows_made": dict(run.rows_made),
+        "fingerprints": [as_json(asdict(print_)) for print_ in run.fingerprints],
+        "tool_version": __version__,
+        "by_user": server.session_user,
+        "system_identifier": server.system_identifier,
+        "database_oid": server.database_oid,
+        "previous_hash": previous or "",
+        **here,
+    }
+
+
+def _hash(row: Mapping[str, object]) -> str:
+    """Pure. SHA-256 of a row without its own hash, as JSON with sorted keys; times as seconds, so no zone counts."""
+    plain = {key: value.timestamp() if isinstance(value, datetime) else value for key, value in row.items()}
+    return hashlib.sha256(json.dumps(as_json(plain), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _past(facts: Mapping[str, object], server: Server, *, intact: bool) -> PastRun:
+    prints = facts["fingerprints"]
+    if not isinstance(prints, list):
+        prints = []
+    here = (facts["system_identifier"], facts["database_oid"]) == (
+        server.system_identifier,
+        server.database_oid,
+    )
+    known = ("run_id", "direction", "via", "tool_version", "by_user", "made_at", "backup_id")
+    lists = ("from_revisions", "to_revisions", "steps")
+    return PastRun(
+        **{name: facts[name] for name in known},  # type: ignore[arg-type]
+        **{name: tuple(facts[name]) for name in lists},  # type: ignore[arg-type]
+        fingerprints=tuple(
+            Fingerprint(table=p["table"], columns=tuple(p["columns"]), rows=p["rows"], sums=tuple(p["sums"]))
+            for p in prints
+        ),
+        here=here,
+        intact=intact,
+    )

@@ -1,0 +1,137 @@
+"""The folder of a run and its journal: one JSON line an event, each with a checksum, on disk before the step it announces.
+
+A journal may end anywhere, after a crash or on a full disk: `read_journal` gives the lines that are whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lawsker_db.errors import Refused
+from lawsker_db.evidence import Event
+
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+
+def new_run_id(goal: str) -> str:
+    """Pure but for clock and chance. `20261122T090501Z-013-a1b2c3`, which sorts by time."""
+    safe_goal = re.sub(r"[^A-Za-z0-9_]+", "_", goal)[:32] or "base"
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe_goal}-{secrets.token_hex(3)}"
+
+
+def create_run_folder(root: Path, run_id: str) -> Path:
+    """Create `root/run_id`, 0700. Raises `Refused` when it cannot be, or when others may write into `root`."""
+    folder = root / run_id
+    try:
+        root.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        mode = root.stat().st_mode
+        folder.mkdir(mode=PRIVATE_FOLDER)
+    except OSError as failed:
+        raise Refused(
+            f"The folder for the run cannot be made: {folder}: {failed.strerror}.",
+            hint="name one that you may write to: --runs FOLDER",
+        ) from failed
+    if mode & 0o022 and not mode & 0o1000:
+        folder.rmdir()
+        raise Refused(f"Others may write into {root}: a backup there could be swapped.", hint=f"chmod go-w '{root}'")
+    return folder
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all: `.partial`, fsync, rename, fsync of the folder. 0600."""
+    partial = path.with_name(path.name + ".partial")
+    handle = os.open(partial, NEW_FILE, PRIVATE_FILE)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder last through a crash of the machine."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Journal:
+    """The open journal of one run. Lasting events are on disk when `write` returns; mere progress is not written."""
+
+    def __init__(self, folder: Path) -> None:
+        """Create `journal.jsonl` in the folder. Raises `Refused` when the disk does not take it."""
+        self.path = folder / "journal.jsonl"
+        try:
+            self._file = os.fdopen(os.open(self.path, NEW_FILE | os.O_APPEND, PRIVATE_FILE), "ab")
+            sync_folder(folder)
+        except OSError as failed:
+            raise Refused(f"The journal cannot be written: {failed}", hint="free disk space") from failed
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, _type: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
+        self._file.close()
+
+    def write(self, event: Event) -> None:
+        """Append one event and fsync. Raises `OSError` when the disk does not take it: the step must not begin.
+
+        So too when the file is not under its name any more: a journal that nobody can find is none.
+        """
+        if not event.lasting:
+            return
+        if not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
+            raise FileNotFoundError(errno.ENOENT, "another file stands in its place", str(self.path))
+        body = json.dumps(as_json(asdict(event)), ensure_ascii=False, sort_keys=True)
+        line = f"{checksum(body)} {body}\n".encode()
+        self._file.write(line)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def read_journal(path: Path) -> tuple[dict[str, Any], ...]:
+    """The whole lines of a journal, in order. A torn or altered line ends it: nothing after it can be trusted."""
+    found: list[dict[str, Any]] = []
+    for line in path.read_bytes().split(b"\n"):
+        total, _, body = line.decode(errors="replace").partition(" ")
+        if not body or checksum(body) != total:
+            break
+        found.append(json.loads(body))
+    return tuple(found)
+
+
+def checksum(body: str) -> str:
+    """Pure. The first 16 hex digits of SHA-256: enough to see a torn line."""
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+def as_json(value: object) -> Any:
+    """Pure. A value as JSON takes it: times in ISO 8601, paths and everything unknown as text."""
+    if isinstance(value, dict):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [as_json(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)

@@ -1,0 +1,109 @@
+"""The report of a run: report.json for machines, report.html for people, one file without network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from lawsker_db.evidence import Check, RunReport, Verdict
+from lawsker_db.record.journal import as_json, write_atomically
+
+REPORT_VERSION = 1
+GOOD = (Verdict.DONE, Verdict.NOTHING_TO_DO, Verdict.DRY_RUN)
+
+
+def write_report(report: RunReport, folder: Path) -> str:
+    """Write report.json and report.html into the run's folder. Returns what went wrong, empty when nothing did: a report
+    that cannot be written must not change the outcome of the run it tells of."""
+    try:
+        write_atomically(folder / "report.json", json.dumps(as_document(report), ensure_ascii=False, indent=2).encode())
+        write_atomically(folder / "report.html", render_html(report).encode())
+    except OSError as failed:
+        return f"the report could not be written: {failed}"
+    return ""
+
+
+def as_document(report: RunReport) -> dict[str, object]:
+    """Pure. The report as JSON values."""
+    return {"report_version": REPORT_VERSION, **as_json(asdict(report))}
+
+
+def render_html(report: RunReport) -> str:
+    """Pure. One page: verdict first, then the evidence. Every name from the database is escaped."""
+    template = Template(resources.files("lawsker_db.record").joinpath("report.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(f"lawsker-db {report.run_id}"),
+        tone="good" if report.verdict in GOOD else "bad",
+        verdict=escape(report.verdict.value),
+        message=escape(report.message),
+        state=escape(report.state),
+        hint=escape(report.hint),
+        facts=_rows(_facts(report)),
+        timings=_bars(report),
+        locks=_rows(
+            (
+                lock.table,
+                lock.mode,
+                f"{lock.granted_at:%H:%M:%S} UTC, try {lock.attempts}",
+                "" if lock.held_s is None else f"{lock.held_s:.3f} s",
+            )
+            for lock in report.locks
+        ),
+        checks=_rows(_check_cells(check) for check in report.checks),
+        contents=_rows((c.table, c.proof, "" if c.rows is None else str(c.rows)) for c in report.contents),
+        made=_rows((name, str(rows)) for name, rows in (*report.rows_made.items(), *report.figures.items())),
+        not_proven="".join(f"<li>{escape(line)}</li>" for line in report.not_proven) or "<li>nothing</li>",
+    )
+
+
+def _facts(report: RunReport) -> Iterable[tuple[str, ...]]:
+    """Pure. What the run was, as name and value."""
+    yield "Run", report.run_id
+    yield "Database", report.target
+    if report.server:
+        yield "Server", f"PostgreSQL {report.server.major} ({report.server.version}), {report.server.address}"
+        yield "Size", f"{report.server.data_bytes / 1e6:.1f} MB"
+        yield "As", report.server.user
+    came_from, went_to = ", ".join(report.from_revisions) or "base", ", ".join(report.to_revisions) or "base"
+    yield "Revision", f"{came_from} → {went_to}"
+    yield "Started", f"{report.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield "Took", f"{report.duration_s:.1f} s"
+    if report.backup:
+        size = f"{report.backup.bytes / 1e6:.1f} MB by {report.backup.client_version}"
+        yield (
+            "Backup",
+            f"{report.backup.folder} ({size}, {'proven' if report.backup.proven else 'not restored'})",
+        )
+        yield "SHA-256", report.backup.sha256
+    yield "Tool", f"lawsker-db {report.tool_version}"
+
+
+def _bars(report: RunReport) -> str:
+    """Pure. The phases as bars, as wide as they took of the whole."""
+    whole = max(report.duration_s, 0.001)
+    return "".join(
+        f'<tr><th scope="row">{escape(timing.phase.value)}</th><td>{timing.duration_s:.3f} s</td>'
+        f'<td class="bar"><svg width="100%" height="12" role="img" aria-label="{share:.0f} percent">'
+        f'<rect width="{share:.1f}%" height="12" rx="3"/></svg></td></tr>'
+        for timing in report.timings
+        for share in (min(100.0, 100 * timing.duration_s / whole),)
+    )
+
+
+def _check_cells(check: Check) -> tuple[str, ...]:
+    words = {True: "passed", False: "FAILED", None: "NOT RUN"}
+    mark = "warning" if check.warning and check.ok is not True else words[check.ok]
+    return mark, check.name, check.expected, check.found
+
+
+def _rows(rows: Iterable[tuple[str, ...]]) -> str:
+    """Pure. Table rows; the first cell is the row's heading."""
+    return "".join(
+        f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in rest) + "</tr>"
+        for first, *rest in rows
+    )
