@@ -1,0 +1,1 @@
+"""The procedures, each readable from top to bottom."""

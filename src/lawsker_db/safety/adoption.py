@@ -1,0 +1,104 @@
+"""Adopt a live database: it has the baseline's tables, but nobody stamped it. Look, list what differs, stamp."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from lawsker_db.errors import Refused
+from lawsker_db.evidence import Check, OnEvent, ignore
+from lawsker_db.postgres import locks
+from lawsker_db.postgres.catalog import read_catalog
+from lawsker_db.postgres.scratch import build_promised, promised_identities
+from lawsker_db.postgres.session import find_schema, pin_session
+from lawsker_db.record.journal import new_run_id
+from lawsker_db.revisions import (
+    Chain,
+    Plan,
+    current_revisions,
+    load_chain,
+    plan_stamp,
+    plan_upgrade,
+    run_steps,
+)
+from lawsker_db.safety.expectation import Promise, not_as_promised
+from lawsker_db.safety.guard import RunOptions, migration_transaction
+from lawsker_db.safety.preflight import refuse_unless, required_checks
+from lawsker_db.safety.verification import is_known
+from lawsker_db.target import Target
+
+BASELINE = "012"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """What was found and whether the database is stamped now."""
+
+    stamped_before: tuple[str, ...]
+    stamped_now: tuple[str, ...]
+    checks: tuple[Check, ...]
+    differences: tuple[str, ...]
+    extras: tuple[str, ...]
+
+
+def adopt(target: Target, *, dry_run: bool = False, on_event: OnEvent = ignore) -> Adoption:
+    """Stamp a database that has the baseline's tables as revision 012, in a marked transaction. No other change.
+
+    Differences from the baseline and extra objects are told, and stand in nobody's way; what revision 013 needs must be
+    there. A database that is stamped with a revision of this chain is left as it is. Raises `Refused`.
+    """
+    chain = load_chain()
+    with target.connect() as conn:
+        pin_session(conn, find_schema(conn))
+        current = current_revisions(conn)
+        if current and is_known(chain, current):
+            return Adoption(stamped_before=current, stamped_now=current, checks=(), differences=(), extras=())
+        found = _look(conn, chain, current)
+        conn.rollback()
+    if dry_run:
+        return found
+    refuse_unless(found.checks, what="This is not a Lawsker database that can be adopted")
+    plan = plan_stamp(chain, current, BASELINE)
+    with locks.run_lock(target), target.connect() as conn:
+        _stamp(conn, target, chain, plan, on_event)
+    return Adoption(
+        stamped_before=current,
+        stamped_now=plan.goal,
+        checks=found.checks,
+        differences=found.differences,
+        extras=found.extras,
+    )
+
+
+def _look(conn: Connection, chain: Chain, current: tuple[str, ...]) -> Adoption:
+    """Compare with the baseline's contract. Builds that in a scratch schema under a savepoint, which is rolled back."""
+    baseline = plan_upgrade(chain, (), BASELINE).steps[0].contract
+    if baseline is None:
+        raise Refused(f"Revision {BASELINE} has no contract to compare with.", hint="reinstall lawsker-db")
+    schema = find_schema(conn)
+    quoted = conn.dialect.identifier_preparer.quote(schema)
+    built = build_promised(conn, baseline, schema)
+    now = read_catalog(conn)
+    differences = not_as_promised(now, Promise(contract=baseline, built=built, schema=quoted))
+    promised = promised_identities(baseline, quoted)
+    extras = tuple(
+        f"{kind} {name}"
+        for kind, name in sorted(now.objects)
+        if (kind, name) not in promised
+        and kind in ("table", "column", "function", "trigger", "sequence", "type", "policy")
+        and not (kind == "column" and ("table", name.rpartition(".")[0]) not in promised)
+    )
+    return Adoption(
+        stamped_before=current,
+        stamped_now=current,
+        checks=required_checks(conn, plan_upgrade(chain, (BASELINE,))),
+        differences=tuple(difference.label for difference in differences),
+        extras=extras,
+    )
+
+
+def _stamp(conn: Connection, target: Target, chain: Chain, plan: Plan, on_event: OnEvent) -> None:
+    run = RunOptions(run_id=new_run_id(BASELINE), via="adopt", recorded_as="adopt", on_event=on_event)
+    with migration_transaction(conn, target, plan, run) as guarded:
+        run_steps(conn, chain, plan, guarded.gate)

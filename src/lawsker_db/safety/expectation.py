@@ -1,0 +1,104 @@
+"""What the catalog must be after a revision, given what it was before and what the contract promises. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lawsker_db.contract import Contract
+from lawsker_db.evidence import Direction
+from lawsker_db.postgres.catalog import Catalog, Difference, Facts, Identity, compare_catalogs
+
+CHILD_KINDS = ("column", "constraint", "trigger", "rule", "policy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """A contract and what this server makes of it, in the schema (quoted) that it is for."""
+
+    contract: Contract
+    built: Catalog
+    schema: str
+
+
+def unexpected(
+    before: Catalog, after: Catalog, promise: Promise | None, direction: Direction
+) -> tuple[Difference, ...]:
+    """Pure. Everything in `after` that is not `before` changed by the promise in this direction, no more and no less.
+
+    A stamp promises nothing. Alembic's own table is no part of it.
+    """
+    if promise is None or direction is Direction.STAMP:
+        expected = before
+    elif direction is Direction.UPGRADE:
+        expected = _with_promised(before, promise)
+    else:
+        expected = _without_promised(before, promise)
+    found = compare_catalogs(expected, after)
+    allowed = promise.contract.may_install if promise is not None and direction is Direction.UPGRADE else ()
+    return tuple(d for d in found if not _alembics_own(d) and not _installed(d, allowed))
+
+
+def not_as_promised(now: Catalog, promise: Promise) -> tuple[Difference, ...]:
+    """Pure. How the objects of a contract stand now against how they were promised; other objects do not count.
+
+    Columns that others added to the contract's tables since are theirs, so the order of columns is not compared.
+    """
+    present = {identity: facts for identity, facts in now.objects.items() if identity in promise.built.objects}
+    without_order = [
+        Catalog(objects={identity: _without_columns(facts) for identity, facts in objects.items()})
+        for objects in (promise.built.objects, present)
+    ]
+    return compare_catalogs(*without_order)
+
+
+def _with_promised(before: Catalog, promise: Promise) -> Catalog:
+    objects = {**before.objects, **promise.built.objects}
+    for extension in promise.contract.extensions:
+        identity = ("table", f"{promise.schema}.{extension.table}")
+        if identity in before.objects:
+            facts = before.objects[identity]
+            objects[identity] = {**facts, "columns": [*_columns(facts), *(c.name for c in extension.columns)]}
+    return Catalog(objects=objects)
+
+
+def _without_promised(before: Catalog, promise: Promise) -> Catalog:
+    dropped = {f"{promise.schema}.{table.name}" for table in promise.contract.tables}
+    objects: dict[Identity, Facts] = {
+        identity: facts
+        for identity, facts in before.objects.items()
+        if identity not in promise.built.objects and not _belongs_to(identity, facts, dropped)
+    }
+    for extension in promise.contract.extensions:
+        identity = ("table", f"{promise.schema}.{extension.table}")
+        if identity in objects:
+            gone = {column.name for column in extension.columns}
+            kept = [name for name in _columns(objects[identity]) if name not in gone]
+            objects[identity] = {**objects[identity], "columns": kept}
+    return Catalog(objects=objects)
+
+
+def _belongs_to(identity: Identity, facts: Facts, tables: set[str]) -> bool:
+    """Pure. Whether an object goes with its table when that is dropped, whoever made it."""
+    kind, name = identity
+    if kind == "index":
+        return facts.get("table") in tables
+    return kind in CHILD_KINDS and any(name.startswith(f"{table}.") for table in tables)
+
+
+def _columns(facts: Facts) -> list[str]:
+    columns = facts.get("columns", [])
+    return list(columns) if isinstance(columns, list) else []
+
+
+def _without_columns(facts: Facts) -> Facts:
+    return {key: value for key, value in facts.items() if key != "columns"}
+
+
+def _alembics_own(difference: Difference) -> bool:
+    """Pure. alembic_version and its parts, which Alembic creates at the first upgrade."""
+    parts = difference.name.split(".")
+    return len(parts) > 1 and parts[1] in ("alembic_version", "alembic_version_pkc")
+
+
+def _installed(difference: Difference, allowed: tuple[str, ...]) -> bool:
+    return difference.kind == "extension" and difference.name in allowed and difference.found == "present"

@@ -1,0 +1,306 @@
+"""The gate: inside the migration's own transaction, before COMMIT, prove that it did what it promised and nothing else.
+
+It knows the catalog and every relation as they stood before, sees which of them the transaction has written (from its
+locks), and for those compares a fingerprint taken behind the strong lock with one taken at the end. Each revision is
+judged apart, because the next one may change what this one made.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, text
+
+from lawsker_db.contract import Contract, Table
+from lawsker_db.errors import GateRefused
+from lawsker_db.evidence import (
+    Check,
+    Direction,
+    Event,
+    Fingerprint,
+    LockHeld,
+    OnEvent,
+    Phase,
+    TableContent,
+    failures,
+)
+from lawsker_db.postgres import locks
+from lawsker_db.postgres.catalog import read_catalog
+from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
+from lawsker_db.postgres.scratch import build_promised
+from lawsker_db.postgres.seal import Seal
+from lawsker_db.postgres.session import literal
+from lawsker_db.postgres.touched import Relation, read_relations, written_relations
+from lawsker_db.safety.expectation import Promise, unexpected
+
+SHOWN = 5  # offending rows or objects in one finding: enough to see the pattern, few enough to read at night
+SNAPSHOT_PATIENCE_S = 5.0  # others queue behind our strong lock while we wait
+OBSERVED_MODES = (
+    "ACCESS EXCLUSIVE",
+    "EXCLUSIVE",
+    "ROW EXCLUSIVE",
+)  # with these the table may be written or reshaped
+
+
+class Gate:
+    """What is known of one migration transaction, and the judgement over each of its revisions."""
+
+    def __init__(
+        self,
+        conn: Connection,
+        seal: Seal,
+        schema: str,
+        *,
+        patience_s: float,
+        direction: Direction,
+        on_event: OnEvent,
+    ) -> None:
+        """Remember; `begin` does the work."""
+        self._conn = conn
+        self._seal = seal
+        self._schema = conn.dialect.identifier_preparer.quote(schema)
+        self._schema_name = schema
+        self._patience_s = patience_s
+        self._direction = direction
+        self._on_event = on_event
+        self._promises: dict[str, Promise] = {}
+        self._order: list[str] = []
+        self._prints: dict[str, Fingerprint] = {}
+        self._rewrites = False
+        self.locks: list[LockHeld] = []
+        self.checks: list[Check] = []
+        self.contents: tuple[TableContent, ...] = ()
+        self.rows_made: dict[str, int] = {}
+        self.figures: dict[str, int] = {}
+
+    def begin(self, contracts: tuple[Contract, ...]) -> None:
+        """Read the catalog and the relations as they stand, and have the server build what is promised. Reads only,
+        but for a scratch schema under a savepoint that is rolled back."""
+        for contract in contracts:
+            built = build_promised(self._conn, contract, self._schema_name)
+            self._promises[contract.revision] = Promise(contract=contract, built=built, schema=self._schema)
+            self._order.append(contract.revision)
+        self._before = read_catalog(self._conn)
+        self._relations: Mapping[int, Relation] = {r.oid: r for r in read_relations(self._conn)}
+
+    def lock_tables(self, tables: Mapping[str, str], rewrites: tuple[str, ...]) -> None:
+        """Take the locks, wait for older snapshots where a table will be rewritten, fingerprint what may be written."""
+        qualified = {f"{self._schema}.{table}": mode for table, mode in tables.items()}
+        self._refuse_written(tuple(qualified))
+        granted = locks.lock_tables(self._conn, qualified, patience_s=self._patience_s, on_wait=self._say_wait)
+        self.locks += granted
+        for lock in granted:
+            self._say(
+                "locked",
+                f"{lock.mode} on {lock.table} (try {lock.attempts})",
+                table=lock.table,
+                mode=lock.mode,
+            )
+        if rewrites:
+            self._rewrites = True
+            locks.wait_for_older_snapshots(self._conn, patience_s=SNAPSHOT_PATIENCE_S, on_wait=self._say_wait)
+        standing = {relation.name for relation in self._relations.values()}
+        for table, mode in qualified.items():
+            if mode in OBSERVED_MODES and table in standing and table not in self._prints:
+                self._observe(table)
+
+    def check_group(self, contract: Contract, group: str) -> None:
+        """See that the tables of a group stand with their seeded rows, and send an event. Raises `GateRefused`."""
+        tables = [table for table in contract.tables if table.group == group]
+        counts: dict[str, int] = {}
+        for table in tables:
+            name = f"{self._schema}.{table.name}"
+            stands = self._conn.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar_one()
+            if stands is None:
+                raise self._refusal((self._check(f"group {group}", False, f"table {name}", "missing"),))
+            if isinstance(table.rows, int) and table.rows:
+                counts[table.name] = self._count(table.name)
+        wrong = tuple(
+            self._check(f"rows of {table.name}", False, f"{table.rows} seed rows", str(counts[table.name]))
+            for table in tables
+            if table.name in counts and counts[table.name] != table.rows
+        )
+        if wrong:
+            raise self._refusal(wrong)
+        seeds = ", ".join(f"{name} {rows} rows" for name, rows in counts.items())
+        names = f"{len(tables)} tables" if tables else "columns"
+        self._say("group", f"{group}: {names} stand{f' ({seeds})' if seeds else ''}", group=group, rows=counts)
+
+    def judge_snapshots(self) -> None:
+        """Last before COMMIT: give way when a snapshot that lasts was taken meanwhile, to which a rewritten table would
+        look empty. Raises `LockNotObtained`. (A REPEATABLE READ statement that waits for our lock cannot be told from a
+        READ COMMITTED one, unless it is a dump.)"""
+        deadline = time.monotonic() + SNAPSHOT_PATIENCE_S
+        attempt = 0
+        while self._rewrites and (sessions := locks.lasting_snapshots(self._conn)):
+            attempt += 1
+            self._say_wait(sessions, attempt)
+            if time.monotonic() >= deadline:
+                raise locks.snapshot_in_the_way(sessions)
+            time.sleep(locks.POLL_S)
+
+    def judge_revision(self, revision: str, direction: Direction) -> None:
+        """Judge what this revision did. Raises `GateRefused`, and so rolls everything back.
+
+        Reads the catalog, its own locks, each written table once more, and the contract's invariants.
+        """
+        self._seal.force_constraints()
+        promise = self._promises.get(revision)
+        after = read_catalog(self._conn)
+        differences = unexpected(self._before, after, promise, direction)
+        checks = [
+            self._check(
+                f"catalog after {revision}",
+                not differences,
+                "exactly what the contract promises",
+                "so it is" if not differences else "; ".join(d.label for d in differences[:SHOWN]),
+                detail="\n".join(d.label for d in differences),
+            )
+        ]
+        checks += self._judge_content(revision, promise, direction)
+        if promise is not None and direction is Direction.UPGRADE and not failures(tuple(checks)):
+            checks += self._judge_rows(promise)
+        self.checks += checks
+        if failures(tuple(checks)):
+            raise self._refusal(failures(tuple(checks)))
+        self._before = after
+        self._prepare_next(revision)
+        self._say("judged", f"revision {revision}: {len(checks)} checks passed", phase=Phase.GATE, revision=revision)
+
+    def _judge_content(self, revision: str, promise: Promise | None, direction: Direction) -> list[Check]:
+        """Every relation that stood before is untouched, or has the fingerprint it had behind its lock."""
+        now = {relation.oid: relation for relation in read_relations(self._conn)}
+        written = written_relations(self._conn)
+        dropped = self._may_drop(promise, direction)
+        checks: list[Check] = []
+        contents: list[TableContent] = []
+        for oid, relation in self._relations.items():
+            if self._alembics_own(relation) or relation.name in dropped:
+                continue
+            same_file = oid in now and now[oid].filenode == relation.filenode
+            if oid not in written and same_file:
+                contents.append(TableContent(table=relation.name, proof="untouched"))
+                continue
+            observed = self._prints.get(relation.name)
+            check, content = self._compare(relation, observed, gone=oid not in now)
+            checks.append(check)
+            contents += content
+        self.contents = tuple(sorted(contents, key=lambda content: content.table))
+        untouched = sum(content.proof == "untouched" for content in contents)
+        checks.append(
+            self._check(f"content after {revision}", True, "old rows unchanged", f"{untouched} relations untouched")
+        )
+        return checks
+
+    def _compare(
+        self, relation: Relation, observed: Fingerprint | None, *, gone: bool
+    ) -> tuple[Check, list[TableContent]]:
+        """One written relation: its content now against what was observed behind its lock."""
+        name = f"content of {relation.name}"
+        if gone:
+            return self._check(name, False, "rows unchanged", "the table is gone"), []
+        if observed is None:
+            found = "written without having been locked by ops.lock_tables first"
+            return self._check(name, False, "untouched", found), []
+        again = fingerprint_table(self._conn, relation.name, observed.columns)
+        same = observed.same_content(again)
+        found = f"{again.rows} rows, the same" if same else f"{again.rows} rows, other content"
+        proof = TableContent(table=relation.name, proof="fingerprint", rows=again.rows)
+        return self._check(name, same, f"{observed.rows} rows, unchanged", found), [proof]
+
+    def _judge_rows(self, promise: Promise) -> list[Check]:
+        """Row counts of the new tables and the contract's invariants, at COMMIT, behind the locks."""
+        checks: list[Check] = []
+        for table in promise.contract.tables:
+            rows = self._count(table.name)
+            expected = self._expected_rows(table)
+            self.rows_made[table.name] = rows
+            checks.append(self._check(f"rows of {table.name}", rows == expected, str(expected), str(rows)))
+        for invariant in promise.contract.invariants:
+            found = self._conn.execute(literal(f"SELECT * FROM ({invariant.query}) AS v LIMIT {SHOWN}")).all()
+            shown = "; ".join(": ".join(str(value) for value in row) for row in found)
+            checks.append(self._check(invariant.code, not found, invariant.says, shown or "no violation"))
+        for figure in promise.contract.figures:
+            self.figures[figure.says] = int(self._conn.execute(literal(figure.query)).scalar_one())
+        return checks
+
+    def _refuse_written(self, tables: tuple[str, ...]) -> None:
+        """A table that this revision wrote before it locked it cannot be observed any more. Raises `GateRefused`."""
+        written = written_relations(self._conn)
+        early = tuple(
+            self._check(f"content of {r.name}", False, "locked before it is written", "written before ops.lock_tables")
+            for r in self._relations.values()
+            if r.oid in written and r.name in tables and r.name not in self._prints
+        )
+        if early:
+            raise self._refusal(early)
+
+    def _observe(self, table: str) -> None:
+        """Fingerprint a table behind its lock, on the columns that are to survive this revision."""
+        columns = tuple(name for name in column_names(self._conn, table) if (table, name) not in self._leaving())
+        print_ = fingerprint_table(self._conn, table, columns)
+        self._prints[table] = print_
+        self._say("observed", f"{table}: {print_.rows} rows fingerprinted", table=table, rows=print_.rows)
+
+    def _leaving(self) -> frozenset[tuple[str, str]]:
+        """Columns of older tables that the revision under way takes away: a downgrade's."""
+        if self._direction is not Direction.DOWNGRADE or not self._order:
+            return frozenset()
+        contract = self._promises[self._order[0]].contract
+        return frozenset(
+            (f"{self._schema}.{extension.table}", column.name)
+            for extension in contract.extensions
+            for column in extension.columns
+        )
+
+    def _prepare_next(self, revision: str) -> None:
+        """What this revision made or locked is old to the next one: observe it anew, on the columns of that one."""
+        if self._order and self._order[0] == revision:
+            self._order.pop(0)
+        if not self._order:
+            return
+        self._relations = {relation.oid: relation for relation in read_relations(self._conn)}
+        self._prints.clear()
+        written = written_relations(self._conn)
+        for relation in self._relations.values():
+            if relation.oid in written and not self._alembics_own(relation):
+                self._observe(relation.name)
+
+    def _may_drop(self, promise: Promise | None, direction: Direction) -> frozenset[str]:
+        """The contract's own tables and sequences, which its downgrade takes away."""
+        if promise is None or direction is not Direction.DOWNGRADE:
+            return frozenset()
+        return frozenset(name for kind, name in promise.built.objects if kind in ("table", "sequence"))
+
+    def _alembics_own(self, relation: Relation) -> bool:
+        return relation.name == f"{self._schema}.alembic_version"
+
+    def _expected_rows(self, table: Table) -> int:
+        if isinstance(table.rows, int):
+            return table.rows
+        return int(self._conn.execute(literal(table.rows)).scalar_one())
+
+    def _count(self, table: str) -> int:
+        return int(self._conn.execute(literal(f"SELECT count(*) FROM {self._schema}.{table}")).scalar_one())
+
+    def _check(self, name: str, ok: bool, expected: str, found: str, detail: str = "") -> Check:
+        return Check(name=name, ok=ok, expected=expected, found=found, detail=detail)
+
+    def _refusal(self, checks: tuple[Check, ...]) -> GateRefused:
+        shown = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in checks[:SHOWN])
+        more = f" (and {len(checks) - SHOWN} more)" if len(checks) > SHOWN else ""
+        return GateRefused(
+            f"The gate refused: {shown}{more}.",
+            hint="mend the revision or its contract, then type it again; the report lists every finding",
+            checks=checks,
+        )
+
+    def _say_wait(self, blockers: tuple[locks.Blocker, ...], attempt: int) -> None:
+        who = "; ".join(blocker.label for blocker in blockers) or "sessions that come and go"
+        self._say("waiting", f"waiting for locks, try {attempt}: {who}", lasting=False, attempt=attempt)
+
+    def _say(
+        self, name: str, words: str, *, phase: Phase = Phase.MIGRATION, lasting: bool = True, **facts: object
+    ) -> None:
+        self._on_event(Event(phase=phase, name=name, text=words, facts=facts, lasting=lasting))

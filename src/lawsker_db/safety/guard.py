@@ -1,0 +1,250 @@
+"""The guarded transaction: sealed, pinned, judged, marked, and committed once. safe-upgrade and plain Alembic share it."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+import psycopg
+from psycopg.pq import ExecStatus, TransactionStatus
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from lawsker_db.contract import Contract
+from lawsker_db.errors import LawskerError, OutcomeUnknown, RevisionFailed, RolledBack
+from lawsker_db.evidence import Event, Fingerprint, OnEvent, Phase, Server, ignore
+from lawsker_db.postgres import locks
+from lawsker_db.postgres.fingerprint import fingerprint_table
+from lawsker_db.postgres.locks import sqlstate, take_migration_lock
+from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
+from lawsker_db.postgres.session import find_schema, identify, pin_session
+from lawsker_db.record.history import Run, write_marker
+from lawsker_db.revisions import Plan
+from lawsker_db.safety.gate import Gate
+from lawsker_db.safety.recovery import Attempt, Outcome, decide_outcome
+from lawsker_db.target import Target
+
+STATEMENT_SHOWN = 70  # characters: one terminal line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What a guarded transaction is told from outside."""
+
+    run_id: str
+    via: str
+    recorded_as: str | None = None  # instead of the plan's direction: an adoption is a stamp
+    backup_id: str | None = None
+    patience_s: float = locks.PATIENCE_S
+    on_event: OnEvent = ignore
+
+
+@dataclass(slots=True, kw_only=True)
+class Guarded:
+    """The transaction under way: its gate, and after the block what COMMIT answered."""
+
+    gate: Gate
+    attempt: Attempt
+    committed: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def migration_transaction(conn: Connection, target: Target, plan: Plan, options: RunOptions) -> Iterator[Guarded]:
+    """Open the migration's transaction on `conn`, give its gate to the block, and commit when the block ends well.
+
+    READ COMMITTED, settings pinned, MIGRATION lock, sealed; at the end the marker row, then COMMIT. Whatever goes wrong in
+    the block or the gate rolls everything back and comes through as a `LawskerError`. Raises `OutcomeUnknown` when the
+    connection is lost at COMMIT and the server cannot be asked.
+    """
+    server = identify(conn)
+    schema = find_schema(conn)
+    conn.rollback()
+    try:
+        create_seal(conn)
+        take_migration_lock(conn)
+        pin_session(conn, schema)
+        seal = Seal(conn)
+        seal.arm()
+        gate = Gate(
+            conn,
+            seal,
+            schema,
+            patience_s=options.patience_s,
+            direction=plan.direction,
+            on_event=options.on_event,
+        )
+        gate.begin(plan.contracts)
+        guarded = Guarded(gate=gate, attempt=_attempt(conn, server, options.run_id))
+        with no_transaction_control(conn, _statement_teller(options.on_event)):
+            yield guarded
+        seal.require_same_transaction()
+        gate.judge_snapshots()
+        write_marker(conn, _run(conn, plan, gate, options, schema), server)
+        seal.open()
+    except DBAPIError as failed:
+        roll_back(conn)
+        raise _failed(failed) from failed
+    except BaseException:
+        roll_back(conn)
+        raise
+    options.on_event(
+        Event(
+            phase=Phase.COMMIT,
+            name="about to commit",
+            text="everything proven; committing",
+            facts=asdict(guarded.attempt),
+        )
+    )
+    commit(conn, target, guarded)
+
+
+def commit(conn: Connection, target: Target, guarded: Guarded) -> None:
+    """Send COMMIT and read its answer; note the server's warnings (a lost synchronous standby, for one).
+
+    COMMIT of a failed transaction answers ROLLBACK and raises nothing, so the command tag is what counts. Signals wait
+    meanwhile: an interrupt cannot come between the answer and our knowing it.
+    """
+    raw = _raw(conn)
+    raw.add_notice_handler(lambda notice: guarded.warnings.append(str(notice.message_primary)))
+    with _signals_held():
+        answer = _send_commit(raw)
+        guarded.committed = answer == b"COMMIT"
+    if guarded.committed:
+        conn.rollback()  # tells SQLAlchemy that its transaction is over; the server has none open
+        return
+    if raw.info.transaction_status != TransactionStatus.UNKNOWN:
+        roll_back(conn)
+        raise RolledBack(
+            "The server did not commit: it answered COMMIT with ROLLBACK or an error.",
+            hint="look into the server's log, then type it again",
+        )
+    guarded.warnings.append(_after_lost_answer(target, guarded.attempt))
+    guarded.committed = True
+
+
+def roll_back(conn: Connection) -> None:
+    """Roll back what is open. A connection that is lost has nothing left to roll back."""
+    try:
+        conn.rollback()
+    except DBAPIError:
+        conn.invalidate()
+
+
+def contract_digest(contracts: tuple[Contract, ...]) -> str:
+    """Pure. SHA-256 over the contracts as Python prints them: frozen values of text and numbers."""
+    return hashlib.sha256(repr(contracts).encode()).hexdigest()
+
+
+def _send_commit(raw: psycopg.Connection[object]) -> bytes | None:
+    """The command tag of COMMIT, None when no answer came or it was an error, or the transaction was lost before."""
+    if raw.info.transaction_status != TransactionStatus.INTRANS:
+        return None
+    try:
+        result = raw.pgconn.exec_(b"COMMIT")
+    except psycopg.OperationalError:
+        return None
+    return result.command_status if result.status == ExecStatus.COMMAND_OK else None
+
+
+def _after_lost_answer(target: Target, attempt: Attempt) -> str:
+    """Return how we know that it committed; raise `RolledBack` or `OutcomeUnknown` otherwise."""
+    decision = decide_outcome(target, attempt)
+    if decision.outcome is Outcome.COMMITTED:
+        return f"the connection was lost at COMMIT; it is committed: {decision.reason}"
+    if decision.outcome is Outcome.ROLLED_BACK:
+        raise RolledBack(
+            f"The connection was lost at COMMIT; it did not commit: {decision.reason}.",
+            hint="type the same command again",
+        )
+    raise OutcomeUnknown(
+        f"The connection was lost at COMMIT and the outcome cannot be told: {decision.reason}.",
+        hint=f"when the server is back: lawsker-db status --run {attempt.run_id}",
+        run_id=attempt.run_id,
+        backend_pid=attempt.backend_pid,
+    )
+
+
+def _statement_teller(on_event: OnEvent) -> Callable[[str], None]:
+    """Say what the server is asked now, as mere progress: a long fill or rewrite is then not a silent one."""
+
+    def tell(statement: str) -> None:
+        words = " ".join(statement.split())[:STATEMENT_SHOWN]
+        on_event(Event(phase=Phase.MIGRATION, name="statement", text=words, lasting=False))
+
+    return tell
+
+
+def _attempt(conn: Connection, server: Server, run_id: str) -> Attempt:
+    row = conn.execute(text("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")).one()
+    return Attempt(run_id=run_id, server=server, backend_pid=row[0], backend_start=row[1])
+
+
+def _run(conn: Connection, plan: Plan, gate: Gate, options: RunOptions, schema: str) -> Run:
+    quoted = conn.dialect.identifier_preparer.quote(schema)
+    seeded = [
+        f"{quoted}.{table.name}"
+        for contract in plan.contracts
+        for table in contract.tables
+        if isinstance(table.rows, int) and table.rows and table.name in gate.rows_made
+    ]
+    prints: tuple[Fingerprint, ...] = tuple(fingerprint_table(conn, table) for table in seeded)
+    return Run(
+        run_id=options.run_id,
+        direction=options.recorded_as or plan.direction.value,
+        via=options.via,
+        from_revisions=plan.start,
+        to_revisions=plan.goal,
+        steps=tuple(step.revision for step in plan.steps),
+        contract_digest=contract_digest(plan.contracts),
+        backup_id=options.backup_id,
+        rows_made=gate.rows_made,
+        fingerprints=prints,
+    )
+
+
+def _failed(failed: DBAPIError) -> LawskerError:
+    """A database error inside the transaction as an error of ours. The server's DETAIL, which may hold personal data,
+    stays out."""
+    state = sqlstate(failed)
+    original = failed.orig
+    said = original.diag.message_primary if isinstance(original, psycopg.Error) else None
+    if state == SEALED:
+        return RevisionFailed(
+            "The revision tried to end the transaction by itself (COMMIT, or SET CONSTRAINTS ALL IMMEDIATE).",
+            hint="take it out of the revision: the tool commits, once, after the gate",
+            sqlstate=state,
+        )
+    if failed.connection_invalidated or state in ("57P01", "57P02", "08006", None):
+        return RolledBack(
+            f"The connection was lost inside the transaction: {said or 'the server went away'}.",
+            hint="type the same command again",
+            sqlstate=state,
+        )
+    first_line = " ".join((failed.statement or "").split())[:120]
+    return RevisionFailed(
+        f"The server refused a statement ({state}): {said}. It was: {first_line}",
+        hint="mend the revision or what it stumbled over, then type it again",
+        sqlstate=state,
+    )
+
+
+def _raw(conn: Connection) -> psycopg.Connection[object]:
+    raw = conn.connection.driver_connection
+    if not isinstance(raw, psycopg.Connection):
+        raise TypeError("a psycopg connection is needed")
+    return raw
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold INT and TERM back for the block; they are delivered after it."""
+    held = {signal.SIGINT, signal.SIGTERM}
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, held)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)

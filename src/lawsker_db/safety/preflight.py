@@ -1,0 +1,192 @@
+"""What is looked at before anything begins. Every question is answered, then all failures are told together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+
+from lawsker_db.errors import Refused
+from lawsker_db.evidence import Check, Direction, Server, failures
+from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, literal
+from lawsker_db.postgres.tools import find_tool
+from lawsker_db.revisions import Plan, plan_checks
+
+# A compressed dump of text-heavy tables takes a quarter to a half of the database's size (indexes are not dumped);
+# we ask for as much as half, so that the disk is not filled to the brim by us.
+DUMP_SHARE = 0.5
+SPARE_BYTES = 64 << 20
+NOT_EMPTY = "lawsker-db adopt --dry-run lists how this database differs"
+HALF_MADE = "mend that (rename or drop what stands in the way, if nobody needs it), then lawsker-db safe-upgrade --dry-run"
+
+
+def preflight(conn: Connection, plan: Plan, runs: Path, *, backup: bool = True) -> tuple[Check, ...]:
+    """Look at server, database, rights, tools, disk and the plan. Reads only; the caller rolls back.
+
+    `conn`'s search_path must lead to the application's schema.
+    """
+    server = identify(conn)
+    checks = [*_server_checks(server), *_right_checks(conn, plan)]
+    if backup:
+        checks += [_tool_check(server), _disk_check(server, runs)]
+    checks += plan_checks(plan)
+    if plan.direction is Direction.UPGRADE:
+        checks += required_checks(conn, plan)
+    return tuple(checks)
+
+
+def refuse_unless(checks: tuple[Check, ...], *, what: str = "The database is not ready") -> None:
+    """Pure. Raise `Refused` with every failed check."""
+    failed = failures(checks)
+    if not failed:
+        return
+    said = "; ".join(f"{check.name}: {check.found.rstrip('.')}" for check in failed)
+    hints = [check.detail for check in failed if check.detail]
+    raise Refused(f"{what}: {said}.", hint=hints[0] if hints else "mend that, then type it again", checks=checks)
+
+
+def required_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
+    """What the first step's contract needs of the database. (What later steps need, earlier ones make.) Reads only."""
+    if not plan.steps or plan.steps[0].contract is None:
+        return ()
+    stamped = bool(plan.start)
+    checks: list[Check] = []
+    for required in plan.steps[0].contract.required:
+        missing = conn.execute(literal(required.query)).scalar_one_or_none()
+        checks.append(
+            Check(
+                name=f"needed by {plan.steps[0].revision}",
+                ok=missing is None,
+                expected=required.says,
+                found="so it is" if missing is None else str(missing),
+                detail="" if missing is None else HALF_MADE if stamped else NOT_EMPTY,
+            )
+        )
+    return tuple(checks)
+
+
+def _server_checks(server: Server) -> tuple[Check, ...]:
+    supported = server.major >= OLDEST_MAJOR
+    tested = server.major <= NEWEST_MAJOR
+    return (
+        Check(
+            name="server version",
+            ok=supported and tested,
+            expected=f"{OLDEST_MAJOR} to {NEWEST_MAJOR}",
+            found=f"PostgreSQL {server.major}",
+            detail="" if supported else "upgrade the server first",
+            warning=supported,
+        ),
+        Check(
+            name="primary",
+            ok=not server.in_recovery,
+            expected="a server that takes writes",
+            found="a standby" if server.in_recovery else "a primary",
+            detail="connect to the primary" if server.in_recovery else "",
+        ),
+        Check(
+            name="encoding",
+            ok=server.encoding == "UTF8",
+            expected="UTF8",
+            found=server.encoding,
+            detail="" if server.encoding == "UTF8" else "the seed rows are Chinese; the database must be UTF8",
+        ),
+    )
+
+
+def _right_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
+    """Whether this role may do what the guarded transaction does."""
+    row = conn.execute(
+        text(
+            "SELECT has_database_privilege(current_database(), 'CREATE'),"
+            " has_database_privilege(current_database(), 'TEMPORARY'),"
+            " has_schema_privilege(current_schema(), 'CREATE'), current_user, current_database()"
+        )
+    ).one()
+    create, temporary, schema, user, database = row
+    rights = (
+        ("CREATE on the database", create, f'GRANT CREATE ON DATABASE "{database}" TO "{user}"'),
+        ("TEMPORARY on the database", temporary, f'GRANT TEMPORARY ON DATABASE "{database}" TO "{user}"'),
+        ("CREATE on the schema", schema, f'GRANT CREATE ON SCHEMA public TO "{user}"'),
+    )
+    checks = [
+        Check(
+            name=f"right: {name}",
+            ok=bool(given),
+            expected="granted",
+            found="granted" if given else f"{user} lacks {name}",
+            detail="" if given else grant,
+        )
+        for name, given, grant in rights
+    ]
+    return (*checks, _sight_check(conn, str(user)), *_owner_checks(conn, plan, str(user)))
+
+
+def _sight_check(conn: Connection, user: str) -> Check:
+    """Without pg_read_all_stats the sessions of other roles hide their snapshots, which a rewrite must wait for."""
+    sees = bool(conn.execute(text("SELECT pg_has_role('pg_read_all_stats', 'USAGE')")).scalar_one())
+    return Check(
+        name="right: to see other sessions",
+        ok=sees,
+        expected="pg_read_all_stats",
+        found="granted" if sees else f"{user} cannot see whether other roles hold older snapshots: NOT CHECKED later",
+        detail="" if sees else f'GRANT pg_read_all_stats TO "{user}"',
+        warning=True,
+    )
+
+
+def _owner_checks(conn: Connection, plan: Plan, user: str) -> tuple[Check, ...]:
+    """ALTER TABLE needs ownership (or membership in the owner)."""
+    tables = sorted({table for contract in plan.contracts for table in contract.alters})
+    made = {table.name for contract in plan.contracts for table in contract.tables}
+    rows = conn.execute(
+        text(
+            "SELECT c.relname, pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'USAGE') FROM pg_class c"
+            " WHERE c.oid = ANY (SELECT to_regclass(quote_ident(t))::oid FROM unnest(:tables ::text[]) AS t)"
+        ),
+        {"tables": [table for table in tables if table not in made]},
+    )
+    return tuple(
+        Check(
+            name=f"right: owner of {table}",
+            ok=owns,
+            expected=f"{user} is a member of the owner",
+            found=f"owned by {owner}",
+            detail="" if owns else f'connect as {owner}, or GRANT "{owner}" TO "{user}"',
+        )
+        for table, owner, owns in rows
+    )
+
+
+def _tool_check(server: Server) -> Check:
+    try:
+        tool = find_tool("pg_dump", server.major)
+    except Refused as missing:
+        return Check(
+            name="pg_dump",
+            ok=False,
+            expected=f"fits {server.major}",
+            found=missing.message,
+            detail=missing.hint,
+        )
+    return Check(name="pg_dump", ok=True, expected=f"fits {server.major}", found=tool.label)
+
+
+def _disk_check(server: Server, runs: Path) -> Check:
+    """Room for the dump where the runs are kept. Looks at the nearest folder that exists."""
+    place = runs.absolute()
+    while not place.exists():
+        place = place.parent
+    needed = int(server.data_bytes * DUMP_SHARE) + SPARE_BYTES
+    free = shutil.disk_usage(place).free
+    writable = os.access(place, os.W_OK)
+    found = f"{free / 1e6:.0f} MB free in {place}" if writable else f"{place} is not writable"
+    return Check(
+        name="disk for the backup",
+        ok=writable and free >= needed,
+        expected=f"{needed / 1e6:.0f} MB (half the database's size, and a little)",
+        found=found,
+        detail="" if writable and free >= needed else "name a folder with more room: --runs FOLDER",
+    )
