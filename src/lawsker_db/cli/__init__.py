@@ -1,0 +1,105 @@
+"""The command line: parse, one library call, render, exit code. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import types
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from lawsker_db.errors import LawskerError
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with a code of DESIGN's list. The last line of defence for errors of ours."""
+    _keep_streams_open()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish stands
+            signal.signal(number, _stop)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """Run the command that was typed; whatever it raises becomes a sentence and an exit code."""
+    from lawsker_db.cli.app import app
+    from lawsker_db.errors import UNTOUCHED, Interrupted, LawskerError
+
+    as_json = "--json" in sys.argv
+    try:
+        ended = app(standalone_mode=False)  # typer.Exit comes back as its number
+        return ended if isinstance(ended, int) else 0
+    except LawskerError as failed:
+        return _show(failed, as_json=as_json)
+    except KeyboardInterrupt:
+        # Commands that migrate turn an interrupt into an error with its own state, so this one changed nothing.
+        stopped = Interrupted("Interrupted by the operator.", hint="type the same command again", state=UNTOUCHED)
+        return _show(stopped, as_json=as_json)
+    except SystemExit as ended_early:
+        return ended_early.code if isinstance(ended_early.code, int) else 0
+    except Exception as bug:  # noqa: BLE001 - the last line: no traceback reaches an operator
+        return _explain(bug, as_json=as_json)
+
+
+class _Stdout(io.FileIO):
+    """stdout that outlives its reader: what a command did, and so its exit code, does not hang on who listens."""
+
+    def write(self, content: object) -> int:
+        """Write; what cannot be written (head has gone, a full disk) is dropped, the latter with a word on stderr."""
+        try:
+            return super().write(content)  # type: ignore[arg-type]
+        except BrokenPipeError:
+            pass
+        except OSError as failed:
+            os.write(2, f"stdout cannot be written: {failed.strerror}\n".encode())
+        return len(content)  # type: ignore[arg-type]
+
+
+def _keep_streams_open() -> None:
+    """Fill closed standard streams with /dev/null, or the next file opened would take their place; harden stdout."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
+    encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
+    raw = _Stdout(1, "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty()
+    )
+
+
+def _stop(_number: int, _frame: types.FrameType | None) -> None:
+    """SIGTERM and SIGHUP are treated as Ctrl-C: cancel the statement, roll back, clean up."""
+    raise KeyboardInterrupt
+
+
+def _explain(failed: Exception, *, as_json: bool) -> int:
+    """A wrong command line (exit 2) or a bug of ours (exit 1), in a sentence. Click's errors know their own words."""
+    from lawsker_db.cli.render import show_bug
+    from lawsker_db.errors import UNTOUCHED, Interrupted, UsageError
+
+    words = getattr(failed, "format_message", None)
+    if type(failed).__name__ == "Abort":
+        stopped = Interrupted("Stopped at the question.", hint="type it with --yes if you mean it", state=UNTOUCHED)
+        return _show(stopped, as_json=as_json)
+    if type(failed).__name__ == "NoArgsIsHelpError":
+        failed.show()  # type: ignore[attr-defined]
+        return UsageError.exit_code
+    if callable(words):
+        command = getattr(getattr(failed, "ctx", None), "command_path", "lawsker-db")
+        return _show(UsageError(str(words()), hint=f"{command} --help lists what can be typed"), as_json=as_json)
+    show_bug(failed, as_json=as_json)
+    return 1
+
+
+def _show(failed: LawskerError, *, as_json: bool) -> int:
+    """Show an error of ours; return its exit code."""
+    from lawsker_db.cli.render import show_error
+
+    show_error(failed, as_json=as_json)
+    return failed.exit_code

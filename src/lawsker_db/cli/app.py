@@ -1,0 +1,304 @@
+"""The commands. Each documents what it does to the database."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lawsker_db import __version__
+
+app = typer.Typer(
+    name="lawsker-db",
+    help="PostgreSQL migrations that are complete and proven, or leave the database as it was.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Url = Annotated[
+    str | None,
+    typer.Option("--database-url", help="Database; default DATABASE_URL, else PG* variables.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, events as JSON on stderr.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder for backups, journals and reports.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
+
+
+class OnFailure(StrEnum):
+    """What to do when a check fails after COMMIT."""
+
+    ASK = "ask"
+    KEEP = "keep"
+    ROLLBACK = "rollback"
+    RESTORE = "restore"
+
+
+@app.command("safe-upgrade")
+def safe_upgrade(
+    revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
+    database_url: Url = None,
+    runs: Runs = Path("lawsker-runs"),
+    config: Annotated[Path | None, typer.Option(help="Another chain's alembic.ini.", show_default=False)] = None,
+    option: Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE for the revisions.")] = None,
+    lock_patience: Annotated[float, typer.Option(help="Seconds to try for table locks.", min=0)] = 600.0,
+    reconnect: Annotated[float, typer.Option(help="Seconds to ask again when COMMIT's answer is lost.", min=0)] = 60.0,
+    on_failure: Annotated[OnFailure, typer.Option(help="When a check fails after COMMIT.")] = OnFailure.ASK,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Back up, upgrade in one guarded transaction, prove the result before COMMIT, look again, report.
+
+    Changes the database as the revisions promise, or not at all.
+    """
+    from lawsker_db.cli.progress import progress
+    from lawsker_db.cli.render import show_report
+    from lawsker_db.errors import UsageError
+    from lawsker_db.safety.upgrade import UpgradeOptions
+    from lawsker_db.safety.upgrade import safe_upgrade as upgrade
+    from lawsker_db.target import find_target
+
+    if on_failure in (OnFailure.ROLLBACK, OnFailure.RESTORE):
+        raise UsageError(
+            f"--on-failure {on_failure} is not in this version: there is no way back by this tool yet.",
+            hint="--on-failure keep; the backup of the run can be restored with pg_restore",
+        )
+    target = find_target(database_url)
+    options = UpgradeOptions(
+        runs=runs, config=config, chain_options=_pairs(option), patience_s=lock_patience, reconnect_s=reconnect
+    )
+    if dry_run or not yes:
+        ready = _preview(target, revision, options, as_json=as_json, final=dry_run)
+        if dry_run:
+            raise typer.Exit(0 if ready else 10)
+        _ask(f"Upgrade {target.label}?")
+    with progress(as_json=as_json) as on_event:
+        report = upgrade(target, revision, options=options, on_event=on_event)
+    show_report(report, as_json=as_json)
+
+
+@app.command()
+def adopt(database_url: Url = None, dry_run: DryRun = False, yes: Yes = False, as_json: Json = False) -> None:
+    """Stamp a live Lawsker database that no chain has stamped as revision 012, after a look at it.
+
+    Writes alembic_version and the history, nothing else.
+    """
+    from lawsker_db.cli.render import print_json, say, show_checks
+    from lawsker_db.safety.adoption import adopt as adopt_database
+    from lawsker_db.safety.preflight import refuse_unless
+    from lawsker_db.target import find_target
+
+    target = find_target(database_url)
+    found = adopt_database(target, dry_run=True)
+    settled = found.stamped_before == found.stamped_now and not found.checks
+    if not as_json:
+        show_checks(found.checks)
+        for difference in found.differences:
+            print(f"warn  differs: {difference}")
+        for extra in found.extras:
+            say(f"      extra, left alone: {extra}")
+    refuse_unless(found.checks, what="This is not a Lawsker database that can be adopted")
+    if not settled and not dry_run:
+        if not yes:
+            _ask(f"Stamp {target.label} as revision 012?")
+        found = adopt_database(target)
+    if as_json:
+        print_json(_plain(asdict(found)))
+    elif settled:
+        print(f"The database is at revision {', '.join(found.stamped_now)} already; nothing was done.")
+    elif dry_run:
+        print("Can be adopted. Nothing was changed. Next: lawsker-db adopt")
+    else:
+        print(f"Adopted: stamped {', '.join(found.stamped_now)}. Next: lawsker-db safe-upgrade")
+
+
+@app.command()
+def verify(database_url: Url = None, as_json: Json = False) -> None:
+    """Check the database against the contracts of its revisions. What is built for it is rolled back."""
+    from lawsker_db.cli.render import print_json, show_checks
+    from lawsker_db.evidence import failures
+    from lawsker_db.safety.verification import verify as look
+    from lawsker_db.target import find_target
+
+    target = find_target(database_url)
+    checks = look(target)
+    failed = failures(checks)
+    warned = sum(check.warning and check.ok is not True for check in checks)
+    if as_json:
+        print_json({"ok": not failed, "checks": _plain([asdict(check) for check in checks])})
+    else:
+        show_checks(checks)
+        print(f"{len(checks) - len(failed) - warned} passed, {len(failed)} failed, {warned} warnings: {target.label}")
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def status(
+    database_url: Url = None,
+    run: Annotated[str | None, typer.Option("--run", help="Tell whether this run committed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell where the database stands and what to type next. Reads only."""
+    from lawsker_db.cli.render import print_json
+    from lawsker_db.safety.verification import look
+    from lawsker_db.target import find_target
+
+    target = find_target(database_url)
+    standing = look(target)
+    committed = any(past.run_id == run for past in standing.history)
+    if as_json:
+        asked = {} if run is None else {"run": {"run_id": run, "committed": committed}}
+        print_json(_plain(asdict(standing) | asked))
+        return
+    print(f"{standing.word.upper()}: {target.label}, PostgreSQL {standing.server.major}")
+    print(f"Revision: {', '.join(standing.current) or 'none'} (head {standing.head})")
+    if standing.pending:
+        print(f"Pending: {', '.join(standing.pending)}")
+    for past in standing.history[-5:]:
+        place = "" if past.here else ", in a database that this one is a copy of"
+        print(
+            f"{past.made_at:%Y-%m-%d %H:%M:%S} UTC  {past.direction:<9} to {', '.join(past.to_revisions) or 'base'}"
+            f" by {past.by_user} via {past.via}{place}{'' if past.intact else '  (row altered since)'}"
+        )
+    if run is not None:
+        print(
+            f"Run {run}: {'committed' if committed else 'no marker row: not committed, as far as this database knows'}"
+        )
+    print(f"Next: {standing.hint}")
+
+
+@app.command()
+def backup(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json: Json = False) -> None:
+    """Dump the database with a SHA-256 and a manifest. Changes nothing; DDL of others waits while it runs."""
+    from contextlib import suppress
+
+    from lawsker_db.cli.progress import progress
+    from lawsker_db.cli.render import print_json
+    from lawsker_db.record.journal import create_run_folder, new_run_id
+    from lawsker_db.safety.backup import take_backup
+    from lawsker_db.target import find_target
+
+    target = find_target(database_url)
+    run_id = new_run_id("backup")
+    folder = create_run_folder(runs.absolute(), run_id) / "backup"
+    with progress(as_json=as_json) as on_event:
+        receipt = take_backup(target, folder, run_id, on_event=on_event)
+    if as_json:
+        print_json(_plain(asdict(receipt)))
+        return
+    print(
+        f"Backup: {receipt.folder} ({receipt.bytes / 1e6:.1f} MB, {receipt.client_version}, {receipt.duration_s:.1f} s)"
+    )
+    print("It was not restored, so it is not proven.")
+
+
+@app.command()
+def demo(
+    users: Annotated[int, typer.Option(help="Size of the sample.", min=1)] = 200,
+    runs: Runs = Path("lawsker-runs"),
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server up until Enter is pressed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start a throwaway PostgreSQL, load the sample, adopt, safe-upgrade, verify, clean up.
+
+    Touches no other database.
+    """
+    from lawsker_db.cli.demonstration import demonstrate
+
+    demonstrate(users=users, runs=runs, keep=keep, as_json=as_json)
+
+
+@app.command()
+def config(as_json: Json = False) -> None:
+    """Print where the shipped alembic.ini is: alembic -c "$(lawsker-db config)" current. Asks no database."""
+    from lawsker_db.cli.render import print_json
+    from lawsker_db.revisions import shipped_config
+
+    path = str(shipped_config())
+    if as_json:
+        print_json({"config": path})
+        return
+    print(path)
+
+
+@app.command()
+def version(as_json: Json = False) -> None:
+    """Print the versions of lawsker-db and of what it stands on."""
+    import importlib.metadata
+
+    names = ("alembic", "SQLAlchemy", "psycopg")
+    versions = {"lawsker-db": __version__, "python": sys.version.split()[0]}
+    versions |= {name: importlib.metadata.version(name) for name in names}
+    if as_json:
+        from lawsker_db.cli.render import print_json
+
+        print_json(dict(versions))
+        return
+    for name, number in versions.items():
+        print(f"{name} {number}")
+
+
+def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: bool) -> bool:
+    """Show plan and preflight; true when the run could begin. With `final` it is the result, else talk."""
+    from lawsker_db.cli.render import print_json, say, show_checks
+    from lawsker_db.evidence import failures
+    from lawsker_db.safety.upgrade import look_ahead
+
+    outlook = look_ahead(target, revision, options)
+    ready = not failures(outlook.checks)
+    if as_json and final:
+        steps = [{"revision": step.revision, "title": step.title} for step in outlook.plan.steps]
+        checks = _plain([asdict(check) for check in outlook.checks])
+        print_json({"verdict": "dry run", "ready": ready, "steps": steps, "checks": checks})
+        return ready
+    tell = print if final else say
+    tell(f"Database: {target.label}, PostgreSQL {outlook.server.major}, {outlook.server.data_bytes / 1e6:.1f} MB")
+    for step in outlook.plan.steps:
+        tell(f"Would run: {step.revision}  {step.title}" if final else f"Will run: {step.revision}  {step.title}")
+    if not outlook.plan.steps:
+        tell(f"Nothing to run: the database is at {', '.join(outlook.plan.start)}.")
+    if final:
+        show_checks(outlook.checks)
+        print("Ready. Nothing was changed." if ready else "Not ready. Nothing was changed.")
+        print(f"Next: {'lawsker-db safe-upgrade' if ready else _first_hint(outlook.checks)}")
+    return ready
+
+
+def _first_hint(checks: tuple[Any, ...]) -> str:
+    """Pure. What to do about the first check that failed."""
+    hints = [check.detail for check in checks if check.fails and check.detail]
+    return str(hints[0]) if hints else "mend what failed, then look again"
+
+
+def _ask(question: str) -> None:
+    """Ask on the terminal; refuse where there is none."""
+    from lawsker_db.errors import UsageError
+
+    if not sys.stdin.isatty():
+        raise UsageError("There is no terminal to ask on.", hint="type it with --yes if you mean it")
+    typer.confirm(question, abort=True, err=True)
+
+
+def _pairs(given: list[str] | None) -> dict[str, str]:
+    from lawsker_db.errors import UsageError
+
+    pairs: dict[str, str] = {}
+    for item in given or ():
+        name, found, value = item.partition("=")
+        if not found or not name:
+            raise UsageError(f"--option {item} is not NAME=VALUE.", hint="for example --option email_verified=active")
+        pairs[name] = value
+    return pairs
+
+
+def _plain(value: object) -> Any:
+    from lawsker_db.record.journal import as_json
+
+    return as_json(value)

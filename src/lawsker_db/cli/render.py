@@ -1,0 +1,97 @@
+"""What a person or a machine sees. stdout is the result, stderr the talk."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lawsker_db.errors import LawskerError
+
+if TYPE_CHECKING:
+    from lawsker_db.evidence import Check, RunReport
+
+MARKS = {True: "ok  ", False: "FAIL", None: "????"}
+
+
+def show_error(failed: LawskerError, *, as_json: bool) -> None:
+    """Four lines for people: what failed, state of the database, what was kept, next command; or one JSON object."""
+    if as_json:
+        from lawsker_db.record.journal import as_json as plain
+
+        fields = {key: plain(value) for key, value in failed.fields.items() if key != "checks"}
+        error = {
+            "message": failed.message,
+            "state": failed.state,
+            "next": failed.hint,
+            "exit_code": failed.exit_code,
+        }
+        print_json({"error": error | fields | {"kind": type(failed).__name__}})
+        return
+    say(f"Failed:   {failed.message}")
+    say(f"Database: {failed.state}")
+    say(f"Kept:     {failed.fields.get('folder', 'nothing was written')}")
+    say(f"Next:     {failed.hint}")
+
+
+def show_bug(failed: Exception, *, as_json: bool) -> None:
+    """A bug of ours: its kind and place, without values, which may be personal data or a password."""
+    frames = traceback.extract_tb(failed.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
+    message = f"a bug in lawsker-db: {type(failed).__name__} at {place}"
+    state = "every migration runs in one transaction; unless a run above says committed, nothing was changed."
+    hint = "lawsker-db status, then report this with the lines above"
+    if as_json:
+        error = {"message": message, "state": state, "next": hint, "exit_code": 1, "kind": type(failed).__name__}
+        print_json({"error": error})
+        return
+    say(f"Failed:   {message}")
+    say(f"Database: {state}")
+    say("Kept:     the run's folder, if one was named above")
+    say(f"Next:     {hint}")
+
+
+def show_report(report: RunReport, *, as_json: bool) -> None:
+    """The end of a run."""
+    if as_json:
+        from lawsker_db.record.report import as_document
+
+        print_json(as_document(report))
+        return
+    print(f"{report.verdict.value.upper()}: {report.message}")
+    print(report.state)
+    if report.folder:
+        for timing in report.timings:
+            say(f"  {timing.phase.value:<10} {timing.duration_s:8.2f} s")
+        for lock in report.locks:
+            say(f"  {lock.table} was locked {lock.mode} for {lock.held_s:.2f} s")
+        for what, number in report.figures.items():
+            say(f"  {what}: {number}")
+        for line in report.not_proven:
+            say(f"  Not proven: {line}")
+        print(f"Report: {report.folder}/report.html")
+    print(f"Next: {report.hint}")
+
+
+def show_checks(checks: tuple[Check, ...]) -> None:
+    """A line a check; what is as expected in few words, what is not in full."""
+    for check in checks:
+        mark = "warn" if check.warning and check.ok is False else MARKS[check.ok]
+        line = f"{mark}  {check.name}: {check.found}"
+        print(line if check.ok else f"{line} (expected: {check.expected})")
+
+
+def print_json(value: Mapping[str, object]) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def say(line: str) -> None:
+    """A line of talk. A closed stderr silences it; it never stops a run."""
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except OSError:
+        return
