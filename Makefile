@@ -1,0 +1,90 @@
+# lawsker-db for people and for CI. `make` alone lists the targets.
+#
+# DATABASE_URL reaches the commands through the environment and is never written into a recipe: it may hold a password. make
+# itself shows what was typed after it to `ps`, so in scripts prefer   DATABASE_URL=... make safe-upgrade
+# Whatever a command exits with, make exits with 2: where the exit code matters, call .venv/bin/lawsker-db.
+
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# Options for the command behind a target: make safe-upgrade ARGS='--dry-run', make test ARGS='-k gate'
+ARGS ?=
+# How many test processes run at once.
+WORKERS ?= 2
+
+# make would take the $ in a password for one of its own variables; $(value) hands the text on as it was typed.
+ifneq ($(value DATABASE_URL),)
+override DATABASE_URL := $(value DATABASE_URL)
+export DATABASE_URL
+endif
+
+.PHONY: help demo test test-majors lint typecheck build bench
+.PHONY: upgrade downgrade safe-upgrade adopt verify backup status clean .revision-given
+
+help: ## list the targets
+	@echo "usage: make TARGET [DATABASE_URL=postgresql://...] [ARGS='...'] [PYTHON=/path/to/python]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.stamp-embedded ## a throwaway server and a sample database: migrate it, verify it, show the report
+	@unset DATABASE_URL; .venv/bin/lawsker-db demo $(ARGS)
+
+test: .venv/.stamp-dev ## run the tests (WORKERS=2 at once)
+	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m 'not majors' $(ARGS)
+
+test-majors: .venv/.stamp-dev ## run the tests that need servers 12 to 18 (fetched into .majors)
+	@scripts/majors
+	@unset DATABASE_URL; LAWSKER_MAJORS=.majors .venv/bin/python -m pytest -n $(WORKERS) -m majors $(ARGS)
+
+lint: .venv/.stamp-dev ## ruff: rules and format
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+typecheck: .venv/.stamp-dev ## mypy, strict
+	@.venv/bin/mypy
+
+build: .venv/.stamp-dev ## wheel and source archive into dist/
+	@.venv/bin/python -m build
+
+bench: .venv/.stamp-dev ## measure safe-upgrade against pg_dump and bare Alembic
+	@unset DATABASE_URL; .venv/bin/python -m benchmarks.safe_upgrade $(ARGS)
+
+upgrade: .venv/.stamp-base ## plain Alembic: upgrade to head (guarded by the gate, no backup)
+	@.venv/bin/alembic upgrade head $(ARGS)
+
+downgrade: .revision-given .venv/.stamp-base ## plain Alembic: downgrade to REVISION=012
+	@.venv/bin/alembic downgrade "$$REVISION" $(ARGS)
+
+safe-upgrade: .venv/.stamp-base ## back up, upgrade in one transaction, prove, COMMIT, report
+	@.venv/bin/lawsker-db safe-upgrade $(ARGS)
+
+adopt: .venv/.stamp-base ## put a live database that Alembic does not know under its control
+	@.venv/bin/lawsker-db adopt $(ARGS)
+
+verify: .venv/.stamp-base ## compare the database with what its revision promises
+	@.venv/bin/lawsker-db verify $(ARGS)
+
+backup: .venv/.stamp-base ## take a backup
+	@.venv/bin/lawsker-db backup $(ARGS)
+
+status: .venv/.stamp-base ## where the database stands
+	@.venv/bin/lawsker-db status $(ARGS)
+
+clean: ## remove what make made here; reports and backups in lawsker-runs/ stay
+	@rm -rf .venv .majors dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find src tests benchmarks alembic -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# First among the prerequisites, so that nobody waits for an environment to be told this.
+.revision-given:
+	@test -n "$$REVISION" || { echo "downgrade needs a revision: make downgrade REVISION=012" >&2; exit 2; }
+
+.venv/.stamp-base: pyproject.toml scripts/bootstrap
+	@scripts/bootstrap
+
+.venv/.stamp-embedded: pyproject.toml scripts/bootstrap
+	@scripts/bootstrap embedded
+
+.venv/.stamp-dev: pyproject.toml scripts/bootstrap
+	@scripts/bootstrap dev,embedded
