@@ -16,7 +16,7 @@ from alembic.util import CommandError
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import Direction
 from lawsker_db.models import metadata
-from lawsker_db.revisions import is_modelled, is_ours
+from lawsker_db.revisions import COMPARISON
 from lawsker_db.safety import plain
 
 config = context.config
@@ -59,11 +59,9 @@ def migrate(connection: Any, gate: Any) -> None:
     context.configure(
         connection=connection,
         target_metadata=metadata,
-        include_name=is_modelled,
-        include_object=is_ours,
-        compare_type=True,
         on_version_apply=judge,
         transaction_per_migration=False,
+        **COMPARISON,
     )
     with context.begin_transaction():
         context.run_migrations()

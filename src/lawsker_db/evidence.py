@@ -184,6 +184,7 @@ class RunReport:
     rows_made: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, int] = field(default_factory=dict)
     not_proven: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     message: str = ""
     state: str = ""
     hint: str = ""

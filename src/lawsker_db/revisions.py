@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
@@ -77,11 +77,14 @@ def load_chain(config_file: Path | None = None, options: Mapping[str, str] | Non
     config.attributes["options"] = dict(options or {})
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # a user's ini may lack path_separator
+            warnings.simplefilter("ignore")  # an ini without path_separator, a revision that is missing: refused below
             scripts = ScriptDirectory.from_config(config)
             heads = scripts.get_heads()
-    except (CommandError, SyntaxError, ImportError, AttributeError) as failed:
-        raise Refused(f"The revisions of {path} cannot be read: {failed}", hint="mend the revision files") from failed
+    except Exception as failed:  # revision files are foreign code, which may raise anything while it is read
+        kind = "" if isinstance(failed, CommandError) else f"{type(failed).__name__}: "
+        raise Refused(
+            f"The revisions of {path} cannot be read: {kind}{failed}", hint="mend the revision files"
+        ) from failed
     if len(heads) != 1:
         raise Refused(
             f"The chain has {len(heads)} heads: {', '.join(heads) or 'no revision at all'}.",
@@ -111,6 +114,11 @@ def plan_upgrade(chain: Chain, current: tuple[str, ...], revision: str = "head")
     """
     _require_known(chain, current)
     goal = _resolve(chain, revision, current)
+    if goal == "base":
+        raise Refused(
+            "base lies below every revision, so there is nothing to upgrade to.",
+            hint="to go back: alembic downgrade base",
+        )
     if current and goal in _ancestors(chain, current) and goal not in current:
         raise Refused(
             f"Revision {goal} lies below the database's revision {', '.join(current)}.",
@@ -217,8 +225,7 @@ def model_differences(conn: Connection) -> tuple[str, ...]:
 
     from lawsker_db.models import metadata
 
-    options = {"include_name": is_modelled, "include_object": is_ours, "compare_type": True}
-    context = MigrationContext.configure(conn, opts=options)
+    context = MigrationContext.configure(conn, opts=dict(COMPARISON))
     return tuple(str(difference) for difference in compare_metadata(context, metadata))
 
 
@@ -232,6 +239,15 @@ def is_modelled(name: str | None, kind: str, parents: Mapping[str, object]) -> b
 def is_ours(_thing: object, _name: str | None, _kind: str, reflected: bool, compare_to: object) -> bool:
     """Pure. Alembic's include_object: leave out what stands only in the database."""
     return not (reflected and compare_to is None)
+
+
+# How models and database are compared, here and by `alembic check`. Comments on columns are the operators' own.
+COMPARISON: Mapping[str, Any] = {
+    "include_name": is_modelled,
+    "include_object": is_ours,
+    "compare_type": True,
+    "autogenerate_plugins": ["alembic.autogenerate.*", "~alembic.autogenerate.comments"],
+}
 
 
 def find_hazards(source: str) -> tuple[str, ...]:

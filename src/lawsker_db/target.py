@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import conninfo
 from sqlalchemy import Connection, create_engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ResourceClosedError
 from sqlalchemy.pool import NullPool
 
 from lawsker_db.errors import Refused, Unreachable, UsageError
@@ -49,7 +49,7 @@ class Target:
         return f"{user}@{place}/{name or user}" if user else f"{place}/{name}"
 
     def raw_connection(self) -> psycopg.Connection[tuple[object, ...]]:
-        """Open a connection. READ COMMITTED and read-write whatever the role's defaults are.
+        """Open a connection. READ COMMITTED and read-write (but on a standby) whatever the role's defaults are.
 
         Raises `Unreachable`, with what the server said and without the password.
         """
@@ -58,7 +58,7 @@ class Target:
         except psycopg.OperationalError as failed:
             raise _unreachable(self, failed) from None
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        connection.read_only = False
+        connection.read_only = None if _is_standby(connection) else False  # there BEGIN READ WRITE is an error
         return connection
 
     @contextmanager
@@ -77,6 +77,8 @@ class Target:
             connection = engine.connect()
         except (OperationalError, InterfaceError) as failed:
             raise _unreachable(self, failed.orig) from None
+        except DBAPIError as failed:
+            raise _refused(self, failed) from failed
         try:
             yield connection
         except DBAPIError as failed:
@@ -92,7 +94,7 @@ def find_target(url: str | None) -> Target:
     Raises `UsageError` when none names one or the URL cannot be read.
     """
     given = url or os.environ.get("DATABASE_URL", "")
-    if given:
+    if given.strip():
         return parse_target(given)
     if any(os.environ.get(name) for name in PG_VARIABLES):
         return Target(parameters={})
@@ -114,7 +116,7 @@ def parse_target(url: str) -> Target:
         url = f"postgresql://{rest}"
     try:
         parameters = {name: str(value) for name, value in conninfo.conninfo_to_dict(url).items() if value is not None}
-    except psycopg.ProgrammingError:
+    except (psycopg.ProgrammingError, UnicodeDecodeError):
         raise UsageError(UNREADABLE, hint=HOW_TO_ENCODE) from None
     if found and not parameters.get("dbname") and "?" not in rest:
         raise UsageError("DATABASE_URL names no database.", hint=HOW_TO_NAME_IT)
@@ -122,11 +124,29 @@ def parse_target(url: str) -> Target:
 
 
 def close_quietly(connection: Connection) -> None:
-    """Close a connection that may be broken; a broken one has nothing left to lose."""
+    """Close a connection that may be broken; a broken one has nothing left to lose, and no ROLLBACK can be sent on it."""
     try:
+        if not connection.closed and not connection.invalidated and _is_broken(connection):
+            connection.invalidate()
         connection.close()
-    except DBAPIError:
-        connection.invalidate()
+    except (DBAPIError, ResourceClosedError):
+        return
+
+
+def _is_broken(connection: Connection) -> bool:
+    raw = connection.connection.driver_connection
+    return isinstance(raw, psycopg.Connection) and raw.closed
+
+
+def _is_standby(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
+    """Whether the server is in recovery. It says so by itself from version 14 on; older ones are asked."""
+    told = connection.info.parameter_status("in_hot_standby")
+    if told:
+        return told == "on"
+    connection.autocommit = True
+    found = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+    connection.autocommit = False
+    return found is not None and bool(found[0])
 
 
 def _misleading(rest: str) -> bool:

@@ -16,31 +16,25 @@ if TYPE_CHECKING:
 def main() -> NoReturn:
     """Run the command line and exit with a code of DESIGN's list. The last line of defence for errors of ours."""
     _keep_streams_open()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish stands
-            signal.signal(number, _stop)
-    sys.exit(_run())
-
-
-def _run() -> int:
-    """Run the command that was typed; whatever it raises becomes a sentence and an exit code."""
+    _treat_as_interrupt(signal.SIGTERM, signal.SIGHUP)
     from lawsker_db.cli.app import app
     from lawsker_db.errors import UNTOUCHED, Interrupted, LawskerError
 
     as_json = "--json" in sys.argv
     try:
         ended = app(standalone_mode=False)  # typer.Exit comes back as its number
-        return ended if isinstance(ended, int) else 0
+        code = ended if isinstance(ended, int) else 0
     except LawskerError as failed:
-        return _show(failed, as_json=as_json)
+        code = _show(failed, as_json=as_json)
     except KeyboardInterrupt:
         # Commands that migrate turn an interrupt into an error with its own state, so this one changed nothing.
         stopped = Interrupted("Interrupted by the operator.", hint="type the same command again", state=UNTOUCHED)
-        return _show(stopped, as_json=as_json)
-    except SystemExit as ended_early:
-        return ended_early.code if isinstance(ended_early.code, int) else 0
+        code = _show(stopped, as_json=as_json)
+    except SystemExit as early:
+        code = early.code if isinstance(early.code, int) else 0
     except Exception as bug:  # noqa: BLE001 - the last line: no traceback reaches an operator
-        return _explain(bug, as_json=as_json)
+        code = _explain(bug, as_json=as_json)
+    sys.exit(code)
 
 
 class _Stdout(io.FileIO):
@@ -71,6 +65,13 @@ def _keep_streams_open() -> None:
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty()
     )
+
+
+def _treat_as_interrupt(*numbers: signal.Signals) -> None:
+    """Have these signals cancel, roll back and clean up as Ctrl-C does, unless nohup has them ignored."""
+    for number in numbers:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
 
 
 def _stop(_number: int, _frame: types.FrameType | None) -> None:

@@ -49,7 +49,9 @@ def safe_upgrade(
     option: Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE for the revisions.")] = None,
     lock_patience: Annotated[float, typer.Option(help="Seconds to try for table locks.", min=0)] = 600.0,
     reconnect: Annotated[float, typer.Option(help="Seconds to ask again when COMMIT's answer is lost.", min=0)] = 60.0,
-    on_failure: Annotated[OnFailure, typer.Option(help="When a check fails after COMMIT.")] = OnFailure.ASK,
+    on_failure: Annotated[
+        OnFailure, typer.Option(help="When a check fails after COMMIT (this version can only keep).")
+    ] = OnFailure.ASK,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -188,8 +190,13 @@ def backup(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json:
     target = find_target(database_url)
     run_id = new_run_id("backup")
     folder = create_run_folder(runs.absolute(), run_id) / "backup"
-    with progress(as_json=as_json) as on_event:
-        receipt = take_backup(target, folder, run_id, on_event=on_event)
+    try:
+        with progress(as_json=as_json) as on_event:
+            receipt = take_backup(target, folder, run_id, on_event=on_event)
+    except BaseException:
+        with suppress(OSError):
+            folder.parent.rmdir()  # take_backup has removed its own
+        raise
     if as_json:
         print_json(_plain(asdict(receipt)))
         return

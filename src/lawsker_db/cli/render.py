@@ -71,6 +71,8 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
             say(f"  {what}: {number}")
         for line in report.not_proven:
             say(f"  Not proven: {line}")
+        for line in report.notes:
+            say(f"  Note: {line}")
         print(f"Report: {report.folder}/report.html")
     print(f"Next: {report.hint}")
 

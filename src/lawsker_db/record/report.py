@@ -57,7 +57,8 @@ def render_html(report: RunReport) -> str:
         checks=_rows(_check_cells(check) for check in report.checks),
         contents=_rows((c.table, c.proof, "" if c.rows is None else str(c.rows)) for c in report.contents),
         made=_rows((name, str(rows)) for name, rows in (*report.rows_made.items(), *report.figures.items())),
-        not_proven="".join(f"<li>{escape(line)}</li>" for line in report.not_proven) or "<li>nothing</li>",
+        not_proven=_items(report.not_proven),
+        notes=_items(report.notes),
     )
 
 
@@ -99,6 +100,10 @@ def _check_cells(check: Check) -> tuple[str, ...]:
     words = {True: "passed", False: "FAILED", None: "NOT RUN"}
     mark = "warning" if check.warning and check.ok is not True else words[check.ok]
     return mark, check.name, check.expected, check.found
+
+
+def _items(lines: tuple[str, ...]) -> str:
+    return "".join(f"<li>{escape(line)}</li>" for line in lines) or "<li>nothing</li>"
 
 
 def _rows(rows: Iterable[tuple[str, ...]]) -> str:

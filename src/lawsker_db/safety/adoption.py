@@ -11,7 +11,7 @@ from lawsker_db.evidence import Check, OnEvent, ignore
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import read_catalog
 from lawsker_db.postgres.scratch import build_promised, promised_identities
-from lawsker_db.postgres.session import find_schema, pin_session
+from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import (
     Chain,
@@ -24,7 +24,7 @@ from lawsker_db.revisions import (
 )
 from lawsker_db.safety.expectation import Promise, not_as_promised
 from lawsker_db.safety.guard import RunOptions, migration_transaction
-from lawsker_db.safety.preflight import refuse_unless, required_checks
+from lawsker_db.safety.preflight import refuse_standby, refuse_unless, required_checks
 from lawsker_db.safety.verification import is_known
 from lawsker_db.target import Target
 
@@ -54,6 +54,7 @@ def adopt(target: Target, *, dry_run: bool = False, on_event: OnEvent = ignore) 
         current = current_revisions(conn)
         if current and is_known(chain, current):
             return Adoption(stamped_before=current, stamped_now=current, checks=(), differences=(), extras=())
+        refuse_standby(identify(conn), target)
         found = _look(conn, chain, current)
         conn.rollback()
     if dry_run:

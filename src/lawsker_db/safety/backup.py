@@ -31,6 +31,7 @@ from lawsker_db.record.journal import (
     sync_folder,
     write_atomically,
 )
+from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.target import Target
 
 CHUNK_BYTES = 1 << 20
@@ -72,8 +73,7 @@ def _take(target: Target, folder: Path, backup_id: str, began: float, on_event: 
     with target.connect() as conn:
         server = identify(conn)
         conn.rollback()
-        if server.in_recovery:
-            raise BackupFailed(f"{target.label} is a standby.", hint="connect to the primary")
+        refuse_standby(server, target)
         tool = find_tool("pg_dump", server.major)
         with tool_access(conn) as (where, environment), hold_snapshot(target) as snapshot:
             on_event(_event("snapshot", f"{tool.label} under snapshot {snapshot.name}", snapshot=snapshot.name))

@@ -33,9 +33,11 @@ def unexpected(
         expected = _with_promised(before, promise)
     else:
         expected = _without_promised(before, promise)
-    found = compare_catalogs(expected, after)
-    allowed = promise.contract.may_install if promise is not None and direction is Direction.UPGRADE else ()
-    return tuple(d for d in found if not _alembics_own(d) and not _installed(d, allowed))
+    found = [d for d in compare_catalogs(expected, after) if not _alembics_own(d)]
+    if promise is None or direction is not Direction.UPGRADE:
+        return tuple(found)
+    allowed = promise.contract.may_install
+    return tuple(d for d in found if not _installed(d, allowed) and not _remark(d, promise))
 
 
 def not_as_promised(now: Catalog, promise: Promise) -> tuple[Difference, ...]:
@@ -48,7 +50,7 @@ def not_as_promised(now: Catalog, promise: Promise) -> tuple[Difference, ...]:
         Catalog(objects={identity: _without_columns(facts) for identity, facts in objects.items()})
         for objects in (promise.built.objects, present)
     ]
-    return compare_catalogs(*without_order)
+    return tuple(d for d in compare_catalogs(*without_order) if not _remark(d, promise))
 
 
 def _with_promised(before: Catalog, promise: Promise) -> Catalog:
@@ -98,6 +100,11 @@ def _alembics_own(difference: Difference) -> bool:
     """Pure. alembic_version and its parts, which Alembic creates at the first upgrade."""
     parts = difference.name.split(".")
     return len(parts) > 1 and parts[1] in ("alembic_version", "alembic_version_pkc")
+
+
+def _remark(difference: Difference, promise: Promise) -> bool:
+    """Pure. A comment on an object of the contract's own: contracts promise none and forbid none."""
+    return difference.attribute == "comment" and (difference.kind, difference.name) in promise.built.objects
 
 
 def _installed(difference: Difference, allowed: tuple[str, ...]) -> bool:

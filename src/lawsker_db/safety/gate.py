@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, text
 
 from lawsker_db.contract import Contract, Table
-from lawsker_db.errors import GateRefused
+from lawsker_db.errors import ROLLED_BACK, GateRefused
 from lawsker_db.evidence import (
     Check,
     Direction,
@@ -30,12 +30,13 @@ from lawsker_db.postgres.catalog import read_catalog
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.seal import Seal
-from lawsker_db.postgres.session import literal
+from lawsker_db.postgres.session import literal, pin_session, quoted_as_read
 from lawsker_db.postgres.touched import Relation, read_relations, written_relations
 from lawsker_db.safety.expectation import Promise, unexpected
 
 SHOWN = 5  # offending rows or objects in one finding: enough to see the pattern, few enough to read at night
 SNAPSHOT_PATIENCE_S = 5.0  # others queue behind our strong lock while we wait
+NUMBERS_STAY = " Numbers that it drew from or set in these sequences stay so, as ever: {}."
 OBSERVED_MODES = (
     "ACCESS EXCLUSIVE",
     "EXCLUSIVE",
@@ -59,7 +60,7 @@ class Gate:
         """Remember; `begin` does the work."""
         self._conn = conn
         self._seal = seal
-        self._schema = conn.dialect.identifier_preparer.quote(schema)
+        self._schema = quoted_as_read(conn, schema)
         self._schema_name = schema
         self._patience_s = patience_s
         self._direction = direction
@@ -68,6 +69,7 @@ class Gate:
         self._order: list[str] = []
         self._prints: dict[str, Fingerprint] = {}
         self._rewrites = False
+        self._moved: list[str] = []
         self.locks: list[LockHeld] = []
         self.checks: list[Check] = []
         self.contents: tuple[TableContent, ...] = ()
@@ -100,7 +102,7 @@ class Gate:
         if rewrites:
             self._rewrites = True
             locks.wait_for_older_snapshots(self._conn, patience_s=SNAPSHOT_PATIENCE_S, on_wait=self._say_wait)
-        standing = {relation.name for relation in self._relations.values()}
+        standing = {relation.name for relation in self._relations.values()} - self._going()
         for table, mode in qualified.items():
             if mode in OBSERVED_MODES and table in standing and table not in self._prints:
                 self._observe(table)
@@ -145,6 +147,7 @@ class Gate:
 
         Reads the catalog, its own locks, each written table once more, and the contract's invariants.
         """
+        pin_session(self._conn, self._schema_name)  # a revision may have set search_path, synchronous_commit ...
         self._seal.force_constraints()
         promise = self._promises.get(revision)
         after = read_catalog(self._conn)
@@ -200,6 +203,8 @@ class Gate:
         name = f"content of {relation.name}"
         if gone:
             return self._check(name, False, "rows unchanged", "the table is gone"), []
+        if relation.kind == "S":
+            self._moved.append(relation.name)
         if observed is None:
             found = "written without having been locked by ops.lock_tables first"
             return self._check(name, False, "untouched", found), []
@@ -242,6 +247,12 @@ class Gate:
         print_ = fingerprint_table(self._conn, table, columns)
         self._prints[table] = print_
         self._say("observed", f"{table}: {print_.rows} rows fingerprinted", table=table, rows=print_.rows)
+
+    def _going(self) -> frozenset[str]:
+        """Tables that the revision under way takes away: a downgrade's own. Their content is not to survive it."""
+        if not self._order:
+            return frozenset()
+        return self._may_drop(self._promises[self._order[0]], self._direction)
 
     def _leaving(self) -> frozenset[tuple[str, str]]:
         """Columns of older tables that the revision under way takes away: a downgrade's."""
@@ -293,6 +304,7 @@ class Gate:
         return GateRefused(
             f"The gate refused: {shown}{more}.",
             hint="mend the revision or its contract, then type it again; the report lists every finding",
+            state=ROLLED_BACK + (NUMBERS_STAY.format(", ".join(self._moved)) if self._moved else ""),
             checks=checks,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.contract import Contract
-from lawsker_db.errors import LawskerError, OutcomeUnknown, RevisionFailed, RolledBack
+from lawsker_db.errors import LawskerError, OutcomeUnknown, Refused, RevisionFailed, RolledBack
 from lawsker_db.evidence import Event, Fingerprint, OnEvent, Phase, Server, ignore
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.fingerprint import fingerprint_table
@@ -22,11 +23,12 @@ from lawsker_db.postgres.locks import sqlstate, take_migration_lock
 from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
 from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.record.history import Run, write_marker
-from lawsker_db.revisions import Plan
+from lawsker_db.revisions import Plan, current_revisions
 from lawsker_db.safety.gate import Gate
-from lawsker_db.safety.recovery import Attempt, Outcome, decide_outcome
+from lawsker_db.safety.recovery import RECONNECT_S, Attempt, Outcome, decide_outcome
 from lawsker_db.target import Target
 
+HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STATEMENT_SHOWN = 70  # characters: one terminal line
 
 
@@ -39,16 +41,18 @@ class RunOptions:
     recorded_as: str | None = None  # instead of the plan's direction: an adoption is a stamp
     backup_id: str | None = None
     patience_s: float = locks.PATIENCE_S
+    reconnect_s: float = RECONNECT_S
     on_event: OnEvent = ignore
 
 
 @dataclass(slots=True, kw_only=True)
 class Guarded:
-    """The transaction under way: its gate, and after the block what COMMIT answered."""
+    """The transaction under way: its gate, and after the block what COMMIT answered (`in_doubt`: nothing, so far)."""
 
     gate: Gate
     attempt: Attempt
     committed: bool = False
+    in_doubt: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -67,6 +71,7 @@ def migration_transaction(conn: Connection, target: Target, plan: Plan, options:
         create_seal(conn)
         take_migration_lock(conn)
         pin_session(conn, schema)
+        _require_start(conn, plan)
         seal = Seal(conn)
         seal.arm()
         gate = Gate(
@@ -79,30 +84,23 @@ def migration_transaction(conn: Connection, target: Target, plan: Plan, options:
         )
         gate.begin(plan.contracts)
         guarded = Guarded(gate=gate, attempt=_attempt(conn, server, options.run_id))
-        with no_transaction_control(conn, _statement_teller(options.on_event)):
+        with no_transaction_control(conn, _statement_teller(options.on_event)), _revisions_own_errors():
             yield guarded
         seal.require_same_transaction()
         gate.judge_snapshots()
         write_marker(conn, _run(conn, plan, gate, options, schema), server)
         seal.open()
+        options.on_event(_about_to_commit(guarded.attempt))
     except DBAPIError as failed:
         roll_back(conn)
         raise _failed(failed) from failed
     except BaseException:
         roll_back(conn)
         raise
-    options.on_event(
-        Event(
-            phase=Phase.COMMIT,
-            name="about to commit",
-            text="everything proven; committing",
-            facts=asdict(guarded.attempt),
-        )
-    )
-    commit(conn, target, guarded)
+    commit(conn, target, guarded, options.reconnect_s)
 
 
-def commit(conn: Connection, target: Target, guarded: Guarded) -> None:
+def commit(conn: Connection, target: Target, guarded: Guarded, reconnect_s: float = RECONNECT_S) -> None:
     """Send COMMIT and read its answer; note the server's warnings (a lost synchronous standby, for one).
 
     COMMIT of a failed transaction answers ROLLBACK and raises nothing, so the command tag is what counts. Signals wait
@@ -113,17 +111,17 @@ def commit(conn: Connection, target: Target, guarded: Guarded) -> None:
     with _signals_held():
         answer = _send_commit(raw)
         guarded.committed = answer == b"COMMIT"
+        guarded.in_doubt = answer is None and raw.info.transaction_status == TransactionStatus.UNKNOWN
     if guarded.committed:
-        conn.rollback()  # tells SQLAlchemy that its transaction is over; the server has none open
+        roll_back(conn)  # tells SQLAlchemy that its transaction is over; the server has none open
         return
-    if raw.info.transaction_status != TransactionStatus.UNKNOWN:
+    if not guarded.in_doubt:
         roll_back(conn)
         raise RolledBack(
             "The server did not commit: it answered COMMIT with ROLLBACK or an error.",
             hint="look into the server's log, then type it again",
         )
-    guarded.warnings.append(_after_lost_answer(target, guarded.attempt))
-    guarded.committed = True
+    guarded.warnings.append(_after_lost_answer(target, guarded, reconnect_s))
 
 
 def roll_back(conn: Connection) -> None:
@@ -150,18 +148,25 @@ def _send_commit(raw: psycopg.Connection[object]) -> bytes | None:
     return result.command_status if result.status == ExecStatus.COMMAND_OK else None
 
 
-def _after_lost_answer(target: Target, attempt: Attempt) -> str:
+def _after_lost_answer(target: Target, guarded: Guarded, reconnect_s: float) -> str:
     """Return how we know that it committed; raise `RolledBack` or `OutcomeUnknown` otherwise."""
-    decision = decide_outcome(target, attempt)
-    if decision.outcome is Outcome.COMMITTED:
+    decision = decide_outcome(target, guarded.attempt, reconnect_s=reconnect_s)
+    guarded.in_doubt = decision.outcome is Outcome.UNKNOWN
+    guarded.committed = decision.outcome is Outcome.COMMITTED
+    if guarded.committed:
         return f"the connection was lost at COMMIT; it is committed: {decision.reason}"
     if decision.outcome is Outcome.ROLLED_BACK:
         raise RolledBack(
             f"The connection was lost at COMMIT; it did not commit: {decision.reason}.",
             hint="type the same command again",
         )
-    raise OutcomeUnknown(
-        f"The connection was lost at COMMIT and the outcome cannot be told: {decision.reason}.",
+    raise unknown_outcome(guarded.attempt, decision.reason)
+
+
+def unknown_outcome(attempt: Attempt, reason: str) -> OutcomeUnknown:
+    """Pure. The error that says so, with what is needed to find out later."""
+    return OutcomeUnknown(
+        f"The connection was lost at COMMIT and the outcome cannot be told: {reason.rstrip('.')}.",
         hint=f"when the server is back: lawsker-db status --run {attempt.run_id}",
         run_id=attempt.run_id,
         backend_pid=attempt.backend_pid,
@@ -232,6 +237,36 @@ def _failed(failed: DBAPIError) -> LawskerError:
     )
 
 
+@contextmanager
+def _revisions_own_errors() -> Iterator[None]:
+    """Turn what a revision (or Alembic) raises in the block into an error of ours. The server's errors come later."""
+    try:
+        yield
+    except (LawskerError, DBAPIError):
+        raise
+    except (Exception, SystemExit) as failed:
+        raise RevisionFailed(
+            f"The revision raised {type(failed).__name__}: {failed}",
+            hint="mend the revision or what it stumbled over, then type it again",
+        ) from failed
+
+
+def _require_start(conn: Connection, plan: Plan) -> None:
+    """Raise `Refused` when another run has moved the database since this one was planned. Reads only."""
+    current = current_revisions(conn)
+    if current != plan.start:
+        stands, planned = ", ".join(current) or "no revision", ", ".join(plan.start) or "no revision"
+        raise Refused(
+            f"The database is at {stands}; when this run was planned it was at {planned}.",
+            hint="lawsker-db status, then type the same command again",
+        )
+
+
+def _about_to_commit(attempt: Attempt) -> Event:
+    words = "everything proven; committing"
+    return Event(phase=Phase.COMMIT, name="about to commit", text=words, facts=asdict(attempt))
+
+
 def _raw(conn: Connection) -> psycopg.Connection[object]:
     raw = conn.connection.driver_connection
     if not isinstance(raw, psycopg.Connection):
@@ -241,10 +276,19 @@ def _raw(conn: Connection) -> psycopg.Connection[object]:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Hold INT and TERM back for the block; they are delivered after it."""
-    held = {signal.SIGINT, signal.SIGTERM}
+    """Hold INT, TERM and HUP back for the block; they are delivered after it.
+
+    A mask would hold them back from this thread only, and Python runs handlers here whichever thread the kernel picked.
+    """
+    if threading.current_thread() is not threading.main_thread():  # handlers never run in another
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda got, _: came.append(got)) for number in HELD}
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, held)
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+        for caught, handler in before.items():
+            signal.signal(caught, signal.SIG_DFL if handler is None else handler)
+        for number in came:
+            signal.raise_signal(number)

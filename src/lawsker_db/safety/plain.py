@@ -53,15 +53,19 @@ def reading_connection(url: str | None) -> Iterator[Connection]:
 
 
 @contextmanager
-def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tuple[Connection, Gate]]:
+def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tuple[Connection, Gate | None]]:
     """The RUN lock, a connection, and the guarded transaction in it; committed when the block ends well.
 
-    The same pins, seal, gate and marker as safe-upgrade, without backup and report. Raises as
-    `migration_transaction`, and `Refused` before anything is changed.
+    Where nothing is to be done there is no gate and no record. The same pins, seal, gate and marker as safe-upgrade,
+    without backup and report. Raises as `migration_transaction`, and `Refused` before anything is changed.
     """
     target = find_target(url)
     with locks.run_lock(target), target.connect() as conn:
         plan = _plan(conn, target, config, wish)
+        if not plan.steps and plan.direction is not Direction.STAMP:
+            yield conn, None
+            conn.rollback()
+            return
         run = RunOptions(run_id=new_run_id("_".join(plan.goal)), via="alembic")
         with migration_transaction(conn, target, plan, run) as guarded:
             if plan.direction is Direction.DOWNGRADE:

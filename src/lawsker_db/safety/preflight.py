@@ -13,13 +13,16 @@ from lawsker_db.evidence import Check, Direction, Server, failures
 from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, literal
 from lawsker_db.postgres.tools import find_tool
 from lawsker_db.revisions import Plan, plan_checks
+from lawsker_db.target import Target
 
 # A compressed dump of text-heavy tables takes a quarter to a half of the database's size (indexes are not dumped);
 # we ask for as much as half, so that the disk is not filled to the brim by us.
 DUMP_SHARE = 0.5
 SPARE_BYTES = 64 << 20
 NOT_EMPTY = "lawsker-db adopt --dry-run lists how this database differs"
-HALF_MADE = "mend that (rename or drop what stands in the way, if nobody needs it), then lawsker-db safe-upgrade --dry-run"
+HALF_MADE = (
+    "mend that (rename or drop what stands in the way, if nobody needs it), then lawsker-db safe-upgrade --dry-run"
+)
 
 
 def preflight(conn: Connection, plan: Plan, runs: Path, *, backup: bool = True) -> tuple[Check, ...]:
@@ -45,6 +48,12 @@ def refuse_unless(checks: tuple[Check, ...], *, what: str = "The database is not
     said = "; ".join(f"{check.name}: {check.found.rstrip('.')}" for check in failed)
     hints = [check.detail for check in failed if check.detail]
     raise Refused(f"{what}: {said}.", hint=hints[0] if hints else "mend that, then type it again", checks=checks)
+
+
+def refuse_standby(server: Server, target: Target) -> None:
+    """Pure. Raise `Refused` when the server takes no writes, not even those that are rolled back."""
+    if server.in_recovery:
+        raise Refused(f"{target.label} is a standby, which takes no writes.", hint="connect to the primary")
 
 
 def required_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:

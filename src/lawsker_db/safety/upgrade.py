@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,17 +12,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db import __version__
-from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, RolledBack
+from lawsker_db.errors import CommittedUnproven, LawskerError
 from lawsker_db.evidence import (
-    BackupReceipt,
     Check,
     Event,
-    LockHeld,
     OnEvent,
     Phase,
     RunReport,
     Server,
-    Timing,
     Verdict,
     failures,
     ignore,
@@ -32,17 +28,19 @@ from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import Catalog, compare_catalogs, read_catalog
 from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.record.history import has_committed
-from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
-from lawsker_db.record.report import write_report
+from lawsker_db.record.journal import Journal
 from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_upgrade, run_steps
+from lawsker_db.safety.account import Account, ending, open_account, reported, teller, timed
 from lawsker_db.safety.backup import take_backup
-from lawsker_db.safety.gate import Gate
-from lawsker_db.safety.guard import Guarded, RunOptions, migration_transaction
+from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import preflight, refuse_unless
+from lawsker_db.safety.recovery import RECONNECT_S
 from lawsker_db.target import Target
 
-NOT_RESTORED = "the backup was not restored: that the file is what pg_dump wrote is known, that it restores is not"
-CONFIRM_HINT = "lawsker-db verify lists what differs; the backup of this run stands in its folder"
+CONFIRM_HINT = (
+    "lawsker-db verify lists what differs; then keep it, or go back with alembic downgrade; the backup of this run stands"
+    " in its folder"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,31 +51,7 @@ class UpgradeOptions:
     config: Path | None = None
     chain_options: dict[str, str] = field(default_factory=dict)
     patience_s: float = locks.PATIENCE_S
-
-
-@dataclass(slots=True, kw_only=True)
-class Account:
-    """What a run has to tell so far; the report is made from it, also when the run fails."""
-
-    run_id: str
-    target: Target
-    plan: Plan
-    folder: Path
-    began: float
-    started_at: datetime
-    server: Server
-    backup: BackupReceipt | None = None
-    timings: list[Timing] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-    confirmed: tuple[Check, ...] = ()
-    notes: list[str] = field(default_factory=list)
-    guarded: Guarded | None = None
-    ended_at: datetime | None = None
-
-    @property
-    def committed(self) -> bool:
-        """Whether COMMIT was answered."""
-        return self.guarded is not None and self.guarded.committed
+    reconnect_s: float = RECONNECT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +88,14 @@ def safe_upgrade(
     if not plan.steps:
         return _nothing_to_do(target, outlook)
     refuse_unless(outlook.checks)
-    account = _open_account(target, outlook, options)
-    with Journal(account.folder) as journal, _reported(account) as said:
-        tell = _teller(account, journal, on_event)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
+    with Journal(account.folder) as journal, reported(account) as said:
+        tell = teller(account, journal, on_event)
         with locks.run_lock(target):
-            with _timed(account, Phase.BACKUP, tell, f"pg_dump to {account.folder / 'backup'}"):
+            with timed(account, Phase.BACKUP, tell, f"pg_dump to {account.folder / 'backup'}"):
                 account.backup = take_backup(target, account.folder / "backup", account.run_id, on_event=tell)
             expected = _migrate(account, options, tell)
-            with _timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
+            with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
                 _confirm(account, expected)
         said.verdict = Verdict.DONE
     return said.report
@@ -170,26 +144,18 @@ def _migrate(account: Account, options: UpgradeOptions, tell: OnEvent) -> Catalo
         via="safe-upgrade",
         backup_id=account.backup.backup_id if account.backup else None,
         patience_s=options.patience_s,
+        reconnect_s=options.reconnect_s,
         on_event=tell,
     )
     steps = ", ".join(step.revision for step in plan.steps)
     words = f"revision {steps} in one transaction"
-    with _timed(account, Phase.MIGRATION, tell, words), _ending(account), target.connect() as conn:
+    with timed(account, Phase.MIGRATION, tell, words), ending(account), target.connect() as conn:
         with migration_transaction(conn, target, plan, run) as guarded:
             account.guarded = guarded
             run_steps(conn, chain, plan, guarded.gate)
             expected = read_catalog(conn)
         tell(Event(phase=Phase.COMMIT, name="committed", text="committed", facts={"run_id": account.run_id}))
     return expected
-
-
-@contextmanager
-def _ending(account: Account) -> Iterator[None]:
-    """Note when the migration's transaction was over."""
-    try:
-        yield
-    finally:
-        account.ended_at = datetime.now(UTC)
 
 
 @contextmanager
@@ -200,97 +166,6 @@ def _reading(target: Target) -> Iterator[Connection]:
         pin_session(conn, find_schema(conn))
         yield conn
         conn.rollback()
-
-
-@dataclass(slots=True, kw_only=True)
-class _Said:
-    """How a run ended, and its report once that is written."""
-
-    verdict: Verdict = Verdict.ROLLED_BACK
-    report: RunReport = field(init=False)
-
-
-@contextmanager
-def _reported(account: Account) -> Iterator[_Said]:
-    """Write the report when the block ends, well or not. A report that cannot be written changes no outcome."""
-    said = _Said()
-    failed: LawskerError | None = None
-    try:
-        yield said
-    except LawskerError as error:
-        failed = error
-        raise
-    except KeyboardInterrupt:
-        failed = _interrupted(account)
-        raise failed from None
-    finally:
-        if said.verdict is not Verdict.DONE and account.committed:
-            said.verdict = Verdict.COMMITTED_UNPROVEN
-        if failed is not None:
-            said.verdict = VERDICTS.get(failed.exit_code, Verdict.ROLLED_BACK)
-            failed.fields = {**failed.fields, "run_id": account.run_id, "folder": str(account.folder)}
-        said.report = _report(account, said.verdict, failed)
-        problem = write_report(said.report, account.folder)
-        if problem:
-            said.report = replace(said.report, not_proven=(*said.report.not_proven, problem))
-
-
-# How a run ended, by the exit code of what it raised; an interrupt is told apart by `_interrupted`.
-VERDICTS = {
-    10: Verdict.REFUSED,
-    11: Verdict.ROLLED_BACK,
-    12: Verdict.UNKNOWN,
-    13: Verdict.COMMITTED_UNPROVEN,
-    15: Verdict.REFUSED,
-}
-
-
-def _interrupted(account: Account) -> LawskerError:
-    """What an interrupt left behind: nothing, or a committed migration that was not looked at again."""
-    if account.committed:
-        return CommittedUnproven(
-            "Interrupted after COMMIT; the look afterwards was not made.", hint="lawsker-db verify"
-        )
-    return Interrupted("Interrupted by the operator.", hint="type the same command again")
-
-
-def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> RunReport:
-    gate = account.guarded.gate if account.guarded else None
-    notes = account.guarded.warnings if account.guarded else []
-    return RunReport(
-        run_id=account.run_id,
-        verdict=verdict,
-        target=account.target.label,
-        tool_version=__version__,
-        started_at=account.started_at,
-        duration_s=round(time.monotonic() - account.began, 3),
-        direction=account.plan.direction,
-        from_revisions=account.plan.start,
-        to_revisions=account.plan.goal,
-        steps=tuple(step.revision for step in account.plan.steps),
-        server=account.server,
-        backup=account.backup,
-        timings=tuple(account.timings),
-        locks=_locks(account, gate),
-        checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed),
-        contents=gate.contents if gate else (),
-        rows_made=dict(gate.rows_made) if gate else {},
-        figures=dict(gate.figures) if gate else {},
-        not_proven=(*((NOT_RESTORED,) if account.backup else ()), *notes, *account.notes),
-        message=failed.message if failed else f"The database is at revision {', '.join(account.plan.goal)}.",
-        state=failed.state if failed else "The migration is committed and proven.",
-        hint=failed.hint if failed else "lawsker-db verify looks again at any time",
-        folder=str(account.folder),
-    )
-
-
-def _locks(account: Account, gate: Gate | None) -> tuple[LockHeld, ...]:
-    """The strong locks, with how long they were held: to COMMIT or ROLLBACK."""
-    ended_at = account.ended_at or datetime.now(UTC)
-    return tuple(
-        replace(lock, held_s=round((ended_at - lock.granted_at).total_seconds(), 3))
-        for lock in (gate.locks if gate else ())
-    )
 
 
 def _nothing_to_do(target: Target, outlook: Outlook) -> RunReport:
@@ -310,54 +185,6 @@ def _nothing_to_do(target: Target, outlook: Outlook) -> RunReport:
         state="Nothing was done.",
         hint="lawsker-db verify checks what is there",
     )
-
-
-def _open_account(target: Target, outlook: Outlook, options: UpgradeOptions) -> Account:
-    run_id = new_run_id("_".join(outlook.plan.goal))
-    account = Account(
-        run_id=run_id,
-        target=target,
-        plan=outlook.plan,
-        folder=create_run_folder(options.runs.absolute(), run_id),
-        began=time.monotonic(),
-        started_at=datetime.now(UTC),
-        server=outlook.server,
-    )
-    account.checks += outlook.checks
-    return account
-
-
-def _teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
-    """The journal first (on disk before the step), then whoever watches.
-
-    What cannot be journalled is not begun. After COMMIT a full disk changes nothing any more: it becomes a note. A
-    display that fails never matters.
-    """
-
-    def tell(event: Event) -> None:
-        try:
-            journal.write(event)
-        except OSError as failed:
-            if not account.committed:
-                hint = "free disk space, then type it again"
-                raise RolledBack(f"The journal cannot be written: {failed}", hint=hint) from failed
-            account.notes.append(f"the journal could not be written after COMMIT: {failed}")
-        with suppress(OSError):
-            on_event(event)
-
-    return tell
-
-
-@contextmanager
-def _timed(account: Account, phase: Phase, tell: Callable[[Event], None], words: str) -> Iterator[None]:
-    """Announce a phase, and note how long it took when it ends, well or not."""
-    tell(Event(phase=phase, name="begin", text=words))
-    began, started_at = time.monotonic(), datetime.now(UTC)
-    try:
-        yield
-    finally:
-        duration_s = round(time.monotonic() - began, 3)
-        account.timings.append(Timing(phase=phase, started_at=started_at, duration_s=duration_s))
 
 
 def _listed(failed: tuple[Check, ...]) -> str:

@@ -15,9 +15,11 @@ from lawsker_db.postgres.session import find_schema, identify, literal, pin_sess
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.revisions import Chain, contracts_up_to, current_revisions, load_chain, model_differences
 from lawsker_db.safety.expectation import Promise, not_as_promised
+from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.target import Target
 
 SHOWN = 5
+STAMPING = ("adopt", "stamp")  # nothing was built: what stands may differ from the contract
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ def verify(target: Target) -> tuple[Check, ...]:
     """
     chain = load_chain()
     with target.connect() as conn:
+        refuse_standby(identify(conn), target)
         pin_session(conn, find_schema(conn))
         current = current_revisions(conn)
         if not current:
@@ -54,11 +57,14 @@ def verify(target: Target) -> tuple[Check, ...]:
         contracts = contracts_up_to(chain, current)
         checks = [Check(name="stamp", ok=len(current) == 1, expected="one revision", found=", ".join(current))]
         now = read_catalog(conn)
+        history = read_history(conn, identify(conn))
+        stamped = {revision for past in history if past.direction in STAMPING for revision in past.to_revisions}
         for contract in contracts:
-            checks += _structure(conn, contract, now, adopted=contract is not contracts[-1])
+            adopted = contract is not contracts[-1] or contract.revision in stamped
+            checks += _structure(conn, contract, now, adopted=adopted)
             checks += _rows(conn, contract)
         checks += _models(conn, at_head=current == (chain.head,))
-        checks += _history(read_history(conn, identify(conn)))
+        checks += _history(history)
         conn.rollback()
     return tuple(checks)
 

@@ -1,0 +1,233 @@
+"""The account of a run: what it has to tell so far, and the report that is made from it however it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lawsker_db import __version__
+from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, RolledBack
+from lawsker_db.evidence import (
+    BackupReceipt,
+    Check,
+    Event,
+    LockHeld,
+    OnEvent,
+    Phase,
+    RunReport,
+    Server,
+    Timing,
+    Verdict,
+)
+from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
+from lawsker_db.record.report import write_report
+from lawsker_db.revisions import Plan
+from lawsker_db.safety.gate import Gate
+from lawsker_db.safety.guard import Guarded, unknown_outcome
+from lawsker_db.target import Target
+
+NOT_RESTORED = "the backup was not restored: that the file is what pg_dump wrote is known, that it restores is not"
+VERIFY = "lawsker-db verify"
+# How a run ended, by the exit code of what it raised. (An interrupt before COMMIT is a rollback.)
+VERDICTS = {
+    10: Verdict.REFUSED,
+    11: Verdict.ROLLED_BACK,
+    12: Verdict.UNKNOWN,
+    13: Verdict.COMMITTED_UNPROVEN,
+    15: Verdict.REFUSED,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """What a run has to tell so far; the report is made from it, also when the run fails."""
+
+    run_id: str
+    target: Target
+    plan: Plan
+    folder: Path
+    began: float
+    started_at: datetime
+    server: Server
+    backup: BackupReceipt | None = None
+    timings: list[Timing] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    confirmed: tuple[Check, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    guarded: Guarded | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def committed(self) -> bool:
+        """Whether COMMIT was answered."""
+        return self.guarded is not None and self.guarded.committed
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether COMMIT was sent and its answer is not known."""
+        return self.guarded is not None and self.guarded.in_doubt
+
+
+def open_account(target: Target, plan: Plan, server: Server, checks: tuple[Check, ...], runs: Path) -> Account:
+    """Begin the account of a run: its id and its folder (0700). Raises `Refused` when the folder cannot be made."""
+    run_id = new_run_id("_".join(plan.goal))
+    return Account(
+        run_id=run_id,
+        target=target,
+        plan=plan,
+        folder=create_run_folder(runs.absolute(), run_id),
+        began=time.monotonic(),
+        started_at=datetime.now(UTC),
+        server=server,
+        checks=list(checks),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Said:
+    """How a run ended, and its report once that is written."""
+
+    verdict: Verdict = Verdict.ROLLED_BACK
+    report: RunReport = field(init=False)
+
+
+@contextmanager
+def reported(account: Account) -> Iterator[Said]:
+    """Write the report when the block ends, well or not. A report that cannot be written changes no outcome."""
+    said = Said()
+    failed: LawskerError | None = None
+    try:
+        yield said
+    except LawskerError as error:
+        failed = _told_truly(account, error)
+        if failed is error:
+            raise
+        raise failed from error
+    except KeyboardInterrupt:
+        failed = _interrupted(account)
+        raise failed from None
+    except Exception as bug:
+        failed = _bug(account, bug)
+        if account.committed or account.in_doubt:
+            raise failed from bug
+        raise
+    finally:
+        if failed is not None:
+            said.verdict = VERDICTS.get(failed.exit_code, Verdict.ROLLED_BACK)
+            failed.fields = {**failed.fields, "run_id": account.run_id, "folder": str(account.folder)}
+        said.report = _report(account, said.verdict, failed)
+        problem = write_report(said.report, account.folder)
+        if problem:
+            said.report = replace(said.report, notes=(*said.report.notes, problem))
+
+
+def _told_truly(account: Account, error: LawskerError) -> LawskerError:
+    """Whatever goes wrong after COMMIT must not be told in the words of an error that was raised before it."""
+    if account.committed and not isinstance(error, CommittedUnproven):
+        return CommittedUnproven(f"After COMMIT: {error.message}", hint=VERIFY)
+    return error
+
+
+def _interrupted(account: Account) -> LawskerError:
+    """What an interrupt left behind: nothing, a committed migration that was not looked at again, or a doubt."""
+    if account.committed:
+        return CommittedUnproven("Interrupted after COMMIT; the look afterwards was not made.", hint=VERIFY)
+    if account.guarded is not None and account.in_doubt:
+        return unknown_outcome(account.guarded.attempt, "interrupted while the server was asked")
+    return Interrupted("Interrupted by the operator.", hint="type the same command again")
+
+
+def _bug(account: Account, bug: Exception) -> LawskerError:
+    """A bug of ours: what the database's state is all the same. Values stay out."""
+    message = f"a bug in lawsker-db: {type(bug).__name__}"
+    if account.committed:
+        return CommittedUnproven(message, hint=VERIFY)
+    if account.guarded is not None and account.in_doubt:
+        return unknown_outcome(account.guarded.attempt, message)
+    return RolledBack(message, hint="lawsker-db status, then report this")
+
+
+def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> RunReport:
+    gate = account.guarded.gate if account.guarded else None
+    notes = account.guarded.warnings if account.guarded else []
+    return RunReport(
+        run_id=account.run_id,
+        verdict=verdict,
+        target=account.target.label,
+        tool_version=__version__,
+        started_at=account.started_at,
+        duration_s=round(time.monotonic() - account.began, 3),
+        direction=account.plan.direction,
+        from_revisions=account.plan.start,
+        to_revisions=account.plan.goal,
+        steps=tuple(step.revision for step in account.plan.steps),
+        server=account.server,
+        backup=account.backup,
+        timings=tuple(account.timings),
+        locks=_locks(account, gate),
+        checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed),
+        contents=gate.contents if gate else (),
+        rows_made=dict(gate.rows_made) if gate else {},
+        figures=dict(gate.figures) if gate else {},
+        not_proven=(NOT_RESTORED,) if account.backup else (),
+        notes=(*notes, *account.notes),
+        message=failed.message if failed else f"The database is at revision {', '.join(account.plan.goal)}.",
+        state=failed.state if failed else "The migration is committed and proven.",
+        hint=failed.hint if failed else f"{VERIFY} looks again at any time",
+        folder=str(account.folder),
+    )
+
+
+def _locks(account: Account, gate: Gate | None) -> tuple[LockHeld, ...]:
+    """The strong locks, with how long they were held: to COMMIT or ROLLBACK."""
+    ended_at = account.ended_at or datetime.now(UTC)
+    return tuple(
+        replace(lock, held_s=round((ended_at - lock.granted_at).total_seconds(), 3))
+        for lock in (gate.locks if gate else ())
+    )
+
+
+def teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
+    """The journal first (on disk before the step), then whoever watches.
+
+    What cannot be journalled is not begun. After COMMIT a full disk changes nothing any more: it becomes a note. A
+    display that fails never matters.
+    """
+
+    def tell(event: Event) -> None:
+        try:
+            journal.write(event)
+        except OSError as failed:
+            if not account.committed:
+                hint = "free disk space, then type it again"
+                raise RolledBack(f"The journal cannot be written: {failed}", hint=hint) from failed
+            account.notes.append(f"the journal could not be written after COMMIT: {failed}")
+        with suppress(OSError):
+            on_event(event)
+
+    return tell
+
+
+@contextmanager
+def timed(account: Account, phase: Phase, tell: OnEvent, words: str) -> Iterator[None]:
+    """Announce a phase, and note how long it took when it ends, well or not."""
+    tell(Event(phase=phase, name="begin", text=words))
+    began, started_at = time.monotonic(), datetime.now(UTC)
+    try:
+        yield
+    finally:
+        duration_s = round(time.monotonic() - began, 3)
+        account.timings.append(Timing(phase=phase, started_at=started_at, duration_s=duration_s))
+
+
+@contextmanager
+def ending(account: Account) -> Iterator[None]:
+    """Note when the migration's transaction was over."""
+    try:
+        yield
+    finally:
+        account.ended_at = datetime.now(UTC)
