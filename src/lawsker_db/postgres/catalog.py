@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from lawsker_db.postgres.session import quoted_as_read
+
 OWN_SCHEMA = "lawsker_db"
 
 _ACL = "(SELECT jsonb_agg(i::text ORDER BY i::text) FROM unnest({acl}) AS i)"
@@ -49,6 +51,8 @@ QUERIES: Mapping[str, str] = {
             'partition_key', CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END,
             'inherits', (SELECT jsonb_agg(i.inhparent::regclass::text ORDER BY i.inhseqno)
                 FROM pg_inherits i WHERE i.inhrelid = c.oid),
+            'foreign', (SELECT jsonb_build_object('server', s.srvname, 'options', to_jsonb(f.ftoptions))
+                FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = c.oid),
             'columns', (SELECT jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
             'definition', CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
@@ -63,7 +67,7 @@ QUERIES: Mapping[str, str] = {
                 WHERE o.oid = a.attcollation AND y.oid = a.atttypid AND y.typcollation <> a.attcollation),
             'storage', a.attstorage, 'compression', to_jsonb(a) ->> 'attcompression',
             'statistics', nullif(a.attstattarget, -1), 'options', to_jsonb(a.attoptions),
-            'local', a.attislocal, 'acl', {_ACL.format(acl="a.attacl")},
+            'local', a.attislocal, 'acl', {_ACL.format(acl="a.attacl")}, 'foreign', to_jsonb(a.attfdwoptions),
             'comment', col_description(c.oid, a.attnum))
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -84,6 +88,8 @@ QUERIES: Mapping[str, str] = {
             'definition', pg_get_indexdef(i.indexrelid),
             'valid', i.indisvalid, 'ready', i.indisready, 'live', i.indislive, 'clustered', i.indisclustered,
             'replica_identity', i.indisreplident, 'options', to_jsonb(x.reloptions),
+            'statistics', (SELECT jsonb_agg(a.attstattarget ORDER BY a.attnum) FROM pg_attribute a
+                WHERE a.attrelid = x.oid AND a.attstattarget > -1),
             'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = x.reltablespace),
             'comment', obj_description(x.oid, 'pg_class'))
         FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid
@@ -95,20 +101,24 @@ QUERIES: Mapping[str, str] = {
         WHERE NOT t.tgisinternal AND {_filter("pg_class", "c.oid")}""",
     "rule": f"""
         SELECT {_TABLE} || '.' || quote_ident(r.rulename), jsonb_build_object('definition', pg_get_ruledef(r.oid),
-            'enabled', r.ev_enabled)
+            'enabled', r.ev_enabled, 'comment', obj_description(r.oid, 'pg_rewrite'))
         FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE r.rulename <> '_RETURN' AND {_filter("pg_class", "c.oid")}""",
     "policy": f"""
         SELECT {_TABLE} || '.' || quote_ident(p.polname), jsonb_build_object('permissive', p.polpermissive,
             'command', p.polcmd, 'roles', (SELECT jsonb_agg(CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r) END
                 ORDER BY r) FROM unnest(p.polroles) AS r),
-            'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid))
+            'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid),
+            'comment', obj_description(p.oid, 'pg_policy'))
         FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE {_filter("pg_class", "c.oid")}""",
     "function": f"""
         SELECT {_NAME.format(name="p.proname")} || '(' || pg_get_function_identity_arguments(p.oid) || ')',
             jsonb_build_object('definition', CASE WHEN p.prokind IN ('f', 'p') THEN pg_get_functiondef(p.oid)
                 ELSE p.prosrc || pg_get_function_result(p.oid) END,
+            'aggregate', (SELECT jsonb_build_object('step', g.aggtransfn, 'final', g.aggfinalfn,
+                'start', g.agginitval, 'state', format_type(g.aggtranstype, NULL))
+                FROM pg_aggregate g WHERE g.aggfnoid = p.oid),
             'kind', p.prokind, 'owner', pg_get_userbyid(p.proowner), 'acl', {_ACL.format(acl="p.proacl")},
             'comment', obj_description(p.oid, 'pg_proc'))
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {_filter("pg_proc", "p.oid")}""",
@@ -128,19 +138,21 @@ QUERIES: Mapping[str, str] = {
             'owner', pg_get_userbyid(y.typowner), 'acl', {_ACL.format(acl="y.typacl")},
             'labels', (SELECT jsonb_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l WHERE l.enumtypid = y.oid),
             'base', CASE WHEN y.typtype = 'd' THEN format_type(y.typbasetype, y.typtypmod) END,
+            'range', (SELECT format_type(g.rngsubtype, NULL) FROM pg_range g WHERE g.rngtypid = y.oid),
             'not_null', y.typnotnull, 'default', y.typdefault, 'comment', obj_description(y.oid, 'pg_type'))
         FROM pg_type y JOIN pg_namespace n ON n.oid = y.typnamespace LEFT JOIN pg_class c ON c.oid = y.typrelid
         WHERE (c.oid IS NULL OR c.relkind = 'c') AND y.typcategory <> 'A' AND {_filter("pg_type", "y.oid")}""",
     "collation": f"""
         SELECT {_NAME.format(name="o.collname")}, to_jsonb(o) - '{{oid,collnamespace,collowner,collversion}}'::text[]
+            || jsonb_build_object('comment', obj_description(o.oid, 'pg_collation'))
         FROM pg_collation o JOIN pg_namespace n ON n.oid = o.collnamespace WHERE {_filter("pg_collation", "o.oid")}""",
     "operator": f"""
         SELECT o.oid::regoperator::text, jsonb_build_object('function', o.oprcode::regprocedure::text,
-            'owner', pg_get_userbyid(o.oprowner))
+            'owner', pg_get_userbyid(o.oprowner), 'comment', obj_description(o.oid, 'pg_operator'))
         FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE {_filter("pg_operator", "o.oid")}""",
     "statistics": f"""
         SELECT {_NAME.format(name="s.stxname")}, jsonb_build_object('definition', pg_get_statisticsobjdef(s.oid),
-            'owner', pg_get_userbyid(s.stxowner))
+            'owner', pg_get_userbyid(s.stxowner), 'comment', obj_description(s.oid, 'pg_statistic_ext'))
         FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
         WHERE {_filter("pg_statistic_ext", "s.oid")}""",
     "cast": """
@@ -150,7 +162,7 @@ QUERIES: Mapping[str, str] = {
             WHERE e.classid = 'pg_cast'::regclass AND e.objid = k.oid AND e.deptype = 'e')""",
     "extension": """
         SELECT quote_ident(x.extname), jsonb_build_object('version', x.extversion, 'owner', pg_get_userbyid(x.extowner),
-            'schema', x.extnamespace::regnamespace::text)
+            'schema', x.extnamespace::regnamespace::text, 'comment', obj_description(x.oid, 'pg_extension'))
         FROM pg_extension x""",
     "event trigger": """
         SELECT quote_ident(v.evtname), jsonb_build_object('event', v.evtevent, 'enabled', v.evtenabled,
@@ -162,6 +174,30 @@ QUERIES: Mapping[str, str] = {
             'owner', pg_get_userbyid(p.pubowner), 'tables', (SELECT jsonb_agg(r.prrelid::regclass::text
                 ORDER BY r.prrelid::regclass::text) FROM pg_publication_rel r WHERE r.prpubid = p.oid))
         FROM pg_publication p""",
+    "large object": """
+        SELECT d.objoid::text, jsonb_build_object('comment', d.description)
+        FROM pg_description d WHERE d.classoid = 'pg_largeobject'::regclass""",
+    "object": """
+        SELECT i.type || ' ' || i.identity, jsonb_build_object('owner', pg_get_userbyid(x.owner), 'facts', x.facts,
+            'comment', obj_description(x.oid, x.catalog::regclass::name))
+        FROM (
+            SELECT tableoid AS catalog, oid, cfgowner AS owner, (SELECT jsonb_agg(jsonb_build_array(m.maptokentype,
+                m.mapdict::regdictionary) ORDER BY m.maptokentype, m.mapseqno) FROM pg_ts_config_map m
+                WHERE m.mapcfg = c.oid) AS facts FROM pg_ts_config c
+            UNION ALL SELECT tableoid, oid, dictowner, to_jsonb(dictinitoption) FROM pg_ts_dict
+            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(prsstart) FROM pg_ts_parser
+            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(tmpllexize) FROM pg_ts_template
+            UNION ALL SELECT tableoid, oid, opcowner, to_jsonb(opcdefault) FROM pg_opclass
+            UNION ALL SELECT tableoid, oid, opfowner, NULL FROM pg_opfamily
+            UNION ALL SELECT tableoid, oid, conowner, to_jsonb(conproc) FROM pg_conversion
+            UNION ALL SELECT tableoid, oid, lanowner, to_jsonb(lanacl::text[]) FROM pg_language
+            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(amhandler) FROM pg_am
+            UNION ALL SELECT tableoid, oid, fdwowner, to_jsonb(fdwoptions) FROM pg_foreign_data_wrapper
+            UNION ALL SELECT tableoid, oid, NULL, NULL FROM pg_transform
+            UNION ALL SELECT 'pg_user_mapping'::regclass, umid, NULL, to_jsonb(umoptions) FROM pg_user_mappings
+        ) AS x, LATERAL pg_identify_object(x.catalog, x.oid, 0) AS i
+        WHERE x.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend e
+            WHERE e.classid = x.catalog AND e.objid = x.oid AND e.deptype = 'e')""",
     "foreign server": """
         SELECT quote_ident(s.srvname), jsonb_build_object('owner', pg_get_userbyid(s.srvowner),
             'options', to_jsonb(s.srvoptions), 'acl', to_jsonb(s.srvacl::text[]))
@@ -224,7 +260,7 @@ def read_catalog(conn: Connection, *, schema: str | None = None) -> Catalog:
             objects[kind, name] = {key: value for key, value in facts.items() if value is not None}
     conn.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
     if schema is not None:
-        prefix = conn.dialect.identifier_preparer.quote(schema) + "."
+        prefix = quoted_as_read(conn, schema) + "."
         objects = {identity: facts for identity, facts in objects.items() if identity[1].startswith(prefix)}
     return Catalog(objects=objects)
 

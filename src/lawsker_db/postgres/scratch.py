@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.contract import Check, Column, Contract, Extension, Index, Table, Unique
 from lawsker_db.postgres.catalog import Catalog, Facts, Identity, read_catalog
-from lawsker_db.postgres.session import CORE_UUID_MAJOR, literal, server_major
+from lawsker_db.postgres.session import CORE_UUID_MAJOR, literal, quoted_as_read, server_major
 
 
 def build_promised(conn: Connection, contract: Contract, schema: str) -> Catalog:
@@ -38,7 +38,7 @@ def build_promised(conn: Connection, contract: Contract, schema: str) -> Catalog
         grants = _default_grants(conn, schema)
     finally:
         savepoint.rollback()
-    real = conn.dialect.identifier_preparer.quote(schema)
+    real = quoted_as_read(conn, schema)
     promised = promised_identities(contract, real)
     renamed = {
         (kind, _renamed(name, scratch, real)): _renamed_facts(facts, scratch, real)
@@ -167,7 +167,7 @@ def _install_extensions(conn: Connection, contract: Contract) -> tuple[str, ...]
 
 def _default_grants(conn: Connection, schema: str) -> dict[str, object]:
     """The grants that new objects get in the real schema (ALTER DEFAULT PRIVILEGES may say so for it alone)."""
-    real = conn.dialect.identifier_preparer.quote(schema)
+    real = quoted_as_read(conn, schema)
     probe = f"lawsker_probe_{secrets.token_hex(4)}"
     for statement in (
         f"CREATE TABLE {real}.{probe} ()",

@@ -35,9 +35,13 @@ ALTER TABLE pg_temp.lawsker_seal ENABLE ALWAYS TRIGGER lawsker_seal;
 """
 
 _TOKEN = re.compile(
-    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | (?P<dollar>\$\w*\$).*?(?P=dollar) | (?P<semi>;)""",
+    r"""(?<![\w$])[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | (?P<comment>/\*)
+    | (?P<dollar>(?<![\w$])\$(?:[^\W\d]\w*)?\$).*?(?P=dollar)""",
     re.VERBOSE | re.DOTALL,
 )
+_COMMENT_EDGE = re.compile(r"/\*|\*/")  # comments nest (manual, "Comments")
+_ROUTINE = re.compile(r"\s*CREATE\b.*\b(FUNCTION|PROCEDURE)\b", re.IGNORECASE | re.DOTALL)
+_BLOCK = re.compile(r"\b(BEGIN\s+ATOMIC|CASE|END)\b", re.IGNORECASE)
 _CONTROL = re.compile(
     r"\s*(COMMIT|END|ABORT|BEGIN|START\s+TRANSACTION|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b))\b",
     re.IGNORECASE,
@@ -128,18 +132,42 @@ def transaction_control(sql: str) -> str | None:
     Looks at the start of each statement, with strings, comments and quoted bodies left out. (COMMIT inside a DO block is
     refused by the server itself within a transaction.)
     """
-    for statement in _TOKEN.sub(_blank, sql).split(";"):
+    for statement in _statements(sql):
         match = _CONTROL.match(statement)
         if match:
             return " ".join(match[1].upper().split())
     return None
 
 
-def _blank(token: re.Match[str]) -> str:
-    """Pure. A comment becomes a space, a string or quoted name a quote (no key word starts there), a semicolon stays."""
-    if token["semi"]:
-        return ";"
-    return " " if token[0].startswith(("--", "/*")) else "'"
+def _statements(sql: str) -> Iterator[str]:
+    """Pure. The statements in `sql`; what stands in the body of a routine (BEGIN ATOMIC ... END) is left out."""
+    depth = 0
+    for piece in _blanked(sql).split(";"):
+        if depth == 0:
+            yield piece
+        if depth or _ROUTINE.match(piece):
+            depth = max(0, depth + sum(-1 if word.upper() == "END" else 1 for word in _BLOCK.findall(piece)))
+
+
+def _blanked(sql: str) -> str:
+    """Pure. A comment becomes a space, a string or quoted name a quote: no key word starts there."""
+    pieces: list[str] = []
+    place = 0
+    while token := _TOKEN.search(sql, place):
+        comment = token["comment"] or token[0].startswith("--")
+        pieces += (sql[place : token.start()], " " if comment else "'")
+        place = _comment_end(sql, token.end()) if token["comment"] else token.end()
+    return "".join((*pieces, sql[place:]))
+
+
+def _comment_end(sql: str, place: int) -> int:
+    """Pure. Where the comment ends that was opened before `place`."""
+    depth = 1
+    for edge in _COMMENT_EDGE.finditer(sql, place):
+        depth += 1 if edge[0] == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(sql)
 
 
 def _refusal(word: str) -> GateRefused:

@@ -96,8 +96,7 @@ def pin_session(conn: Connection, schema: str) -> None:
     for major, more in NEWER_PINNED.items():
         if version >= major:
             pins |= more
-    quoted = conn.dialect.identifier_preparer.quote_identifier(schema)
-    pins["search_path"] = f"{quoted}, pg_temp"
+    pins["search_path"] = f"{quoted(schema)}, pg_temp"
     conn.execute(
         text("SELECT set_config(name, value, true) FROM unnest(:names ::text[], :values ::text[]) AS p(name, value)"),
         {"names": list(pins), "values": list(pins.values())},
@@ -118,6 +117,16 @@ def transaction_id(conn: Connection) -> int:
 def server_major(conn: Connection) -> int:
     """15 for a server of version 15.18. Asks the server."""
     return int(conn.execute(text("SELECT current_setting('server_version_num')")).scalar_one()) // 10000
+
+
+def quoted(name: str) -> str:
+    """Pure. An identifier in double quotes. (SQLAlchemy's own quoting also doubles %, which `text` then does again.)"""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quoted_as_read(conn: Connection, name: str) -> str:
+    """An identifier as quote_ident() gives it, which is how the catalog is read. Asks the server."""
+    return str(conn.execute(text("SELECT quote_ident(:name)"), {"name": name}).scalar_one())
 
 
 def literal(sql: str) -> TextClause:

@@ -11,6 +11,14 @@ from sqlalchemy import Connection, text
 # of its own, so a table on which we hold only SHARE or SHARE ROW EXCLUSIVE (a foreign key to it) was not written.
 WRITING_MODES = ("RowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 LARGE_OBJECTS = ("pg_largeobject", "pg_largeobject_metadata")
+# Creating, dropping or granting a large object releases its lock on these two at once (LargeObjectDrop and others close
+# the catalog with the lock). Their counters of this transaction tell; those also count what ROLLBACK TO took back.
+_COUNTED = """
+    SELECT c.oid::bigint FROM pg_class c
+    WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relname = ANY (:large_objects)
+        AND pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid)
+            + pg_stat_get_xact_tuples_deleted(c.oid) > 0
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +54,13 @@ def written_relations(conn: Connection) -> frozenset[int]:
     """OIDs of the relations that this transaction holds a lock on with which rows can be written.
 
     Reads pg_locks for our own backend. Locks are kept to the end of the transaction, and are gone after ROLLBACK TO a
-    savepoint, as what was written is.
+    savepoint, as what was written is. Large objects are counted beside that.
     """
     rows = conn.execute(
         text(
             "SELECT DISTINCT relation::bigint FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'"
-            " AND granted AND mode = ANY (:modes)"
+            f" AND granted AND mode = ANY (:modes) UNION {_COUNTED}"
         ),
-        {"modes": list(WRITING_MODES)},
+        {"modes": list(WRITING_MODES), "large_objects": list(LARGE_OBJECTS)},
     )
     return frozenset(int(row[0]) for row in rows)
