@@ -15,6 +15,7 @@ Revises: 012
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 from sqlalchemy.dialects.postgresql import JSONB
 
 from lawsker_db import ops
@@ -42,6 +43,8 @@ depends_on = None
 
 
 def upgrade() -> None:
+    email_verified = email_verified_expression()
+
     # Nothing up to the lock takes more than ACCESS SHARE on a table that stood before.
     create_touch_function()
     create_lawyer_levels()
@@ -79,7 +82,7 @@ def upgrade() -> None:
     settle_workspace_mappings()
     settle_lawyer_level_details()
     settle_user_credits()
-    extend_users()
+    extend_users(email_verified)
     drop_wanted()
     refer_from_levels()
     ops.check_group(contract, "levels")
@@ -126,14 +129,8 @@ def downgrade() -> None:
 def create_touch_function() -> None:
     # The name is our own: live databases have an update_updated_at_column() that other triggers use.
     op.execute(
-        """
-        CREATE FUNCTION lawsker_touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            NEW.updated_at := pg_catalog.now();
-            RETURN NEW;
-        END
-        $$
-        """
+        "CREATE FUNCTION lawsker_touch_updated_at() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN NEW.updated_at := pg_catalog.now(); RETURN NEW; END'"
     )
 
 
@@ -182,18 +179,12 @@ def create_lawyer_certification_requests() -> None:
         sa.Column("practice_areas", JSONB(), nullable=False, server_default=sa.text("'[]'::jsonb")),
         sa.Column("years_of_experience", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("education_background", sa.Text(), nullable=True),
-        sa.Column(
-            "specialization_certificates", JSONB(), nullable=False, server_default=sa.text("'[]'::jsonb")
-        ),
-        sa.Column(
-            "status", sa.String(20), nullable=False, server_default=sa.text("'pending'::character varying")
-        ),
+        sa.Column("specialization_certificates", JSONB(), nullable=False, server_default=sa.text("'[]'::jsonb")),
+        sa.Column("status", sa.String(20), nullable=False, server_default=sa.text("'pending'::character varying")),
         sa.Column("admin_review_notes", sa.Text(), nullable=True),
         sa.Column("reviewed_by", sa.Uuid(), nullable=True),
         sa.Column("reviewed_at", sa.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column(
-            "submitted_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")
-        ),
+        sa.Column("submitted_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.PrimaryKeyConstraint("id", name="lawyer_certification_requests_pkey"),
@@ -201,9 +192,7 @@ def create_lawyer_certification_requests() -> None:
             "status IN ('pending', 'approved', 'rejected', 'under_review')",
             name="lawyer_certification_requests_status_check",
         ),
-        sa.CheckConstraint(
-            "years_of_experience >= 0", name="ck_lawyer_certification_requests_years_of_experience"
-        ),
+        sa.CheckConstraint("years_of_experience >= 0", name="ck_lawyer_certification_requests_years_of_experience"),
         sa.CheckConstraint(
             "status NOT IN ('approved', 'rejected') OR reviewed_at IS NOT NULL",
             name="ck_lawyer_certification_requests_reviewed_when_decided",
@@ -215,9 +204,7 @@ def create_lawyer_certification_requests() -> None:
     )
     op.create_index("idx_lawyer_certification_requests_status", "lawyer_certification_requests", ["status"])
     op.create_index("idx_lawyer_certification_requests_user_id", "lawyer_certification_requests", ["user_id"])
-    op.create_index(
-        "idx_lawyer_certification_requests_reviewed_by", "lawyer_certification_requests", ["reviewed_by"]
-    )
+    op.create_index("idx_lawyer_certification_requests_reviewed_by", "lawyer_certification_requests", ["reviewed_by"])
     op.create_index(
         "uq_lawyer_certification_requests_open",
         "lawyer_certification_requests",
@@ -322,16 +309,12 @@ def create_lawyer_point_transactions() -> None:
         sa.Column("metadata", JSONB(), nullable=False, server_default=sa.text("'{}'::jsonb")),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.PrimaryKeyConstraint("id", name="lawyer_point_transactions_pkey"),
-        sa.CheckConstraint(
-            "points_after = points_before + points_change", name="ck_lawyer_point_transactions_balance"
-        ),
+        sa.CheckConstraint("points_after = points_before + points_change", name="ck_lawyer_point_transactions_balance"),
     )
     op.create_index("idx_lawyer_point_transactions_created_at", "lawyer_point_transactions", ["created_at"])
     op.create_index("idx_lawyer_point_transactions_lawyer_id", "lawyer_point_transactions", ["lawyer_id"])
     op.create_index("idx_lawyer_point_transactions_type", "lawyer_point_transactions", ["transaction_type"])
-    op.create_index(
-        "idx_lawyer_point_transactions_related_case_id", "lawyer_point_transactions", ["related_case_id"]
-    )
+    op.create_index("idx_lawyer_point_transactions_related_case_id", "lawyer_point_transactions", ["related_case_id"])
 
 
 def create_lawyer_online_sessions() -> None:
@@ -394,9 +377,7 @@ def create_user_memberships() -> None:
         ),
         sa.CheckConstraint("payment_amount >= 0", name="ck_user_memberships_payment_amount"),
     )
-    op.create_index(
-        "idx_user_memberships_type_status", "user_memberships", ["membership_type", "payment_status"]
-    )
+    op.create_index("idx_user_memberships_type_status", "user_memberships", ["membership_type", "payment_status"])
     op.create_index("idx_user_memberships_user_id", "user_memberships", ["user_id"])
     touch_updated_at_of("user_memberships")
 
@@ -449,8 +430,7 @@ def create_user_credits() -> None:
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.CheckConstraint(
-            "credits_weekly >= 0 AND credits_remaining >= 0 AND credits_purchased >= 0"
-            " AND total_credits_used >= 0",
+            "credits_weekly >= 0 AND credits_remaining >= 0 AND credits_purchased >= 0 AND total_credits_used >= 0",
             name="ck_user_credits_balances",
         ),
     )
@@ -465,18 +445,14 @@ def create_credit_purchase_records() -> None:
         sa.Column("unit_price", sa.Numeric(10, 2), nullable=False, server_default=sa.text("50.00")),
         sa.Column("total_amount", sa.Numeric(10, 2), nullable=False),
         sa.Column("payment_order_id", sa.Uuid(), nullable=True),
-        sa.Column(
-            "status", sa.String(20), nullable=False, server_default=sa.text("'pending'::character varying")
-        ),
+        sa.Column("status", sa.String(20), nullable=False, server_default=sa.text("'pending'::character varying")),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.PrimaryKeyConstraint("id", name="credit_purchase_records_pkey"),
         sa.CheckConstraint(
             "status IN ('pending', 'paid', 'failed', 'refunded')", name="credit_purchase_records_status_check"
         ),
         sa.CheckConstraint("credits_count > 0", name="ck_credit_purchase_records_credits_count"),
-        sa.CheckConstraint(
-            "unit_price >= 0 AND total_amount >= 0", name="ck_credit_purchase_records_amounts"
-        ),
+        sa.CheckConstraint("unit_price >= 0 AND total_amount >= 0", name="ck_credit_purchase_records_amounts"),
     )
     op.create_index("idx_credit_purchase_records_status", "credit_purchase_records", ["status"])
     op.create_index("idx_credit_purchase_records_user_id", "credit_purchase_records", ["user_id"])
@@ -490,9 +466,7 @@ def create_lawyer_case_declines() -> None:
         sa.Column("case_id", sa.Uuid(), nullable=False),
         sa.Column("decline_reason", sa.Text(), nullable=True),
         sa.Column("points_penalty", sa.Integer(), nullable=False, server_default=sa.text("0")),
-        sa.Column(
-            "priority_impact", sa.Numeric(3, 2), nullable=False, server_default=sa.text("'-0.1'::numeric")
-        ),
+        sa.Column("priority_impact", sa.Numeric(3, 2), nullable=False, server_default=sa.text("'-0.1'::numeric")),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.PrimaryKeyConstraint("id", name="lawyer_case_declines_pkey"),
     )
@@ -530,9 +504,7 @@ def create_lawyer_assignment_suspensions() -> None:
         ["is_active"],
         postgresql_where=sa.text("is_active = true"),
     )
-    op.create_index(
-        "idx_lawyer_assignment_suspensions_lawyer_id", "lawyer_assignment_suspensions", ["lawyer_id"]
-    )
+    op.create_index("idx_lawyer_assignment_suspensions_lawyer_id", "lawyer_assignment_suspensions", ["lawyer_id"])
     op.create_index(
         "uq_lawyer_assignment_suspensions_active",
         "lawyer_assignment_suspensions",
@@ -559,18 +531,13 @@ def create_enterprise_clients() -> None:
         sa.Column("case_volume_limit", sa.Integer(), nullable=False, server_default=sa.text("1000")),
         sa.Column("priority_level", sa.Integer(), nullable=False, server_default=sa.text("1")),
         sa.Column("assigned_account_manager", sa.Uuid(), nullable=True),
-        sa.Column(
-            "status", sa.String(20), nullable=False, server_default=sa.text("'active'::character varying")
-        ),
+        sa.Column("status", sa.String(20), nullable=False, server_default=sa.text("'active'::character varying")),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.PrimaryKeyConstraint("id", name="enterprise_clients_pkey"),
+        sa.CheckConstraint("status IN ('active', 'inactive', 'suspended')", name="enterprise_clients_status_check"),
         sa.CheckConstraint(
-            "status IN ('active', 'inactive', 'suspended')", name="enterprise_clients_status_check"
-        ),
-        sa.CheckConstraint(
-            "contract_end_date IS NULL OR contract_start_date IS NULL"
-            " OR contract_end_date >= contract_start_date",
+            "contract_end_date IS NULL OR contract_start_date IS NULL OR contract_end_date >= contract_start_date",
             name="ck_enterprise_clients_contract_period",
         ),
         sa.CheckConstraint("monthly_fee >= 0", name="ck_enterprise_clients_monthly_fee"),
@@ -612,12 +579,8 @@ def create_enterprise_service_packages() -> None:
         sa.CheckConstraint("monthly_fee >= 0", name="ck_enterprise_service_packages_monthly_fee"),
         sa.CheckConstraint("case_volume_limit > 0", name="ck_enterprise_service_packages_case_volume_limit"),
         sa.CheckConstraint("sla_response_time > 0", name="ck_enterprise_service_packages_sla_response_time"),
-        sa.CheckConstraint(
-            "ai_credits_included >= 0", name="ck_enterprise_service_packages_ai_credits_included"
-        ),
-        sa.CheckConstraint(
-            "jsonb_typeof(features) = 'array'", name="ck_enterprise_service_packages_features"
-        ),
+        sa.CheckConstraint("ai_credits_included >= 0", name="ck_enterprise_service_packages_ai_credits_included"),
+        sa.CheckConstraint("jsonb_typeof(features) = 'array'", name="ck_enterprise_service_packages_features"),
         sa.CheckConstraint(
             "package_type IN ('basic', 'professional', 'enterprise', 'custom')",
             name="ck_enterprise_service_packages_package_type",
@@ -645,9 +608,7 @@ def create_enterprise_subscriptions() -> None:
         sa.Column("cases_used", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("cases_limit", sa.Integer(), nullable=False),
         sa.Column("auto_renewal", sa.Boolean(), nullable=False, server_default=sa.text("true")),
-        sa.Column(
-            "status", sa.String(20), nullable=False, server_default=sa.text("'active'::character varying")
-        ),
+        sa.Column("status", sa.String(20), nullable=False, server_default=sa.text("'active'::character varying")),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
         sa.PrimaryKeyConstraint("id", name="enterprise_subscriptions_pkey"),
@@ -719,9 +680,7 @@ def create_collection_success_stats() -> None:
         ),
     )
     op.create_index("idx_collection_success_stats_client_id", "collection_success_stats", ["client_id"])
-    op.create_index(
-        "idx_collection_success_stats_period", "collection_success_stats", ["period_start", "period_end"]
-    )
+    op.create_index("idx_collection_success_stats_period", "collection_success_stats", ["period_start", "period_end"])
     op.create_index(
         "uq_collection_success_stats_client_period",
         "collection_success_stats",
@@ -810,10 +769,8 @@ def create_wanted() -> None:
         CREATE TEMPORARY TABLE wanted (
             id uuid NOT NULL,
             is_lawyer boolean NOT NULL,
-            is_admin boolean NOT NULL,
             is_credit boolean NOT NULL,
             workspace_type character varying(20) NOT NULL,
-            assigned bigint NOT NULL,
             completed bigint NOT NULL,
             success_rate numeric(5,2) NOT NULL
         ) ON COMMIT DROP
@@ -852,10 +809,8 @@ def gather_wanted() -> None:
         )
         SELECT u.id,
                coalesce(held.lawyer, false),
-               coalesce(held.admin, false),
                coalesce(held.credit, false),
                CASE WHEN held.lawyer THEN 'lawyer' WHEN held.admin THEN 'admin' ELSE 'user' END,
-               coalesce(handled.assigned, 0),
                coalesce(handled.completed, 0),
                coalesce(round(100.0 * handled.completed / handled.assigned, 2), 0)
         FROM users AS u
@@ -1045,7 +1000,7 @@ def settle_user_credits() -> None:
 # takes no subquery, so the rewrite looks its values up through temporary functions.
 
 
-def extend_users() -> None:
+def extend_users(email_verified: str) -> None:
     op.add_column("users", sa.Column("workspace_id", sa.String(50), nullable=True))
     op.add_column("users", sa.Column("account_type", sa.String(20), nullable=True))
     op.add_column("users", sa.Column("email_verified", sa.Boolean(), nullable=True))
@@ -1060,7 +1015,7 @@ def extend_users() -> None:
                 USING CASE WHEN status::text = 'ACTIVE' THEN pg_temp.workspace_type_of(id) ELSE 'pending' END,
             ALTER COLUMN account_type SET DEFAULT 'pending',
             ALTER COLUMN account_type SET NOT NULL,
-            ALTER COLUMN email_verified TYPE boolean USING {email_verified_expression()},
+            ALTER COLUMN email_verified TYPE boolean USING {email_verified},
             ALTER COLUMN email_verified SET DEFAULT false,
             ALTER COLUMN email_verified SET NOT NULL,
             ADD COLUMN registration_source character varying(20) DEFAULT 'web' NOT NULL,
@@ -1111,7 +1066,7 @@ def drop_look_ups() -> None:
 def email_verified_expression() -> str:
     given = ops.option("email_verified")
     if given not in (None, "active"):
-        raise ValueError(f"the option email_verified takes the value active, not {given}")
+        raise CommandError(f"The option email_verified takes the value active, not {given}.")
     return "false" if given is None else "coalesce(status::text = 'ACTIVE', false)"
 
 
@@ -1207,12 +1162,7 @@ contract = Contract(
     functions=(
         Function(
             "lawsker_touch_updated_at",
-            """
-        BEGIN
-            NEW.updated_at := pg_catalog.now();
-            RETURN NEW;
-        END
-        """,
+            "BEGIN NEW.updated_at := pg_catalog.now(); RETURN NEW; END",
         ),
     ),
     extensions=(
@@ -1303,9 +1253,7 @@ contract = Contract(
                     "users",
                     on_delete="SET NULL",
                 ),
-                ForeignKey(
-                    "lawyer_certification_requests_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"
-                ),
+                ForeignKey("lawyer_certification_requests_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"),
             ),
             checks=(
                 Check(
@@ -1333,9 +1281,7 @@ contract = Contract(
                     where="status IN ('pending', 'under_review')",
                 ),
             ),
-            triggers=(
-                Trigger("update_lawyer_certification_requests_updated_at", "lawsker_touch_updated_at"),
-            ),
+            triggers=(Trigger("update_lawyer_certification_requests_updated_at", "lawsker_touch_updated_at"),),
         ),
         Table(
             name="workspace_mappings",
@@ -1349,14 +1295,8 @@ contract = Contract(
             ),
             primary_key=("user_id",),
             unique=(Unique("workspace_mappings_workspace_id_key", ("workspace_id",)),),
-            foreign_keys=(
-                ForeignKey("workspace_mappings_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"),
-            ),
-            checks=(
-                Check(
-                    "workspace_mappings_workspace_type_check", "workspace_type IN ('user', 'lawyer', 'admin')"
-                ),
-            ),
+            foreign_keys=(ForeignKey("workspace_mappings_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"),),
+            checks=(Check("workspace_mappings_workspace_type_check", "workspace_type IN ('user', 'lawyer', 'admin')"),),
             rows="SELECT count(*) FROM users",
         ),
         Table(
@@ -1412,12 +1352,8 @@ contract = Contract(
             ),
             primary_key=("lawyer_id",),
             foreign_keys=(
-                ForeignKey(
-                    "lawyer_level_details_current_level_fkey", ("current_level",), "lawyer_levels", ("level",)
-                ),
-                ForeignKey(
-                    "lawyer_level_details_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"
-                ),
+                ForeignKey("lawyer_level_details_current_level_fkey", ("current_level",), "lawyer_levels", ("level",)),
+                ForeignKey("lawyer_level_details_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"),
             ),
             checks=(
                 Check("ck_lawyer_level_details_experience_points", "experience_points >= 0"),
@@ -1468,9 +1404,7 @@ contract = Contract(
             ),
             primary_key=("id",),
             foreign_keys=(
-                ForeignKey(
-                    "lawyer_point_transactions_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"
-                ),
+                ForeignKey("lawyer_point_transactions_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"),
                 ForeignKey(
                     "lawyer_point_transactions_related_case_id_fkey",
                     ("related_case_id",),
@@ -1478,9 +1412,7 @@ contract = Contract(
                     on_delete="SET NULL",
                 ),
             ),
-            checks=(
-                Check("ck_lawyer_point_transactions_balance", "points_after = points_before + points_change"),
-            ),
+            checks=(Check("ck_lawyer_point_transactions_balance", "points_after = points_before + points_change"),),
             indexes=(
                 Index("idx_lawyer_point_transactions_created_at", ("created_at",)),
                 Index("idx_lawyer_point_transactions_lawyer_id", ("lawyer_id",)),
@@ -1502,17 +1434,11 @@ contract = Contract(
             ),
             primary_key=("id",),
             foreign_keys=(
-                ForeignKey(
-                    "lawyer_online_sessions_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"
-                ),
+                ForeignKey("lawyer_online_sessions_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"),
             ),
             checks=(
-                Check(
-                    "ck_lawyer_online_sessions_period", "session_end IS NULL OR session_end >= session_start"
-                ),
-                Check(
-                    "ck_lawyer_online_sessions_duration", "duration_minutes IS NULL OR duration_minutes >= 0"
-                ),
+                Check("ck_lawyer_online_sessions_period", "session_end IS NULL OR session_end >= session_start"),
+                Check("ck_lawyer_online_sessions_duration", "duration_minutes IS NULL OR duration_minutes >= 0"),
             ),
             indexes=(
                 Index("idx_lawyer_online_sessions_date", ("session_start",)),
@@ -1539,9 +1465,7 @@ contract = Contract(
                 Column("updated_at", "timestamp with time zone", "now()"),
             ),
             primary_key=("id",),
-            foreign_keys=(
-                ForeignKey("user_memberships_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"),
-            ),
+            foreign_keys=(ForeignKey("user_memberships_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"),),
             checks=(
                 Check(
                     "user_memberships_membership_type_check",
@@ -1619,9 +1543,7 @@ contract = Contract(
                 Column("updated_at", "timestamp with time zone", "now()"),
             ),
             primary_key=("user_id",),
-            foreign_keys=(
-                ForeignKey("user_credits_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"),
-            ),
+            foreign_keys=(ForeignKey("user_credits_user_id_fkey", ("user_id",), "users", on_delete="CASCADE"),),
             checks=(
                 Check(
                     "ck_user_credits_balances",
@@ -1650,9 +1572,7 @@ contract = Contract(
             ),
             primary_key=("id",),
             foreign_keys=(
-                ForeignKey(
-                    "credit_purchase_records_user_id_fkey", ("user_id",), "users", on_delete="RESTRICT"
-                ),
+                ForeignKey("credit_purchase_records_user_id_fkey", ("user_id",), "users", on_delete="RESTRICT"),
             ),
             checks=(
                 Check(
@@ -1682,9 +1602,7 @@ contract = Contract(
             primary_key=("id",),
             foreign_keys=(
                 ForeignKey("lawyer_case_declines_case_id_fkey", ("case_id",), "cases", on_delete="CASCADE"),
-                ForeignKey(
-                    "lawyer_case_declines_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"
-                ),
+                ForeignKey("lawyer_case_declines_lawyer_id_fkey", ("lawyer_id",), "users", on_delete="CASCADE"),
             ),
             indexes=(
                 Index("idx_lawyer_case_declines_case_id", ("case_id",)),
@@ -1730,9 +1648,7 @@ contract = Contract(
             indexes=(
                 Index("idx_lawyer_assignment_suspensions_active", ("is_active",), where="is_active = true"),
                 Index("idx_lawyer_assignment_suspensions_lawyer_id", ("lawyer_id",)),
-                Index(
-                    "uq_lawyer_assignment_suspensions_active", ("lawyer_id",), unique=True, where="is_active"
-                ),
+                Index("uq_lawyer_assignment_suspensions_active", ("lawyer_id",), unique=True, where="is_active"),
             ),
         ),
         Table(
@@ -1865,9 +1781,7 @@ contract = Contract(
                 ),
             ),
             checks=(
-                Check(
-                    "enterprise_subscriptions_status_check", "status IN ('active', 'expired', 'cancelled')"
-                ),
+                Check("enterprise_subscriptions_status_check", "status IN ('active', 'expired', 'cancelled')"),
                 Check("ck_enterprise_subscriptions_period", "end_date >= start_date"),
                 Check("ck_enterprise_subscriptions_cases_used", "cases_used >= 0"),
                 Check("ck_enterprise_subscriptions_cases_limit", "cases_limit >= 0"),
@@ -1922,9 +1836,7 @@ contract = Contract(
                     "ck_collection_success_stats_rates",
                     "response_rate BETWEEN 0 AND 1 AND recovery_rate BETWEEN 0 AND 1",
                 ),
-                Check(
-                    "ck_collection_success_stats_amounts", "total_debt_amount >= 0 AND recovered_amount >= 0"
-                ),
+                Check("ck_collection_success_stats_amounts", "total_debt_amount >= 0 AND recovered_amount >= 0"),
             ),
             indexes=(
                 Index("idx_collection_success_stats_client_id", ("client_id",)),
@@ -1947,6 +1859,18 @@ contract = Contract(
             FROM (VALUES ('users'), ('roles'), ('user_roles'), ('cases')) AS needed (name)
             LEFT JOIN pg_class AS c ON c.oid = to_regclass(needed.name)
             WHERE c.relkind IS DISTINCT FROM 'r'
+            """,
+        ),
+        Required(
+            "no column has the row type of users, which could then not be rewritten",
+            """
+            SELECT 'These columns have the row type of users, which can then not be rewritten: '
+                || string_agg(c.oid::regclass || '.' || quote_ident(a.attname), ', ')
+            FROM pg_attribute AS a
+            JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'm')
+            JOIN pg_type AS t ON t.oid = a.atttypid
+            LEFT JOIN pg_type AS e ON e.oid = t.typelem
+            WHERE NOT a.attisdropped AND to_regclass('users') IN (t.typrelid, e.typrelid)
             """,
         ),
         Required(
@@ -2420,8 +2344,7 @@ contract = Contract(
         Loss(
             "lawyer_level_details",
             "level details made or changed since",
-            "SELECT lawyer_id::text FROM lawyer_level_details"
-            " WHERE created_at <> :made_at OR updated_at <> created_at",
+            "SELECT lawyer_id::text FROM lawyer_level_details WHERE created_at <> :made_at OR updated_at <> created_at",
         ),
         Loss(
             "lawyer_point_transactions",
@@ -2436,9 +2359,7 @@ contract = Contract(
             "credits made or changed since",
             "SELECT user_id::text FROM user_credits WHERE created_at <> :made_at OR updated_at <> created_at",
         ),
-        Loss(
-            "credit_purchase_records", "a purchase of credits", "SELECT id::text FROM credit_purchase_records"
-        ),
+        Loss("credit_purchase_records", "a purchase of credits", "SELECT id::text FROM credit_purchase_records"),
         Loss("lawyer_case_declines", "a declined case", "SELECT id::text FROM lawyer_case_declines"),
         Loss(
             "lawyer_assignment_suspensions",
@@ -2449,8 +2370,7 @@ contract = Contract(
         Loss(
             "enterprise_service_packages",
             "a package made or changed since",
-            "SELECT id::text FROM enterprise_service_packages"
-            " WHERE created_at <> :made_at OR updated_at <> created_at",
+            "SELECT id::text FROM enterprise_service_packages WHERE created_at <> :made_at OR updated_at <> created_at",
         ),
         Loss("enterprise_subscriptions", "a subscription", "SELECT id::text FROM enterprise_subscriptions"),
         Loss(
