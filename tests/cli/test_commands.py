@@ -1,0 +1,339 @@
+"""Every command as it is installed: documented, readable by people and machines, and true to what it says it does."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import command_line
+import oracle
+import psycopg
+import pytest
+import typer
+from command_line import LAWSKER_DB, Ended, everything, files, run
+
+from lawsker_db.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+KNOWN: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
+COMMANDS = sorted(KNOWN)
+WRITING = ("safe-upgrade", "adopt")
+ASKING_A_DATABASE = ("safe-upgrade", "adopt", "verify", "status", "backup")
+
+
+# ---- the words -------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    listed = run(tmp_path, "--help")
+    assert listed.code == 0
+    assert [name for name in COMMANDS if not re.search(rf"^  {name} +\S", listed.out, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_and_each_of_its_options_is_documented(command: str, tmp_path: Path) -> None:
+    described = KNOWN[command]
+    assert described.callback is not None
+    assert inspect.getdoc(described.callback)
+    for parameter in described.params:
+        assert getattr(parameter, "help", ""), f"{command} {parameter.name} has no help"
+    said = run(tmp_path, command, "--help")
+    assert (said.code, said.err) == (0, "")
+    shown = " ".join(said.out.split())
+    for parameter in described.params:
+        assert all(name in shown for name in parameter.opts), parameter.opts
+        first = str(getattr(parameter, "help", "")).split()[0]
+        assert first in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_speaks_json(command: str) -> None:
+    assert "--json" in [name for parameter in KNOWN[command].params for name in parameter.opts]
+
+
+@pytest.mark.parametrize("command", WRITING)
+def test_what_writes_can_be_tried_dry_and_asks_first(command: str) -> None:
+    options = [name for parameter in KNOWN[command].params for name in parameter.opts]
+    assert {"--dry-run", "--yes"} <= set(options)
+
+
+def test_version_tells_all_versions(tmp_path: Path) -> None:
+    lines = dict(line.split() for line in run(tmp_path, "version").out.splitlines())
+    assert lines == run(tmp_path, "version", "--json").document
+    assert set(lines) == {"lawsker-db", "python", "alembic", "SQLAlchemy", "psycopg"}
+    assert lines["python"] == sys.version.split()[0]
+
+
+# ---- the road --------------------------------------------------------------------------------------------------------
+
+
+def test_the_whole_road_in_json_is_one_object_a_command(sample_url: str, tmp_path: Path) -> None:
+    """adopt, status, dry run, safe-upgrade, verify, backup: stdout is one object, stderr is JSON lines or nothing."""
+
+    def type_(*typed: str) -> dict[str, object]:
+        ended = run(tmp_path, *typed, "--json", url=sample_url)
+        assert ended.code == 0, ended.said
+        for line in ended.err.splitlines():
+            assert isinstance(json.loads(line), dict)
+        return ended.document
+
+    assert type_("status")["word"] == "not stamped"
+    assert type_("adopt", "--dry-run")["stamped_now"] == []
+    assert type_("adopt", "--yes")["stamped_now"] == ["012"]
+    standing = type_("status")
+    assert (standing["word"], standing["pending"]) == ("pending", ["013"])
+    assert type_("safe-upgrade", "--dry-run")["ready"] is True
+    report = type_("safe-upgrade", "--yes")
+    assert (report["verdict"], report["to_revisions"]) == ("done", ["013"])
+    kept = json.loads((Path(str(report["folder"])) / "report.json").read_text())
+    assert kept == report
+    assert type_("verify")["ok"] is True
+    assert (type_("status")["word"], type_("status", "--run", str(report["run_id"]))["run"]) == (
+        "at head",
+        {"run_id": report["run_id"], "committed": True},
+    )
+    assert type_("backup")["proven"] is False
+
+
+def test_status_says_in_words_where_the_database_stands_and_what_to_type(sample_url: str, tmp_path: Path) -> None:
+    def status(*more: str) -> list[str]:
+        ended = run(tmp_path, "status", *more, url=sample_url)
+        assert (ended.code, ended.err) == (0, "")
+        return ended.out.splitlines()
+
+    assert status()[0].startswith("NOT STAMPED: ")
+    assert status()[-1] == "Next: lawsker-db adopt --dry-run"
+    adopted = run(tmp_path, "adopt", "--yes", url=sample_url)
+    assert adopted.out.splitlines()[-1] == "Adopted: stamped 012. Next: lawsker-db safe-upgrade"
+    assert status()[0].startswith("PENDING: ")
+    assert "Pending: 013" in status()
+    assert status()[-1] == "Next: lawsker-db safe-upgrade"
+    done = run(tmp_path, "safe-upgrade", "--yes", url=sample_url)
+    assert done.out.startswith("DONE: The database is at revision 013.\nThe migration is committed and proven.\n")
+    lines = status("--run", "20200101T000000Z-013-000000")
+    assert lines[0].startswith("AT HEAD: ")
+    assert any(re.search(r"upgrade +to 013 by \w+ via safe-upgrade", line) for line in lines)
+    assert "Run 20200101T000000Z-013-000000: no marker row: not committed, as far as this database knows" in lines
+    assert lines[-1] == "Next: lawsker-db verify"
+
+
+def test_verify_fails_with_exit_1_when_something_is_missing(adopted_url: str, tmp_path: Path) -> None:
+    assert run(tmp_path, "safe-upgrade", "--yes", url=adopted_url).code == 0
+    assert run(tmp_path, "verify", url=adopted_url).code == 0
+    with psycopg.connect(adopted_url) as conn:
+        conn.execute("DROP INDEX idx_users_account_type")
+    before = everything(adopted_url)
+    ended = run(tmp_path, "verify", url=adopted_url)
+    assert ended.code == 1, ended.said
+    assert any(line.startswith("FAIL") and "idx_users_account_type" in line for line in ended.out.splitlines())
+    in_json = run(tmp_path, "verify", "--json", url=adopted_url)
+    assert (in_json.code, in_json.document["ok"]) == (1, False)
+    assert everything(adopted_url) == before
+
+
+# ---- a dry run -------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_shows_the_plan_and_changes_nothing(adopted_url: str, tmp_path: Path) -> None:
+    """Also where the role's transactions are read-write by default, and nothing could be written at all."""
+    before = everything(adopted_url)
+    ended = run(tmp_path, "safe-upgrade", "--dry-run", url=adopted_url)
+    assert (ended.code, ended.err) == (0, "")
+    assert "Would run: 013" in ended.out
+    assert ended.out.endswith("Ready. Nothing was changed.\nNext: lawsker-db safe-upgrade\n")
+    assert everything(adopted_url) == before
+    assert not files(tmp_path)
+
+
+def test_a_dry_run_is_held_in_a_read_only_transaction(adopted_url: str, tmp_path: Path) -> None:
+    """A required query of a chain of its own tries to write: the server refuses it, so a dry run cannot."""
+    chain = tmp_path / "chain"
+    (chain / "versions").mkdir(parents=True)
+    (chain / "env.py").write_text("")
+    (chain / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s\npath_separator = os\n")
+    (chain / "versions" / "012.py").write_text('revision = "012"\ndown_revision = None\n')
+    (chain / "versions" / "013.py").write_text(
+        "from lawsker_db.contract import Contract, Required\n"
+        'revision = "013"\ndown_revision = "012"\n'
+        "query = \"SELECT setval('invoice_number', 424242)::text\"\n"
+        'contract = Contract(revision="013", follows="012", required=(Required("a write", query),))\n'
+        "def upgrade() -> None:\n    pass\n"
+    )
+    before = everything(adopted_url)
+    typed = ("safe-upgrade", "--dry-run", "--config", str(chain / "alembic.ini"))
+    ended = run(tmp_path, *typed, url=adopted_url)
+    assert ended.code == 10, ended.said
+    assert "25006" in ended.line("Failed")
+    assert "read-only transaction" in ended.line("Failed")
+    assert everything(adopted_url) == before
+
+
+def test_a_dry_adoption_changes_nothing(sample_url: str, tmp_path: Path) -> None:
+    before = everything(sample_url)
+    ended = run(tmp_path, "adopt", "--dry-run", url=sample_url)
+    assert ended.code == 0, ended.said
+    assert ended.out.splitlines()[-1] == "Can be adopted. Nothing was changed. Next: lawsker-db adopt"
+    assert everything(sample_url) == before
+
+
+# ---- a backup --------------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_is_private_whole_and_restores_to_the_same_content(
+    adopted_url: str, empty_url: str, tmp_path: Path
+) -> None:
+    before = everything(adopted_url)
+    ended = run(tmp_path, "backup", "--json", url=adopted_url)
+    assert ended.code == 0, ended.said
+    folder = Path(ended.document["folder"])
+    assert everything(adopted_url) == before
+
+    assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", "database.dump", "manifest.json"]
+    for place in (tmp_path / "lawsker-runs", folder.parent, folder):
+        assert place.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=folder, check=True, capture_output=True)
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["receipt"] == ended.document
+    assert manifest["receipt"]["bytes"] == (folder / "database.dump").stat().st_size
+    with psycopg.connect(adopted_url) as conn:
+        assert manifest["server"]["database"] == conn.info.dbname
+        assert manifest["server"]["version"] == conn.info.server_version
+        programs = oracle.pg_dump(conn.info.server_version // 10000).parent
+
+    restore = str(programs / "pg_restore")
+    listed = subprocess.run([restore, "-l", "database.dump"], cwd=folder, check=True, capture_output=True, text=True)
+    assert "TABLE DATA public users" in listed.stdout
+    command = [restore, "--exit-on-error", f"--dbname={empty_url}", "database.dump"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, env=command_line.environment(tmp_path, None))
+    assert oracle.picture(empty_url) == oracle.picture(adopted_url)
+
+
+# ---- pipes and terminals ---------------------------------------------------------------------------------------------
+
+
+def shell(folder: Path, url: str, line: str) -> Ended:
+    """Run a line of shell with the command on its PATH."""
+    env = command_line.environment(folder, url)
+    env["PATH"] = f"{LAWSKER_DB.parent}:{env['PATH']}"
+    command = ["bash", "-c", line]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_reader_that_goes_away_neither_breaks_a_command_nor_changes_what_it_tells(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    """`| head -1` and `| true`: no traceback, and with pipefail the exit code is still that of the work."""
+    for reader in ("head -1", "true"):
+        ended = shell(tmp_path, adopted_url, f"set -o pipefail; lawsker-db verify | {reader}")
+        assert (ended.code, ended.err) == (0, "")
+    with psycopg.connect(adopted_url) as conn:
+        conn.execute("DROP TABLE lawsker_db.migration_run; DROP TABLE alembic_version CASCADE")
+    ended = shell(tmp_path, adopted_url, "set -o pipefail; lawsker-db adopt --dry-run --json | true")
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_a_dry_run_that_is_not_ready_is_exit_10_whoever_listens(adopted_url: str, tmp_path: Path) -> None:
+    with psycopg.connect(adopted_url) as conn:
+        conn.execute("ALTER TABLE users ADD COLUMN account_type text")
+    for redirected in ("| true", ">/dev/full", ">&-", "2>&-", "</dev/null"):
+        ended = shell(tmp_path, adopted_url, f"set -o pipefail; lawsker-db safe-upgrade --dry-run {redirected}")
+        assert ended.code == 10, (redirected, ended.said)
+        assert "Traceback" not in ended.err
+        assert "a bug in" not in ended.err
+
+
+def test_a_run_without_stdout_and_stderr_does_its_work(adopted_url: str, tmp_path: Path) -> None:
+    """Closed streams: the next file that is opened must not take their place."""
+    assert shell(tmp_path, adopted_url, "lawsker-db safe-upgrade --yes <&- >&- 2>&-").code == 0
+    assert run(tmp_path, "status", url=adopted_url).out.startswith("AT HEAD")
+    (folder,) = (tmp_path / "lawsker-runs").iterdir()
+    assert all(line[16:18] == " {" for line in (folder / "journal.jsonl").read_text().splitlines())
+
+
+def test_a_narrow_encoding_is_no_bug(adopted_url: str, tmp_path: Path) -> None:
+    """Names in Chinese on a terminal that cannot show them come out escaped."""
+    with psycopg.connect(adopted_url) as conn:
+        conn.execute('CREATE TABLE 律师 ("编号" int); DROP TABLE lawsker_db.migration_run, alembic_version')
+    ended = run(tmp_path, "adopt", "--dry-run", url=adopted_url, PYTHONIOENCODING="ascii")
+    assert (ended.code, "Traceback" in ended.said) == (0, False), ended.said
+
+
+# ---- the demo --------------------------------------------------------------------------------------------------------
+
+
+def servers() -> set[str]:
+    """Data folders of the throwaway servers that run, and what they leave in the temporary folder."""
+    found = {str(path) for path in Path("/tmp").glob("lkdb-*")}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            place = str((process / "cwd").readlink())
+        except OSError:
+            continue
+        if "/lkdb-" in place:
+            found.add(place)
+    return found
+
+
+def test_the_demo_runs_the_whole_road_and_leaves_nothing_but_its_report(tmp_path: Path) -> None:
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    own = {"TMPDIR": str(temporary)}
+    ended = run(tmp_path, "demo", "--users", "30", "--json", **own)
+    assert ended.code == 0, ended.said
+    assert ended.document["verdict"] == "done"
+    assert "Verified: " in ended.err
+    assert ", 0 failed." in ended.err
+    assert (Path(ended.document["folder"]) / "report.html").is_file()
+    where = re.findall(r"postgres@(\S+)/lawsker", json.dumps(ended.document))
+    assert where
+    assert not [place for place in servers() if where[0] in place]
+    assert not Path(where[0]).exists()
+    assert not list(temporary.iterdir())
+    assert "stopped and removed" in ended.err
+
+
+# ---- installed from a wheel ------------------------------------------------------------------------------------------
+
+
+def test_an_installed_wheel_carries_the_chain_for_plain_alembic(empty_url: str, tmp_path: Path) -> None:
+    """A fresh environment, a folder far from the checkout: version, config, and alembic upgrade head with that file."""
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    place = tmp_path / "venv"
+    venv.create(place, with_pip=True)
+    python, programs = place / "bin" / "python", place / "bin"
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    away = tmp_path / "away"
+    away.mkdir()
+    env = command_line.environment(tmp_path, empty_url)
+
+    def type_(*typed: str) -> str:
+        done = subprocess.run(typed, cwd=away, env=env, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert type_(str(programs / "lawsker-db"), "version").startswith("lawsker-db ")
+    config = type_(str(programs / "lawsker-db"), "config").strip()
+    assert Path(config).is_relative_to(place)
+    alembic = (str(programs / "alembic"), "-c", config)
+    type_(*alembic, "upgrade", "head")
+    assert type_(*alembic, "current").strip() == "013 (head)"
+    type_(*alembic, "check")
+    type_(str(programs / "lawsker-db"), "verify")
+    type_(*alembic, "downgrade", "base")
+    assert not [name for name in oracle.content(empty_url) if name != "large objects"]
+    assert list(away.iterdir()) == []

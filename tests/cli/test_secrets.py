@@ -1,0 +1,217 @@
+"""A password goes to the server and nowhere else: no argument, environment, log, journal, report or output shows it."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import command_line
+import psycopg
+import pytest
+from command_line import eventually, files, run, script, started
+from psycopg import sql
+
+from lawsker_db.demo.sample import load_sample
+from lawsker_db.demo.server import ThrowawayServer, throwaway_server
+from lawsker_db.safety.adoption import adopt
+from lawsker_db.target import parse_target
+
+CANARY = "c4n4ry"
+ROLE = "clerk"
+HOSTILE = {
+    "plain": CANARY,
+    "url": f"a@{CANARY}:5432/other?host=evil#x",
+    "percent": f"100%{CANARY}%25%2F%zz",
+    "quotes": f"'{CANARY}\"`",
+    "backslashes": f"\\{CANARY}\\\\:\\",
+    "colons": f":{CANARY}::",
+    "spaces": f" {CANARY}  x ",
+    "shell": f"$HOME;{CANARY}`id`$(id)&|<>*?",
+    "conninfo": f"x password={CANARY} host='evil'",
+    "chinese": f"密码{CANARY}中文🐘",
+    "tab": f"\t{CANARY}\t#",
+    "ini": f"%({CANARY})s [alembic] = ;",
+}
+
+
+@pytest.fixture(scope="module")
+def guarded_server() -> Iterator[ThrowawayServer]:
+    """A server that asks the role for its password (SCRAM), and a template of the adopted sample that it owns."""
+    with throwaway_server() as server:
+        with psycopg.connect(server.url(), autocommit=True) as conn:
+            conn.execute("CREATE ROLE clerk LOGIN SUPERUSER")
+            conn.execute("CREATE DATABASE sample OWNER clerk")
+        load_sample(server.url("sample"), users=20)
+        adopt(parse_target(server.url("sample")))
+        rules = server.data_folder / "pg_hba.conf"
+        rules.write_text(f"local all {ROLE} scram-sha-256\n{rules.read_text()}")
+        yield server
+
+
+@contextmanager
+def lawsker_behind(server: ThrowawayServer, password: str) -> Iterator[str]:
+    """A fresh adopted database that the password opens; its URL, percent-encoded as the README says."""
+    name = f"lawsker_{secrets.token_hex(4)}"
+    with psycopg.connect(server.url(), autocommit=True) as conn:
+        conn.execute(sql.SQL("ALTER ROLE clerk PASSWORD {}").format(sql.Literal(password)))
+        conn.execute("SELECT pg_reload_conf()")
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE sample".encode())
+    url = f"postgresql://{ROLE}:{quote(password, safe='')}@/{name}?host={quote(str(server.folder), safe='')}"
+    with pytest.raises(psycopg.OperationalError):  # the password is really asked for
+        psycopg.connect(url, password="wrong")
+    yield url
+
+
+class Watch:
+    """Reads arguments and environment of every process below one, as fast as it can, for as long as it lives."""
+
+    def __init__(self, pid: int) -> None:
+        self.seen: dict[tuple[int, str], bytes] = {}
+        self._family = {pid}
+        own = Path(f"/proc/{pid}/cmdline")
+        assert eventually(lambda: own.read_bytes() != b"")  # empty for a moment in the middle of exec
+        self._typed = own.read_bytes()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.is_set():
+            for process in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError, IndexError, ValueError):
+                    pid = int(process.name)
+                    parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                    if parent in self._family and pid not in self._family:
+                        self._family.add(pid)
+                    if pid not in self._family:
+                        continue
+                    typed = (process / "cmdline").read_bytes()
+                    self._keep(pid, "cmdline", typed)
+                    # A fresh child is a copy of the tool, DATABASE_URL and all, until it runs its own program.
+                    if typed != self._typed:
+                        self._keep(pid, "environ", (process / "environ").read_bytes())
+            time.sleep(0.002)
+
+    def _keep(self, pid: int, what: str, content: bytes) -> None:
+        if content not in self.seen.get((pid, what), b""):
+            self.seen[pid, what] = self.seen.get((pid, what), b"") + content
+
+    def children(self, program: bytes) -> list[int]:
+        """Those that ran this program with arguments that lead to a database."""
+        return [
+            pid
+            for (pid, what), content in self.seen.items()
+            if what == "cmdline" and program in content and b"--dbname" in content
+        ]
+
+
+def mentions(content: bytes, password: str) -> bool:
+    """Whether the canary is in it, plain or in the form that a URL gives it."""
+    return CANARY.encode() in content or quote(password, safe="").encode() in content
+
+
+@pytest.mark.parametrize("password", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_password_works_and_shows_nowhere(
+    password: str, guarded_server: ThrowawayServer, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    typed = ("safe-upgrade", "--yes", "--json")
+    with (
+        lawsker_behind(guarded_server, password) as url,
+        started(tmp_path, *typed, url=url, TMPDIR=str(temporary)) as tool,
+        Watch(tool.pid) as watch,
+    ):
+        ended = tool.end()
+    assert ended.code == 0, ended.said.replace(CANARY, "***")
+    assert watch.children(b"pg_dump")
+    shown = {place for place, content in watch.seen.items() if mentions(content, password)}
+    assert shown == set()
+    assert not mentions(ended.said.encode(), password)
+    for name, content in files(tmp_path).items():
+        assert not mentions(content, password), name
+    assert list(temporary.iterdir()) == []  # the pass file is gone
+
+
+def test_the_environment_of_pg_dump_holds_a_pass_file_for_us_alone_and_no_password(
+    guarded_server: ThrowawayServer, tmp_path: Path
+) -> None:
+    """pg_dump is caught at work, and the file that it reads the password from is looked at."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    password = HOSTILE["backslashes"]
+    with lawsker_behind(guarded_server, password) as url, psycopg.connect(url) as holder:
+        holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        more = {"TMPDIR": str(temporary), "PGPASSWORD": CANARY, "PGOPTIONS": f"-c lawsker.x={CANARY}"}
+        with started(tmp_path, "backup", url=url, **more) as tool, Watch(tool.pid) as watch:
+            assert eventually(lambda: bool(watch.children(b"pg_dump")) or tool.child.poll() is not None)
+            (passfile,) = temporary.glob("*.pgpass")
+            assert passfile.stat().st_mode & 0o777 == 0o600
+            holder.rollback()
+            ended = tool.end()
+    assert ended.code == 0, ended.said.replace(CANARY, "***")
+    pid = watch.children(b"pg_dump")[0]
+    variables = dict(part.split(b"=", 1) for part in watch.seen[pid, "environ"].split(b"\0") if b"=" in part)
+    assert variables[b"PGPASSFILE"] == str(passfile).encode()
+    assert {name for name, value in variables.items() if CANARY.encode() in value} == set()
+    assert not {b"DATABASE_URL", b"PGPASSWORD", b"PGOPTIONS"} & set(variables)
+    assert not passfile.exists()
+
+
+def test_the_question_for_a_tools_version_carries_no_password_either(
+    guarded_server: ThrowawayServer, tmp_path: Path
+) -> None:
+    """A program that is asked for its version writes down what it was given."""
+    body = 'env >>"$0.seen"; echo "$@" >>"$0.seen"; echo "pg_dump (PostgreSQL) 9.6"'
+    spy = script(tmp_path / "bin" / "pg_dump", body)
+    with lawsker_behind(guarded_server, CANARY) as url:
+        ended = run(tmp_path, "safe-upgrade", "--yes", url=url, PGPASSWORD=CANARY, LAWSKER_PG_BIN=str(spy.parent))
+    assert ended.code == 10
+    seen = spy.with_name("pg_dump.seen").read_text()
+    assert "--version" in seen
+    assert CANARY not in seen
+
+
+def test_a_password_with_a_line_break_is_refused_with_the_reason(
+    guarded_server: ThrowawayServer, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    password = f"first\n{CANARY}"
+    with lawsker_behind(guarded_server, password) as url:
+        before = command_line.everything(url)
+        ended = run(tmp_path, "safe-upgrade", "--yes", url=url, TMPDIR=str(temporary))
+        assert command_line.everything(url) == before
+    assert ended.code == 10, ended.said
+    assert "The password holds a line break" in ended.line("Failed")
+    assert "without line breaks" in ended.line("Next")
+    assert not mentions(ended.said.encode(), password)
+    assert not [name for name, content in files(tmp_path).items() if mentions(content, password)]
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "backup"])
+def test_a_password_given_as_pgpassword_or_on_the_command_line_is_not_repeated(
+    command: str, guarded_server: ThrowawayServer, tmp_path: Path
+) -> None:
+    with lawsker_behind(guarded_server, CANARY) as url:
+        bare = url.replace(f":{CANARY}@", "@")
+        for ended in (
+            run(tmp_path, command, "--json", url=bare, PGPASSWORD=CANARY),
+            run(tmp_path, command, "--database-url", url),
+        ):
+            assert ended.code == 0, ended.said.replace(CANARY, "***")
+            assert not mentions(ended.said.encode(), CANARY)
+    assert not [name for name, content in files(tmp_path).items() if mentions(content, CANARY)]

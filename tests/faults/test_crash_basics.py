@@ -1,0 +1,332 @@
+"""Killed, interrupted, cut off: the database is old or new, the tool says which, and the same command ends the work.
+
+Every fault is real and hits the installed command; the oracle, which shares no code with the product, has the last word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import oracle
+import psycopg
+import pytest
+from command_line import Ended, Running, alive, children, eventually, everything, run, sessions, started
+from proxy import At, proxy
+
+from lawsker_db.errors import Refused
+from lawsker_db.record.journal import new_run_id, read_journal
+from lawsker_db.safety.guard import RunOptions, migration_transaction
+from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead
+from lawsker_db.target import parse_target
+
+UPGRADE = ("safe-upgrade", "--yes")
+ROLLED_BACK = "The transaction was rolled back; the database is as it was."
+WAITING = """
+    SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+    WHERE NOT l.granted AND l.locktype = 'relation' AND d.datname = current_database()
+"""
+Picture = tuple[object, ...]
+
+
+@pytest.fixture
+def before(adopted_url: str) -> Picture:
+    """The database before the run."""
+    return everything(adopted_url)
+
+
+@contextmanager
+def held(url: str, mode: str) -> Iterator[None]:
+    """Another session holds a lock on users for the block."""
+    with psycopg.connect(url) as conn:
+        conn.execute(f"LOCK TABLE users IN {mode} MODE".encode())
+        yield
+
+
+def waiting(url: str) -> list[int]:
+    """Server processes that wait for a table lock in this database."""
+    with psycopg.connect(url) as conn:
+        return [int(row[0]) for row in conn.execute(WAITING).fetchall()]
+
+
+@contextmanager
+def held_up(folder: Path, url: str, *, in_backup: bool = False) -> Iterator[Running]:
+    """The tool under way and waiting: pg_dump behind ACCESS EXCLUSIVE, or the migration behind a reader of users."""
+    mode = "ACCESS EXCLUSIVE" if in_backup else "ACCESS SHARE"
+    with held(url, mode), started(folder, *UPGRADE, url=url) as tool:
+        assert eventually(lambda: bool(waiting(url)) or tool.child.poll() is not None)
+        assert tool.child.poll() is None, tool.said()
+        yield tool
+
+
+def run_folder(folder: Path) -> Path:
+    """The folder of the one run that was made here."""
+    (found,) = (folder / "lawsker-runs").iterdir()
+    return found
+
+
+def stands_as(before: Picture, url: str) -> bool:
+    return everything(url) == before
+
+
+def is_migrated(before: Picture, url: str) -> bool:
+    """New, by the oracle: stamped 013, marked, and every table that stood before has what it had in its old columns."""
+    with psycopg.connect(url) as conn:
+        stamp = conn.execute("SELECT version_num FROM alembic_version").fetchall()
+        marks = conn.execute("SELECT count(*) FROM lawsker_db.migration_run WHERE '013' = ANY (steps)").fetchone()
+        tables = conn.execute("SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^lawyer_'").fetchone()
+    content = oracle.content(url, only_columns=OLD_COLUMNS[url])
+    old = before[1]
+    assert isinstance(old, dict)
+    same = all(content.get(name) == sum_ for name, sum_ in old.items())
+    return same and (stamp, marks, tables) == ([("013",)], (1,), (8,))
+
+
+OLD_COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {}
+
+
+@pytest.fixture(autouse=True)
+def _old_columns(adopted_url: str) -> Iterator[None]:
+    """Remember which columns the tables had before the run."""
+    OLD_COLUMNS[adopted_url] = oracle.columns(adopted_url)
+    yield
+    del OLD_COLUMNS[adopted_url]
+
+
+def ends_done(folder: Path, before: Picture, url: str) -> None:
+    """The same command again does the work."""
+    again = run(folder, *UPGRADE, url=url)
+    assert again.code == 0, again.said
+    assert is_migrated(before, url)
+
+
+def tells(ended: Ended, code: int, *words: str) -> None:
+    """An exit code and sentences, no traceback."""
+    assert ended.code == code, ended.said
+    assert all(word in ended.said for word in words), ended.said
+    assert "Traceback" not in ended.said
+    assert "Exception" not in ended.said
+
+
+# ---- killed ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_backup", [True, False], ids=["backup", "migration"])
+def test_a_killed_run_leaves_the_old_database_and_the_next_one_succeeds(
+    in_backup: bool, before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with held_up(tmp_path, adopted_url, in_backup=in_backup) as tool:
+        dumps = children(tool.pid, "pg_dump")
+        assert bool(dumps) is in_backup
+        os.kill(tool.pid, signal.SIGKILL)
+        tool.child.wait()
+        assert eventually(lambda: not alive(dumps), within_s=15), "an orphaned pg_dump would hold its locks"
+    assert eventually(lambda: not sessions(adopted_url)), sessions(adopted_url)
+    assert stands_as(before, adopted_url)
+    journal = read_journal(run_folder(tmp_path) / "journal.jsonl")
+    assert [event["name"] for event in journal][:1] == ["begin"]
+    assert "committed" not in [event["name"] for event in journal]
+    assert not (run_folder(tmp_path) / "backup" / "database.dump").exists() or not in_backup
+    ends_done(tmp_path, before, adopted_url)
+
+
+# ---- interrupted -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("in_backup", [True, False], ids=["backup", "migration"])
+def test_an_interrupt_rolls_back_and_says_so(
+    number: signal.Signals, in_backup: bool, before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with held_up(tmp_path, adopted_url, in_backup=in_backup) as tool:
+        tool.child.send_signal(number)
+        ended = tool.end()
+    tells(ended, 130, "Interrupted by the operator", ROLLED_BACK, "type the same command again")
+    assert eventually(lambda: not sessions(adopted_url)), sessions(adopted_url)
+    assert stands_as(before, adopted_url)
+    report = json.loads((run_folder(tmp_path) / "report.json").read_text())
+    assert (report["verdict"], report["state"]) == ("rolled back", ROLLED_BACK)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_an_interrupt_that_comes_with_commit_does_not_hide_that_it_committed(
+    before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    pids: list[int] = []
+    with (
+        proxy(adopted_url, At.ANSWERED, on_answer=lambda: os.kill(pids[0], signal.SIGINT)) as between,
+        started(tmp_path, *UPGRADE, url=between.url) as tool,
+    ):
+        pids.append(tool.pid)
+        ended = tool.end()
+    tells(ended, 13, "Interrupted after COMMIT", "The migration is committed")
+    assert is_migrated(before, adopted_url)
+
+
+# ---- cut off ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_terminated_migration_is_rolled_back_and_says_so(before: Picture, adopted_url: str, tmp_path: Path) -> None:
+    with held_up(tmp_path, adopted_url) as tool:
+        with psycopg.connect(adopted_url, autocommit=True) as conn:
+            conn.execute("SELECT pg_terminate_backend(%s)", (waiting_pid(adopted_url),))
+        ended = tool.end()
+    tells(ended, 11, "The connection was lost inside the transaction", ROLLED_BACK)
+    assert stands_as(before, adopted_url)
+    ends_done(tmp_path, before, adopted_url)
+
+
+def waiting_pid(url: str) -> int:
+    """The migration's server process. Between two attempts it waits for nothing for a moment."""
+    found: list[int] = []
+
+    def look() -> bool:
+        found[:] = waiting(url)
+        return bool(found)
+
+    assert eventually(look)
+    return found[0]
+
+
+def test_a_commit_that_never_arrived_is_rolled_back_and_says_so(
+    before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with proxy(adopted_url, At.LOST) as between:
+        ended = run(tmp_path, *UPGRADE, url=between.url)
+        assert between.committing.is_set(), ended.said
+    tells(ended, 11, "The connection was lost at COMMIT; it did not commit", ROLLED_BACK)
+    assert stands_as(before, adopted_url)
+    ends_done(tmp_path, before, adopted_url)
+
+
+def test_a_commit_whose_answer_was_lost_is_done_by_its_marker(
+    before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with proxy(adopted_url, At.ANSWER_LOST) as between:
+        ended = run(tmp_path, *UPGRADE, url=between.url)
+        assert between.committing.is_set(), ended.said
+    tells(ended, 0, "DONE: The database is at revision 013.", "the connection was lost at COMMIT; it is committed")
+    assert is_migrated(before, adopted_url)
+    report = json.loads((run_folder(tmp_path) / "report.json").read_text())
+    assert report["verdict"] == "done"
+    assert any("lost at COMMIT" in note for note in report["notes"])
+
+
+def test_a_lost_answer_and_no_way_back_to_the_server_is_unknown_and_status_tells_later(
+    before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with proxy(adopted_url, At.ANSWER_LOST, refuse_after=True) as between:
+        ended = run(tmp_path, *UPGRADE, "--reconnect", "1", url=between.url)
+    run_id = run_folder(tmp_path).name
+    tells(ended, 12, "the outcome cannot be told", "It is not known whether", f"lawsker-db status --run {run_id}")
+    assert json.loads((run_folder(tmp_path) / "report.json").read_text())["verdict"] == "outcome unknown"
+    assert is_migrated(before, adopted_url)
+    status = run(tmp_path, "status", "--run", run_id, url=adopted_url)
+    assert f"Run {run_id}: committed" in status.out
+    assert run(tmp_path, "status", "--run", run_id, "--json", url=adopted_url).document["run"]["committed"] is True
+
+
+def test_the_unknown_outcome_is_told_as_json_too(before: Picture, adopted_url: str, tmp_path: Path) -> None:
+    with proxy(adopted_url, At.LOST, refuse_after=True) as between:
+        ended = run(tmp_path, *UPGRADE, "--reconnect", "0", "--json", url=between.url)
+    error = ended.document["error"]
+    assert (ended.code, error["exit_code"], error["kind"]) == (12, 12, "OutcomeUnknown")
+    assert error["run_id"] == run_folder(tmp_path).name
+    assert stands_as(before, adopted_url)
+    status = run(tmp_path, "status", "--run", error["run_id"], url=adopted_url)
+    assert "not committed, as far as this database knows" in status.out
+
+
+def test_an_interrupt_while_the_outcome_is_asked_for_leaves_it_unknown(
+    before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with (
+        proxy(adopted_url, At.ANSWER_LOST, refuse_after=True) as between,
+        started(tmp_path, *UPGRADE, url=between.url) as tool,
+    ):
+        assert between.committing.wait(60)
+        assert eventually(lambda: is_migrated(before, adopted_url))
+        tool.child.send_signal(signal.SIGINT)
+        ended = tool.end()
+    tells(ended, 12, "the outcome cannot be told", f"lawsker-db status --run {run_folder(tmp_path).name}")
+
+
+def test_a_server_that_goes_away_after_commit_leaves_committed_not_untouched(
+    before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with proxy(adopted_url, At.ANSWERED, refuse_after=True) as between:
+        ended = run(tmp_path, *UPGRADE, url=between.url)
+    tells(ended, 13, "The look afterwards could not be made", "The migration is committed")
+    assert is_migrated(before, adopted_url)
+    assert json.loads((run_folder(tmp_path) / "report.json").read_text())["verdict"] == "committed, not proven"
+
+
+# ---- memory lost -----------------------------------------------------------------------------------------------------
+
+
+def test_without_a_journal_nothing_is_committed(before: Picture, adopted_url: str, tmp_path: Path) -> None:
+    with psycopg.connect(adopted_url) as holder:
+        holder.execute("LOCK TABLE users IN ACCESS SHARE MODE")
+        with started(tmp_path, *UPGRADE, url=adopted_url) as tool:
+            assert eventually(lambda: bool(waiting(adopted_url)))
+            shutil.rmtree(run_folder(tmp_path))
+            holder.rollback()  # the tool goes on, to where it would commit
+            ended = tool.end()
+    tells(ended, 11, "journal cannot be written", ROLLED_BACK)
+    assert stands_as(before, adopted_url)
+
+
+def test_a_journal_lost_at_the_last_moment_before_commit_rolls_back(
+    before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with proxy(adopted_url, At.ANSWERED, on_marker=lambda: shutil.rmtree(run_folder(tmp_path))) as between:
+        ended = run(tmp_path, *UPGRADE, url=between.url)
+        assert not between.committing.is_set()
+    tells(ended, 11, "journal cannot be written", ROLLED_BACK)
+    assert stands_as(before, adopted_url)
+
+
+def test_a_report_and_journal_that_cannot_be_written_after_commit_leave_it_done(
+    before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with proxy(adopted_url, At.ANSWERED, on_answer=lambda: shutil.rmtree(run_folder(tmp_path))) as between:
+        ended = run(tmp_path, *UPGRADE, url=between.url)
+    tells(ended, 0, "DONE: The database is at revision 013.")
+    assert "the report could not be written" in ended.err
+    assert "the journal could not be written after COMMIT" in ended.err
+    assert is_migrated(before, adopted_url)
+
+
+# ---- two at once -----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_is_told_that_one_is_going_on(before: Picture, adopted_url: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with held_up(tmp_path, adopted_url) as tool:
+        ended = run(other, *UPGRADE, url=adopted_url)
+        tells(ended, 15, "Another run is going on in this database", "The database was not changed.")
+        tool.child.send_signal(signal.SIGTERM)
+        assert tool.end().code == 130
+    assert stands_as(before, adopted_url)
+
+
+def test_a_plan_that_another_run_has_overtaken_is_refused(adopted_url: str, tmp_path: Path) -> None:
+    """Two runs planned at the same moment: the one that comes second must not mark what it did not do."""
+    target = parse_target(adopted_url)
+    stale = look_ahead(target, "head", UpgradeOptions(runs=tmp_path)).plan
+    assert run(tmp_path, *UPGRADE, url=adopted_url).code == 0
+    after = everything(adopted_url)
+    late = RunOptions(run_id=new_run_id("late"), via="test")
+    with (
+        pytest.raises(Refused, match="is at 013; when this run was planned it was at 012"),
+        target.connect() as conn,
+        migration_transaction(conn, target, stale, late),
+    ):
+        pytest.fail("the transaction was given out")
+    assert everything(adopted_url) == after
