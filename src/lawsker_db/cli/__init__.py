@@ -63,7 +63,7 @@ def _keep_streams_open() -> None:
     encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
     raw = _Stdout(1, "w", closefd=False)
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty()
+        io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=True
     )
 
 
