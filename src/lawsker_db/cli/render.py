@@ -6,6 +6,7 @@ import json
 import sys
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lawsker_db.errors import LawskerError
@@ -73,8 +74,16 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
             say(f"  Not proven: {line}")
         for line in report.notes:
             say(f"  Note: {line}")
-        print(f"Report: {report.folder}/report.html")
+        print(f"Report: {short_path(report.folder)}/report.html")
     print(f"Next: {report.hint}")
+
+
+def short_path(path: str) -> str:
+    """Pure but for the current folder. A path as a person would type it from here."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except (ValueError, FileNotFoundError):
+        return path
 
 
 def show_checks(checks: tuple[Check, ...]) -> None:

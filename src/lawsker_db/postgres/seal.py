@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psycopg
 from sqlalchemy import Connection, event, text
 
 from lawsker_db.errors import GateRefused
@@ -89,13 +90,18 @@ class Seal:
 
 
 def create_seal(conn: Connection) -> None:
-    """Create the seal's temporary table and trigger in a transaction of their own, and commit it.
+    """Create the seal's temporary table and trigger in a transaction of their own, commit it, and begin the next one.
 
-    Needs TEMPORARY on the database. Nothing outlives the session. A table made in the migration's own transaction would
-    be gone with a ROLLBACK in a revision, and the seal with it.
+    That one may write; later ones of this session are READ ONLY, so that nothing can be committed behind a ROLLBACK that
+    left the seal. Needs TEMPORARY on the database. Nothing outlives the session. A table made in the migration's own
+    transaction would be gone with a ROLLBACK in a revision, and the seal with it.
     """
-    conn.exec_driver_sql(_CREATE)
+    conn.exec_driver_sql(f"{_CREATE} SET default_transaction_read_only = on;")
     conn.commit()
+    driver = conn.connection.driver_connection
+    if isinstance(driver, psycopg.Connection):
+        driver.read_only = None  # otherwise each BEGIN of the driver says READ WRITE by itself
+    conn.exec_driver_sql("SET TRANSACTION READ WRITE")
 
 
 @contextmanager

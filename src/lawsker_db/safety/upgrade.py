@@ -92,7 +92,7 @@ def safe_upgrade(
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with locks.run_lock(target):
-            with timed(account, Phase.BACKUP, tell, f"pg_dump to {account.folder / 'backup'}"):
+            with timed(account, Phase.BACKUP, tell, f"pg_dump into {account.folder.name}/backup"):
                 account.backup = take_backup(target, account.folder / "backup", account.run_id, on_event=tell)
             expected = _migrate(account, options, tell)
             with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
