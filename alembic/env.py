@@ -1,6 +1,7 @@
 """Alembic's environment: every way in goes through the guard.
 
-`safe-upgrade` hands over its connection and gate in `config.attributes`. Plain `alembic upgrade`, `downgrade` and `stamp`
+`safe-upgrade` hands over its connection and gate in `config.attributes`; a program that hands over a connection alone gets
+the guard within its own transaction. Plain `alembic upgrade`, `downgrade` and `stamp`
 get a guarded connection of their own. Commands that only look get a connection and no lock. `--sql` writes plain SQL.
 """
 
@@ -70,11 +71,14 @@ def migrate(connection: Any, gate: Any) -> None:
 def run_online() -> None:
     """Online: on the connection handed over, or through the guard, or only looking."""
     handed_over = config.attributes.get("connection")
-    if handed_over is not None:
-        migrate(handed_over, config.attributes.get("gate"))
+    if handed_over is not None and "gate" in config.attributes:
+        migrate(handed_over, config.attributes["gate"])
         return
     try:
         typed = wish()
+        if handed_over is not None:
+            run_on(handed_over, typed)
+            return
         url = os.environ.get("DATABASE_URL")
         if typed is None:
             with plain.reading_connection(url) as connection:
@@ -85,6 +89,19 @@ def run_online() -> None:
             migrate(connection, gate)
     except LawskerError as refused:
         raise CommandError(str(refused)) from refused
+
+
+def run_on(connection: Any, typed: plain.Wish | None) -> None:
+    """On a connection that a program handed over: the guard within its transaction, which it ends itself."""
+    if typed is None:
+        migrate(connection, None)
+        return
+    with plain.guarded_hand_over(connection, Path(str(config.config_file_name)), typed) as gate:
+        config.attributes["gate"] = gate
+        try:
+            migrate(connection, gate)
+        finally:
+            del config.attributes["gate"]
 
 
 def run_offline() -> None:

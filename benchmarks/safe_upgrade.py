@@ -3,7 +3,7 @@
     python -m benchmarks.safe_upgrade [--users 100000] [--runs 3]
 
 Every pair runs on two clones of one database, in turn, so that a machine whose speed drifts moves both. Bare Alembic is
-the same revisions on a connection handed over without a gate: no lock, no seal, no proof.
+the same revisions without our env.py: no lock, no seal, no proof.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ from lawsker_db.target import parse_target
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB"}
 BARE = """
 import sys
-from alembic import command
+from alembic.runtime.environment import EnvironmentContext
 from lawsker_db.revisions import load_chain
 from lawsker_db.target import parse_target
 chain = load_chain()
+steps = lambda current, context: chain.scripts._upgrade_revs("head", current)
 with parse_target(sys.argv[1]).connect() as connection:
-    chain.config.attributes["connection"] = connection
-    command.upgrade(chain.config, "head")
+    with EnvironmentContext(chain.config, chain.scripts, fn=steps, destination_rev="head") as environment:
+        environment.configure(connection=connection)
+        with environment.begin_transaction():
+            environment.run_migrations()
     connection.commit()
 """
 

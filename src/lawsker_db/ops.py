@@ -47,7 +47,7 @@ def lock_tables(tables: Mapping[str, str], *, rewrites: tuple[str, ...] = ()) ->
         return
     locks.lock_tables(_connection(), tables)
     if rewrites:
-        locks.wait_for_older_snapshots(_connection(), patience_s=SNAPSHOT_PATIENCE_S)
+        locks.wait_for_snapshots(_connection(), locks.older_snapshots, patience_s=SNAPSHOT_PATIENCE_S)
 
 
 def check_group(contract: Contract, group: str) -> None:

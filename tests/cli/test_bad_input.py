@@ -445,6 +445,8 @@ def test_a_database_at_head_is_exit_0_and_says_so(adopted_url: str, tmp_path: Pa
         document = run(tmp_path, "safe-upgrade", "--yes", "--json", url=adopted_url).document
         assert document["verdict"] == "nothing to do"
         assert run(tmp_path, "safe-upgrade", "--dry-run", url=adopted_url).code == 0
+        unasked = run(tmp_path, "safe-upgrade", url=adopted_url)
+        assert (unasked.code, unasked.out) == (0, again.out)
         refuses(tmp_path, "safe-upgrade", "012", "--yes", code=10, words=("lies below",), url=adopted_url)
     assert files(tmp_path) == kept
 
@@ -466,6 +468,7 @@ def test_what_an_older_script_half_made_is_refused_by_name(
     execute(adopted_url, left_behind)
     with nothing_changes(adopted_url):
         refuses(tmp_path, "safe-upgrade", "--yes", code=10, words=("not ready", word), url=adopted_url)
+        refuses(tmp_path, "safe-upgrade", code=10, words=("not ready", word), url=adopted_url)  # before it would ask
         dry = run(tmp_path, "safe-upgrade", "--dry-run", url=adopted_url)
         assert dry.code == 10
         assert any(line.startswith("FAIL") and word in line for line in dry.out.splitlines()), dry.out
@@ -498,6 +501,74 @@ def test_a_role_without_rights_is_told_which_and_how_to_grant_them(adopted_url: 
             assert ended.line("Next").startswith("GRANT CREATE ON DATABASE")
     finally:
         execute(adopted_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_every_right_that_is_lacking_is_found_before_anything_begins(adopted_url: str, tmp_path: Path) -> None:
+    """In a schema of another name, too: the GRANT that is offered names it."""
+    role = f"clerk_{secrets.token_hex(4)}"
+    execute(
+        adopted_url,
+        f"CREATE ROLE {role}",
+        'ALTER SCHEMA public RENAME TO "My App%x"',
+        f'ALTER DATABASE {urlsplit(adopted_url).path[1:]} SET search_path = "My App%x"',
+        f'GRANT USAGE ON SCHEMA "My App%x", lawsker_db TO {role}',
+        f'GRANT SELECT ON ALL TABLES IN SCHEMA "My App%x", lawsker_db TO {role}',
+        f'REVOKE SELECT ON "My App%x".profiles, "My App%x".user_roles FROM {role}',
+        'REVOKE SELECT ON "My App%x".profiles, "My App%x".user_roles FROM PUBLIC',
+    )
+    joined = "&" if urlsplit(adopted_url).query else "?"
+    url = f"{adopted_url}{joined}options=-c%20role%3D{role}"
+    try:
+        dry = run(tmp_path, "safe-upgrade", "--dry-run", "--json", url=url)
+        assert dry.code == 10, dry.said
+        failed = {check["name"]: check for check in dry.document["checks"] if check["ok"] is False}
+        assert failed["right: CREATE on the schema"]["detail"] == f'GRANT CREATE ON SCHEMA "My App%x" TO "{role}"'
+        assert '"My App%x".profiles' in failed["right: to dump everything"]["found"]
+        assert failed["right: SELECT on user_roles"]["detail"] == f'GRANT SELECT ON TABLE "user_roles" TO "{role}"'
+        assert {"right: REFERENCES on users", "right: REFERENCES on cases"} <= set(failed)
+        assert "right: UPDATE, DELETE, TRUNCATE on cases" in failed
+        assert "right: UPDATE for My App%x.alembic_version" in failed
+        assert "right: INSERT for lawsker_db.migration_run" in failed
+    finally:
+        execute(adopted_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_event_triggers_are_named_and_stand_in_nobodys_way(adopted_url: str, tmp_path: Path) -> None:
+    execute(
+        adopted_url,
+        "CREATE FUNCTION look_on() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+        "CREATE EVENT TRIGGER on_looker ON ddl_command_end EXECUTE FUNCTION look_on()",
+        "CREATE EVENT TRIGGER asleep ON ddl_command_end EXECUTE FUNCTION look_on()",
+        "ALTER EVENT TRIGGER asleep DISABLE",
+    )
+    dry = run(tmp_path, "safe-upgrade", "--dry-run", url=adopted_url)
+    assert dry.code == 0, dry.said
+    (told,) = [line for line in dry.out.splitlines() if "event triggers" in line]
+    assert told.startswith("warn")
+    assert "on_looker: they run inside the migration" in told
+    assert "asleep" not in told
+
+
+def test_a_synchronous_standby_that_is_not_there_is_found_before_commit_waits_for_it(tmp_path: Path) -> None:
+    with throwaway_server() as server:
+        execute(server.url(), "CREATE DATABASE live")
+        load_sample(server.url("live"), users=20)
+        adopt(parse_target(server.url("live")))
+        execute(
+            server.url(),
+            "ALTER SYSTEM SET synchronous_standby_names = 'twin'",
+            "SELECT pg_reload_conf()",
+        )
+        assert eventually(lambda: shown(server.url(), "synchronous_standby_names") == "twin")
+        words = ("synchronous standby", "COMMIT would wait without end")
+        ended = refuses(tmp_path, "safe-upgrade", "--yes", code=10, words=words, url=server.url("live"))
+        assert "bring the standby back" in ended.line("Next")
+
+
+def shown(url: str, name: str) -> str:
+    with psycopg.connect(url) as conn:
+        row = conn.execute(f"SHOW {name}".encode()).fetchone()
+    return str(row[0]) if row else ""
 
 
 # ---- chains of others ------------------------------------------------------------------------------------------------

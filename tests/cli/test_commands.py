@@ -123,18 +123,49 @@ def test_status_says_in_words_where_the_database_stands_and_what_to_type(sample_
     assert lines[-1] == "Next: lawsker-db verify"
 
 
-def test_verify_fails_with_exit_1_when_something_is_missing(adopted_url: str, tmp_path: Path) -> None:
+def test_verify_fails_with_exit_13_when_something_is_missing(adopted_url: str, tmp_path: Path) -> None:
     assert run(tmp_path, "safe-upgrade", "--yes", url=adopted_url).code == 0
     assert run(tmp_path, "verify", url=adopted_url).code == 0
     with psycopg.connect(adopted_url) as conn:
         conn.execute("DROP INDEX idx_users_account_type")
     before = everything(adopted_url)
     ended = run(tmp_path, "verify", url=adopted_url)
-    assert ended.code == 1, ended.said
+    assert ended.code == 13, ended.said
     assert any(line.startswith("FAIL") and "idx_users_account_type" in line for line in ended.out.splitlines())
     in_json = run(tmp_path, "verify", "--json", url=adopted_url)
-    assert (in_json.code, in_json.document["ok"]) == (1, False)
+    assert (in_json.code, in_json.document["ok"]) == (13, False)
     assert everything(adopted_url) == before
+
+
+def test_verify_tells_what_it_could_not_check_and_goes_on(adopted_url: str, tmp_path: Path) -> None:
+    """A table of the contract is gone: its invariants cannot be asked, which is no warning; all else is still told."""
+    assert run(tmp_path, "safe-upgrade", "--yes", url=adopted_url).code == 0
+    with psycopg.connect(adopted_url) as conn:
+        conn.execute("DROP TABLE demo_accounts CASCADE")
+    ended = run(tmp_path, "verify", "--json", url=adopted_url)
+    assert ended.code == 13, ended.said
+    unknown = [check for check in ended.document["checks"] if check["found"].startswith("could not be checked: ")]
+    assert unknown
+    assert all(check["ok"] is None and not check["warning"] for check in unknown)
+    assert "demo_accounts" in unknown[0]["found"]
+    assert ended.document["checks"][-1]["name"] == "origin"
+
+
+def test_a_schema_with_an_odd_name_is_read_like_any_other(adopted_url: str, tmp_path: Path) -> None:
+    """The quoting of SQLAlchemy doubles a %, so that nothing promised was found under such a name."""
+    plain = run(tmp_path, "verify", "--json", url=adopted_url).document
+    with psycopg.connect(adopted_url) as conn:
+        conn.execute('ALTER SCHEMA public RENAME TO "My App%x"')
+        conn.execute(f'ALTER DATABASE {conn.info.dbname} SET search_path = "My App%x"')
+    odd = run(tmp_path, "verify", "--json", url=adopted_url)
+    assert odd.code == 0, odd.said
+    assert [check["ok"] for check in odd.document["checks"]] == [check["ok"] for check in plain["checks"]]
+    with psycopg.connect(adopted_url) as conn:
+        conn.execute("DROP TABLE alembic_version")
+    adoption = run(tmp_path, "adopt", "--dry-run", "--json", url=adopted_url)
+    assert adoption.code == 0, adoption.said
+    assert 'table "My App%x".users' not in adoption.document["extras"]
+    assert adoption.document["extras"]
 
 
 # ---- a dry run -------------------------------------------------------------------------------------------------------
@@ -286,14 +317,22 @@ def servers() -> set[str]:
 def test_the_demo_runs_the_whole_road_and_leaves_nothing_but_its_report(tmp_path: Path) -> None:
     temporary = tmp_path / "t"
     temporary.mkdir()
-    own = {"TMPDIR": str(temporary)}
-    ended = run(tmp_path, "demo", "--users", "30", "--json", **own)
+    elsewhere = {
+        "PGHOST": "/nowhere",
+        "PGHOSTADDR": "192.0.2.1",
+        "PGPORT": "1",
+        "PGUSER": "nobody",
+        "PGPASSWORD": "wrong",
+        "PGOPTIONS": "-c no.such=1 -c work_mem=nonsense",
+        "PGSERVICE": "no such service",
+    }
+    ended = run(tmp_path, "demo", "--users", "30", "--json", TMPDIR=str(temporary), **elsewhere)
     assert ended.code == 0, ended.said
     assert ended.document["verdict"] == "done"
     assert "Verified: " in ended.err
     assert ", 0 failed." in ended.err
     assert (Path(ended.document["folder"]) / "report.html").is_file()
-    where = re.findall(r"postgres@(\S+)/lawsker", json.dumps(ended.document))
+    where = re.findall(r"postgres@(\S+?):5432/lawsker", json.dumps(ended.document))
     assert where
     assert not [place for place in servers() if where[0] in place]
     assert not Path(where[0]).exists()

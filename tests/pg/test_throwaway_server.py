@@ -20,7 +20,7 @@ import pytest
 import lawsker_db
 from lawsker_db.demo import binaries as finding
 from lawsker_db.demo.binaries import Binaries, binaries_in, find_binaries
-from lawsker_db.demo.server import throwaway_server
+from lawsker_db.demo.server import throwaway_server, without_postgres_variables
 from lawsker_db.errors import Refused
 
 SOURCES = Path(lawsker_db.__file__).resolve().parents[1]
@@ -116,6 +116,21 @@ def test_a_url_leads_to_a_database_with_an_odd_name_as_an_odd_superuser() -> Non
                 name,
                 "Mr. Root&co",
             )
+
+
+def test_a_url_leads_to_it_whatever_port_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGHOST", "/nowhere")
+    monkeypatch.setenv("PGUSER", "nobody")
+    with throwaway_server() as server, psycopg.connect(server.url()) as conn:
+        assert conn.info.port == 5432
+
+
+def test_variables_that_mean_another_server_are_gone_for_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSERVICE", "no such service")
+    with without_postgres_variables():
+        assert not [name for name in os.environ if name.startswith("PG")]
+    assert os.environ["PGSERVICE"] == "no such service"
 
 
 def test_given_settings_go_over_the_defaults() -> None:

@@ -6,8 +6,9 @@ import io
 import os
 import signal
 import sys
-import types
 from typing import TYPE_CHECKING, NoReturn
+
+from lawsker_db.cli.interrupts import as_error, settle, treat_as_interrupt
 
 if TYPE_CHECKING:
     from lawsker_db.errors import LawskerError
@@ -16,25 +17,38 @@ if TYPE_CHECKING:
 def main() -> NoReturn:
     """Run the command line and exit with a code of DESIGN's list. The last line of defence for errors of ours."""
     _keep_streams_open()
-    _treat_as_interrupt(signal.SIGTERM, signal.SIGHUP)
-    from lawsker_db.cli.app import app
-    from lawsker_db.errors import UNTOUCHED, Interrupted, LawskerError
-
+    treat_as_interrupt(signal.SIGTERM, signal.SIGHUP)
     as_json = "--json" in sys.argv
     try:
-        ended = app(standalone_mode=False)  # typer.Exit comes back as its number
-        code = ended if isinstance(ended, int) else 0
-    except LawskerError as failed:
-        code = _show(failed, as_json=as_json)
-    except KeyboardInterrupt:
-        # Commands that migrate turn an interrupt into an error with its own state, so this one changed nothing.
-        stopped = Interrupted("Interrupted by the operator.", hint="type the same command again", state=UNTOUCHED)
-        code = _show(stopped, as_json=as_json)
+        code = _run(as_json=as_json)
+    except KeyboardInterrupt as interrupt:
+        code = _show(as_error(interrupt), as_json=as_json)
     except SystemExit as early:
         code = early.code if isinstance(early.code, int) else 0
     except Exception as bug:  # noqa: BLE001 - the last line: no traceback reaches an operator
         code = _explain(bug, as_json=as_json)
     sys.exit(code)
+
+
+def _run(*, as_json: bool) -> int:
+    """Run the command that was typed; return its exit code.
+
+    Without Typer's `main`, which turns an interrupt into a bare exit 130, so that nobody could say what it left behind.
+    """
+    import typer
+
+    from lawsker_db.cli.app import app
+    from lawsker_db.errors import LawskerError
+
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("lawsker-db", sys.argv[1:]) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except LawskerError as failed:
+        return _show(failed, as_json=as_json)
+    return 0
 
 
 class _Stdout(io.FileIO):
@@ -67,18 +81,6 @@ def _keep_streams_open() -> None:
     )
 
 
-def _treat_as_interrupt(*numbers: signal.Signals) -> None:
-    """Have these signals cancel, roll back and clean up as Ctrl-C does, unless nohup has them ignored."""
-    for number in numbers:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
-
-
-def _stop(_number: int, _frame: types.FrameType | None) -> None:
-    """SIGTERM and SIGHUP are treated as Ctrl-C: cancel the statement, roll back, clean up."""
-    raise KeyboardInterrupt
-
-
 def _explain(failed: Exception, *, as_json: bool) -> int:
     """A wrong command line (exit 2) or a bug of ours (exit 1), in a sentence. Click's errors know their own words."""
     from lawsker_db.cli.render import show_bug
@@ -94,12 +96,14 @@ def _explain(failed: Exception, *, as_json: bool) -> int:
     if callable(words):
         command = getattr(getattr(failed, "ctx", None), "command_path", "lawsker-db")
         return _show(UsageError(str(words()), hint=f"{command} --help lists what can be typed"), as_json=as_json)
+    settle(1)
     show_bug(failed, as_json=as_json)
     return 1
 
 
 def _show(failed: LawskerError, *, as_json: bool) -> int:
     """Show an error of ours; return its exit code."""
+    settle(failed.exit_code)
     from lawsker_db.cli.render import show_error
 
     show_error(failed, as_json=as_json)

@@ -6,11 +6,14 @@ import sys
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lawsker_db import __version__
+
+if TYPE_CHECKING:
+    from lawsker_db.safety.upgrade import Outlook
 
 app = typer.Typer(
     name="lawsker-db",
@@ -60,9 +63,12 @@ def safe_upgrade(
 
     Changes the database as the revisions promise, or not at all.
     """
+    from lawsker_db.cli.interrupts import settle
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import show_report
     from lawsker_db.errors import UsageError
+    from lawsker_db.evidence import failures
+    from lawsker_db.safety.preflight import refuse_unless
     from lawsker_db.safety.upgrade import UpgradeOptions
     from lawsker_db.safety.upgrade import safe_upgrade as upgrade
     from lawsker_db.target import find_target
@@ -77,12 +83,15 @@ def safe_upgrade(
         runs=runs, config=config, chain_options=_pairs(option), patience_s=lock_patience, reconnect_s=reconnect
     )
     if dry_run or not yes:
-        ready = _preview(target, revision, options, as_json=as_json, final=dry_run)
+        outlook = _preview(target, revision, options, as_json=as_json, final=dry_run)
         if dry_run:
-            raise typer.Exit(0 if ready else 10)
-        _ask(f"Upgrade {target.label}?")
+            raise typer.Exit(10 if failures(outlook.checks) else 0)
+        refuse_unless(outlook.checks)
+        if outlook.plan.steps:
+            _ask(f"Upgrade {target.label}?")
     with progress(as_json=as_json) as on_event:
         report = upgrade(target, revision, options=options, on_event=on_event)
+        settle()
     show_report(report, as_json=as_json)
 
 
@@ -92,6 +101,7 @@ def adopt(database_url: Url = None, dry_run: DryRun = False, yes: Yes = False, a
 
     Writes alembic_version and the history, nothing else.
     """
+    from lawsker_db.cli.interrupts import settle
     from lawsker_db.cli.render import print_json, say, show_checks
     from lawsker_db.safety.adoption import adopt as adopt_database
     from lawsker_db.safety.preflight import refuse_unless
@@ -111,6 +121,7 @@ def adopt(database_url: Url = None, dry_run: DryRun = False, yes: Yes = False, a
         if not yes:
             _ask(f"Stamp {target.label} as revision 012?")
         found = adopt_database(target)
+        settle()
     if as_json:
         print_json(_plain(asdict(found)))
     elif settled:
@@ -138,7 +149,7 @@ def verify(database_url: Url = None, as_json: Json = False) -> None:
     else:
         show_checks(checks)
         print(f"{len(checks) - len(failed) - warned} passed, {len(failed)} failed, {warned} warnings: {target.label}")
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(13 if failed else 0)
 
 
 @app.command()
@@ -252,8 +263,8 @@ def version(as_json: Json = False) -> None:
         print(f"{name} {number}")
 
 
-def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: bool) -> bool:
-    """Show plan and preflight; true when the run could begin. With `final` it is the result, else talk."""
+def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: bool) -> Outlook:
+    """Show plan and preflight. With `final` it is the result, else talk."""
     from lawsker_db.cli.render import print_json, say, show_checks
     from lawsker_db.evidence import failures
     from lawsker_db.safety.upgrade import look_ahead
@@ -264,7 +275,7 @@ def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: 
         steps = [{"revision": step.revision, "title": step.title} for step in outlook.plan.steps]
         checks = _plain([asdict(check) for check in outlook.checks])
         print_json({"verdict": "dry run", "ready": ready, "steps": steps, "checks": checks})
-        return ready
+        return outlook
     tell = print if final else say
     tell(f"Database: {target.label}, PostgreSQL {outlook.server.major}, {outlook.server.data_bytes / 1e6:.1f} MB")
     for step in outlook.plan.steps:
@@ -275,7 +286,7 @@ def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: 
         show_checks(outlook.checks)
         print("Ready. Nothing was changed." if ready else "Not ready. Nothing was changed.")
         print(f"Next: {'lawsker-db safe-upgrade' if ready else _first_hint(outlook.checks)}")
-    return ready
+    return outlook
 
 
 def _first_hint(checks: tuple[Any, ...]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lawsker_db.cli.progress import progress
 from lawsker_db.cli.render import say, show_report
 from lawsker_db.demo.sample import load_sample
-from lawsker_db.demo.server import throwaway_server
+from lawsker_db.demo.server import throwaway_server, without_postgres_variables
 from lawsker_db.errors import CommittedUnproven
 from lawsker_db.evidence import failures
 from lawsker_db.safety.adoption import adopt
@@ -21,7 +21,7 @@ DATABASE = "lawsker"
 
 def demonstrate(*, users: int, runs: Path, keep: bool, as_json: bool) -> None:
     """Run the main road on a server that is gone afterwards. Raises what the steps raise."""
-    with throwaway_server() as server:
+    with without_postgres_variables(), throwaway_server() as server:
         say(f"PostgreSQL {server.binaries.version} from {server.binaries.origin}, on a socket of its own")
         with parse_target(server.url("postgres")).connect(autocommit=True) as conn:
             conn.exec_driver_sql(f"CREATE DATABASE {DATABASE}")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from lawsker_db.cli.interrupts import note
 from lawsker_db.cli.render import say
 
 if TYPE_CHECKING:
@@ -23,13 +24,23 @@ SILENCE_S = 5.0  # without a terminal: after so long without a line, say what go
 def progress(*, as_json: bool) -> Iterator[OnEvent]:
     """Give what takes events, for the block: JSON lines, a terminal with a line that moves, or plain lines."""
     if as_json:
-        yield _json_line
+        yield _noting(_json_line)
     elif sys.stderr.isatty():
         with _on_terminal() as show:
-            yield show
+            yield _noting(show)
     else:
         with _plain_lines() as show:
-            yield show
+            yield _noting(show)
+
+
+def _noting(show: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Note how far the run has come before showing it: an interrupt may come while it is shown."""
+
+    def tell(event: Event) -> None:
+        note(event)
+        show(event)
+
+    return tell
 
 
 def _json_line(event: Event) -> None:

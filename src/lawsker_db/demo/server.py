@@ -59,7 +59,7 @@ class ThrowawayServer:
     def url(self, database: str = "postgres") -> str:
         """Pure. The postgresql:// URL of one database, through the Unix socket, as superuser."""
         name, user = quote(database, safe=""), quote(self.superuser, safe="")
-        return f"postgresql:///{name}?host={quote(str(self.folder))}&user={user}"
+        return f"postgresql:///{name}?host={quote(str(self.folder))}&port={keeper.PORT}&user={user}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,16 @@ class _Way:
     wrap: tuple[str, ...] = ()
     user: tuple[int, int] | None = None
     copy_tree: bool = False
+
+
+@contextmanager
+def without_postgres_variables() -> Iterator[None]:
+    """Take PGHOST, PGOPTIONS, PGSERVICE … out of this process's environment for the block: they mean another server."""
+    taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
 
 
 @contextmanager

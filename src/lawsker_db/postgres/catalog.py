@@ -15,7 +15,9 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.postgres.session import quoted_as_read
 
-OWN_SCHEMA = "lawsker_db"
+# Printing a definition takes ACCESS SHARE on its table. Whoever waits for that holds up nobody but an ACCESS EXCLUSIVE
+# lock behind it, so somebody's TRUNCATE or VACUUM FULL is waited for, not taken for a failure.
+PATIENT = "60s"
 
 _ACL = "(SELECT jsonb_agg(i::text ORDER BY i::text) FROM unnest({acl}) AS i)"
 _OURS = (
@@ -211,11 +213,22 @@ QUERIES: Mapping[str, str] = {
         SELECT '(this one)', jsonb_build_object('owner', pg_get_userbyid(d.datdba), 'acl', {_ACL.format(acl="d.datacl")},
             'connection_limit', d.datconnlimit, 'comment', shobj_description(d.oid, 'pg_database'))
         FROM pg_database d WHERE d.datname = current_database()""",
+    "role": """
+        SELECT quote_ident(r.rolname), to_jsonb(r) - '{oid,rolpassword,rolconfig}'::text[] || jsonb_build_object(
+            'member_of', (SELECT jsonb_agg(pg_get_userbyid(m.roleid) || CASE WHEN m.admin_option THEN ' with admin'
+            ELSE '' END ORDER BY m.roleid) FROM pg_auth_members m WHERE m.member = r.oid))
+        FROM pg_roles r WHERE r.oid >= 16384 OR r.rolname !~ '^pg_'""",
+    "subscription": """
+        SELECT quote_ident(s.subname), jsonb_build_object('enabled', s.subenabled,
+            'publications', to_jsonb(s.subpublications), 'owner', pg_get_userbyid(s.subowner))
+        FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database()""",
     "setting": """
         SELECT coalesce(pg_get_userbyid(nullif(s.setrole, 0)), '*'), jsonb_build_object('settings',
             to_jsonb(s.setconfig))
         FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
-        WHERE d.datname = current_database()""",
+        WHERE d.datname = current_database()
+        UNION ALL SELECT 'role ' || quote_ident(r.rolname), jsonb_build_object('settings', to_jsonb(r.rolconfig))
+        FROM pg_roles r WHERE r.rolconfig IS NOT NULL""",
 }
 
 Identity = tuple[str, str]
@@ -252,17 +265,24 @@ def read_catalog(conn: Connection, *, schema: str | None = None) -> Catalog:
 
     Reads pg_catalog only: ACCESS SHARE on it. The session's search_path is empty meanwhile and put back afterwards.
     """
-    path = conn.execute(text("SELECT current_setting('search_path')")).scalar_one()
-    conn.execute(text("SELECT set_config('search_path', '', true)"))
+    path, limit = conn.execute(text("SELECT current_setting('search_path'), current_setting('lock_timeout')")).one()
+    _configure(conn, "", PATIENT)
     objects: dict[Identity, Facts] = {}
     for kind, query in QUERIES.items():
         for name, facts in conn.exec_driver_sql(query):
             objects[kind, name] = {key: value for key, value in facts.items() if value is not None}
-    conn.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
+    _configure(conn, path, limit)
     if schema is not None:
         prefix = quoted_as_read(conn, schema) + "."
         objects = {identity: facts for identity, facts in objects.items() if identity[1].startswith(prefix)}
     return Catalog(objects=objects)
+
+
+def _configure(conn: Connection, path: str, limit: str) -> None:
+    conn.execute(
+        text("SELECT set_config('search_path', :path, true), set_config('lock_timeout', :limit, true)"),
+        {"path": path, "limit": limit},
+    )
 
 
 def compare_catalogs(expected: Catalog, found: Catalog) -> tuple[Difference, ...]:

@@ -11,20 +11,23 @@ from datetime import UTC, datetime
 
 import psycopg
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from lawsker_db.errors import Busy, LockNotObtained
 from lawsker_db.evidence import LockHeld
+from lawsker_db.postgres.session import server_major
 from lawsker_db.target import Target
 
 # Advisory keys are two int4: ours ("LAWS") and which lock. They are per database by nature (pg_locks.database).
 KEY_SPACE = 0x4C415753
 RUN = 1
 MIGRATION = 2
+IDLE_SESSION_MAJOR = 14
 
 # A client that waits for us finds a deadlock after its deadlock_timeout (1 s by default) and dies of it. One attempt
 # over all tables together therefore lasts less, and gives back every lock when it fails.
 ATTEMPT_S = 0.5
+YIELD_S = 0.5  # for autovacuum to notice that it was cancelled and to end
 PATIENCE_S = 600.0
 PAUSE_S = (0.2, 1.5)  # jittered, so that we do not march in step with a job that comes every second
 POLL_S = 0.25
@@ -33,6 +36,7 @@ _OTHER_SNAPSHOT = (
     "a.pid <> pg_backend_pid() AND a.datname = current_database() AND a.backend_xmin IS NOT NULL"
     " AND a.backend_type = 'client backend'"
 )
+_SERIALIZABLE = "a.pid IN (SELECT pid FROM pg_locks WHERE mode = 'SIReadLock')"
 DEADLOCK_DETECTED = "40P01"
 
 
@@ -47,26 +51,52 @@ class Blocker:
     state: str
     since: datetime
     doing: str
+    kind: str = "client backend"
 
     @property
     def label(self) -> str:
         """Pure. One line for people. `doing` is a command tag or wait, never query text: that may hold personal data."""
         start = self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
         who = f"pid {self.pid}, user {self.user}, {self.application or 'no application name'}"
+        if self.kind != "client backend":
+            return f"pid {self.pid}, {self.kind}, since {start}{self.doing}"
         return f"{who}, from {self.address}, {self.state} since {start}{self.doing}"
 
 
 @contextmanager
-def run_lock(target: Target) -> Iterator[None]:
-    """Hold the RUN lock of the database on a connection of its own, polled; released when the block ends.
+def run_lock(target: Target) -> Iterator[Callable[[], None]]:
+    """Hold the RUN lock of the database on a connection of its own; released when the block ends. Asked once, no waiting.
 
-    Raises `Busy` with the holder when another run has it. A session lock, so an autocommit connection: in a transaction
-    it would hold back the horizon of vacuum for the whole run.
+    Gives a function that raises `Busy` when the lock is no longer held. Raises `Busy` with the holder when another run has
+    it. A session lock, so an autocommit connection: in a transaction it would hold back the horizon of vacuum for the
+    whole run.
     """
     with target.connect(autocommit=True) as conn:
+        conn.execute(text("SET statement_timeout = 0"))
+        if server_major(conn) >= IDLE_SESSION_MAJOR:
+            conn.execute(
+                text("SET idle_session_timeout = 0")
+            )  # a role's own would end the session, and the lock with it
         if not _try_lock(conn, "pg_try_advisory_lock", RUN):
             raise busy(conn, RUN)
-        yield
+        yield lambda: _require_held(conn)
+
+
+def _require_held(conn: Connection) -> None:
+    try:
+        held = conn.execute(
+            text(
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()"
+                " AND classid::bigint = :space AND objid::bigint = :key)"
+            ),
+            {"space": KEY_SPACE, "key": RUN},
+        ).scalar_one()
+    except DBAPIError:
+        held = False
+    if not held:
+        raise Busy(
+            "The lock that keeps a second run out was lost.", hint="look who ended our session, then type it again"
+        )
 
 
 def take_migration_lock(conn: Connection) -> None:
@@ -106,12 +136,12 @@ def lock_tables(
     while we try. `on_wait` is told the blockers. Raises `LockNotObtained` when `patience_s` is over.
     """
     deadline = time.monotonic() + patience_s
-    attempt = 0
+    attempt, within_s = 0, ATTEMPT_S
     while True:
         attempt += 1
         try:
             with conn.begin_nested():
-                granted = _attempt(conn, tables)
+                granted = _attempt(conn, tables, within_s)
             return tuple(
                 LockHeld(table=name, mode=tables[name], granted_at=at, attempts=attempt) for name, at in granted.items()
             )
@@ -120,6 +150,7 @@ def lock_tables(
                 raise
         in_the_way = blockers(conn, tuple(tables))
         on_wait(in_the_way, attempt)
+        within_s = _deadlock_timeout_s(conn) + YIELD_S if _only_autovacuum(in_the_way) else ATTEMPT_S
         if time.monotonic() >= deadline:
             raise _not_obtained(tables, in_the_way, patience_s)
         time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
@@ -136,35 +167,39 @@ def blockers(conn: Connection, tables: tuple[str, ...]) -> tuple[Blocker, ...]:
 
 
 def older_snapshots(conn: Connection) -> tuple[Blocker, ...]:
-    """Other sessions of this database that hold a snapshot now, but for those that wait for a lock.
+    """Other sessions of this database that hold a snapshot now, but for those that wait for a lock, which may be ours.
 
-    Counts READ COMMITTED statements under way too: their snapshot ends with the statement. Reads pg_stat_activity.
+    Counts READ COMMITTED statements under way too: their snapshot ends with the statement. SERIALIZABLE transactions are
+    known by their predicate locks, so they count also while they wait. Reads pg_stat_activity and pg_locks.
     """
-    return _sessions(conn, f"{_OTHER_SNAPSHOT} AND a.wait_event_type IS DISTINCT FROM 'Lock'", {})
+    return _sessions(conn, f"{_OTHER_SNAPSHOT} AND (a.wait_event_type IS DISTINCT FROM 'Lock' OR {_SERIALIZABLE})", {})
 
 
 def lasting_snapshots(conn: Connection) -> tuple[Blocker, ...]:
-    """Other sessions whose snapshot lasts: idle in a transaction and still holding one (REPEATABLE READ, or an open
-    cursor), and dumps, which are REPEATABLE READ also while they wait for a lock of ours. Reads pg_stat_activity."""
+    """Other sessions whose snapshot may last: idle in a transaction and still holding one (REPEATABLE READ, or an open
+    cursor), SERIALIZABLE ones, and dumps, which are REPEATABLE READ also while they wait for a lock of ours."""
     return _sessions(
-        conn, f"{_OTHER_SNAPSHOT} AND (a.state = 'idle in transaction' OR a.application_name = 'pg_dump')", {}
+        conn,
+        f"{_OTHER_SNAPSHOT} AND (a.state = 'idle in transaction' OR a.application_name = 'pg_dump' OR {_SERIALIZABLE})",
+        {},
     )
 
 
-def wait_for_older_snapshots(
+def wait_for_snapshots(
     conn: Connection,
+    find: Callable[[Connection], tuple[Blocker, ...]],
     *,
     patience_s: float,
     on_wait: Callable[[tuple[Blocker, ...], int], None] = lambda blockers, attempt: None,
 ) -> None:
-    """Wait until every transaction that holds a snapshot now has ended or let go of it. Called behind the strong lock.
+    """Wait until every transaction that `find` finds now has ended or let go of its snapshot. Called behind the lock.
 
     To an older snapshot a table that is rewritten looks empty for ever (manual, "Caveats" of MVCC). Sessions that come
-    later are not waited for here, or a busy server would never be done. Raises `LockNotObtained` after `patience_s`:
-    others queue behind our lock meanwhile, so this is short.
+    later are not waited for, or a busy server would never be done. Raises `LockNotObtained` after `patience_s`: others
+    queue behind our lock meanwhile, so this is short.
     """
     deadline = time.monotonic() + patience_s
-    older = older_snapshots(conn)
+    older = find(conn)
     attempt = 0
     while older:
         attempt += 1
@@ -172,7 +207,7 @@ def wait_for_older_snapshots(
         if time.monotonic() >= deadline:
             raise snapshot_in_the_way(older)
         time.sleep(POLL_S)
-        holding = {(session.pid, session.since) for session in older_snapshots(conn)}
+        holding = {(session.pid, session.since) for session in find(conn)}
         older = tuple(session for session in older if (session.pid, session.since) in holding)
 
 
@@ -180,7 +215,8 @@ def snapshot_in_the_way(sessions: tuple[Blocker, ...]) -> LockNotObtained:
     """Pure. The refusal that names sessions whose snapshot would see a rewritten table empty."""
     who = "; ".join(session.label for session in sessions)
     return LockNotObtained(
-        f"A session holds an older snapshot, to which the rewritten table would look empty: {who}.",
+        "A session holds an older snapshot; if it is REPEATABLE READ, the rewritten table would look empty to it:"
+        f" {who}.",
         hint="let that transaction end (a report, a dump), then type it again",
         blockers=sessions,
     )
@@ -196,9 +232,20 @@ def _try_lock(conn: Connection, function: str, key: int) -> bool:
     return bool(conn.execute(text(f"SELECT {function}(:space, :key)"), {"space": KEY_SPACE, "key": key}).scalar_one())
 
 
-def _attempt(conn: Connection, tables: Mapping[str, str]) -> dict[str, datetime]:
-    """Lock table after table within ATTEMPT_S altogether. Raises the server's 55P03 when that is over."""
-    end = time.monotonic() + ATTEMPT_S
+def _only_autovacuum(in_the_way: tuple[Blocker, ...]) -> bool:
+    """Pure. Whether nobody but autovacuum is in the way, which yields to whoever waits for deadlock_timeout (manual,
+    "Routine Vacuuming"), so never to our short attempts; it does not when it prevents wraparound."""
+    return bool(in_the_way) and all(blocker.kind == "autovacuum worker" for blocker in in_the_way)
+
+
+def _deadlock_timeout_s(conn: Connection) -> float:
+    value = conn.execute(text("SELECT setting FROM pg_settings WHERE name = 'deadlock_timeout'")).scalar_one()
+    return int(value) / 1000
+
+
+def _attempt(conn: Connection, tables: Mapping[str, str], within_s: float) -> dict[str, datetime]:
+    """Lock table after table within so many seconds altogether. Raises the server's 55P03 when that is over."""
+    end = time.monotonic() + within_s
     granted: dict[str, datetime] = {}
     for table, mode in tables.items():
         left_ms = max(1, int((end - time.monotonic()) * 1000))
@@ -217,7 +264,8 @@ def _sessions(conn: Connection, condition: str, values: Mapping[str, object]) ->
             " coalesce(host(a.client_addr), a.client_hostname, 'this host') AS address,"
             " coalesce(a.state, a.backend_type, '?') AS state,"
             " coalesce(a.xact_start, a.state_change, a.backend_start) AS since,"
-            " CASE WHEN a.wait_event IS NULL THEN '' ELSE ', waiting for ' || a.wait_event END AS doing"
+            " CASE WHEN a.wait_event IS NULL THEN '' ELSE ', waiting for ' || a.wait_event END AS doing,"
+            " coalesce(a.backend_type, '?') AS kind"
             f" FROM pg_stat_activity a WHERE {condition} ORDER BY since, a.pid"
         ),
         dict(values),

@@ -104,6 +104,12 @@ def create_seal(conn: Connection) -> None:
     conn.exec_driver_sql("SET TRANSACTION READ WRITE")
 
 
+def create_seal_here(conn: Connection) -> None:
+    """Create the seal in a transaction that somebody else has opened and will end. Nothing is committed."""
+    if conn.execute(text("SELECT to_regclass('pg_temp.lawsker_seal')")).scalar_one() is None:
+        conn.exec_driver_sql(_CREATE)
+
+
 @contextmanager
 def no_transaction_control(conn: Connection, on_statement: Callable[[str], None]) -> Iterator[None]:
     """Refuse, for the block, statements on this connection that end or begin a transaction, before they are sent.

@@ -39,20 +39,25 @@ PINNED = {
 NEWER_PINNED = {14: {"client_connection_check_interval": "10s"}, 17: {"transaction_timeout": "0"}}
 
 
-def identify(conn: Connection) -> Server:
-    """Read who and where we are. Reads only; takes no lock beyond catalog look-ups."""
+def identify(conn: Connection, *, sized: bool = True) -> Server:
+    """Read who and where we are. Reads only; takes no lock beyond catalog look-ups.
+
+    The size takes a look at every file of the database; without `sized` it is 0.
+    """
     row = (
         conn.execute(
             text(
                 "SELECT current_setting('server_version_num')::int AS version,"
                 " current_database() AS database, d.oid AS database_oid, current_user AS user,"
                 " session_user AS session_user, r.rolsuper AS superuser, pg_is_in_recovery() AS in_recovery,"
-                " pg_encoding_to_char(d.encoding) AS encoding, pg_database_size(d.oid) AS data_bytes,"
+                " pg_encoding_to_char(d.encoding) AS encoding,"
+                " CASE WHEN :sized THEN pg_database_size(d.oid) ELSE 0 END AS data_bytes,"
                 " coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local socket') AS address,"
                 " has_function_privilege('pg_control_system()', 'EXECUTE') AS may_read_control"
                 " FROM pg_database d, pg_roles r"
                 " WHERE d.datname = current_database() AND r.rolname = current_user"
-            )
+            ),
+            {"sized": sized},
         )
         .mappings()
         .one()

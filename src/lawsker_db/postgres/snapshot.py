@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from lawsker_db.postgres.session import server_major
 from lawsker_db.target import Target
+
+TRANSACTION_TIMEOUT_MAJOR = 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +34,11 @@ def hold_snapshot(target: Target) -> Iterator[Snapshot]:
     """
     with target.connect() as conn:
         conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-        # A role's idle time-out would end the session, and the snapshot with it, in the middle of a long dump.
+        # A role's time-outs would end the session, and the snapshot with it, in the middle of a long dump.
         conn.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        if server_major(conn) >= TRANSACTION_TIMEOUT_MAJOR:
+            conn.execute(text("SET LOCAL transaction_timeout = 0"))
         row = conn.execute(text("SELECT pg_export_snapshot(), pg_current_wal_lsn()::text")).one()
         yield Snapshot(name=row[0], lsn=row[1], taken_at=datetime.now(UTC))
-        conn.rollback()
+        with suppress(DBAPIError):  # what was read under it is whole; that the session is gone by now harms nothing
+            conn.rollback()

@@ -42,7 +42,7 @@ def read_relations(conn: Connection) -> tuple[Relation, ...]:
             " c.relkind::text AS kind, coalesce(pg_relation_filenode(c.oid), 0)::bigint AS filenode"
             " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE (c.relkind IN ('r', 'm', 'S', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema',"
-            " 'pg_toast', 'lawsker_db') AND n.nspname !~ '^pg_(temp|toast_temp)_')"
+            " 'pg_toast') AND n.nspname !~ '^pg_(temp|toast_temp)_')"
             " OR (n.nspname = 'pg_catalog' AND c.relname = ANY (:large_objects)) ORDER BY 2"
         ),
         {"large_objects": list(LARGE_OBJECTS)},

@@ -108,8 +108,9 @@ def write_marker(conn: Connection, run: Run, server: Server) -> None:
 
     The MIGRATION lock, which the caller holds, keeps two such transactions apart.
     """
-    for statement in _CREATE:
-        conn.execute(text(statement))
+    if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
+        for statement in _CREATE:
+            conn.execute(text(statement))
     row = _row(conn, run, server)
     names = ", ".join(_COLUMNS)
     values = ", ".join(f":{name}" for name in _COLUMNS)

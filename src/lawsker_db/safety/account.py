@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lawsker_db import __version__
-from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, RolledBack
+from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, OutcomeUnknown, RolledBack
 from lawsker_db.evidence import (
     BackupReceipt,
     Check,
@@ -127,6 +127,8 @@ def reported(account: Account) -> Iterator[Said]:
 
 def _told_truly(account: Account, error: LawskerError) -> LawskerError:
     """Whatever goes wrong after COMMIT must not be told in the words of an error that was raised before it."""
+    if account.guarded is not None and account.in_doubt and not isinstance(error, OutcomeUnknown):
+        return unknown_outcome(account.guarded.attempt, error.message)
     if account.committed and not isinstance(error, CommittedUnproven):
         return CommittedUnproven(f"After COMMIT: {error.message}", hint=VERIFY)
     return error

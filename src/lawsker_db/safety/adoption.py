@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from lawsker_db.errors import Refused
+from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, Refused
 from lawsker_db.evidence import Check, OnEvent, ignore
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import read_catalog
 from lawsker_db.postgres.scratch import build_promised, promised_identities
-from lawsker_db.postgres.session import find_schema, identify, pin_session
+from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted_as_read
 from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import (
     Chain,
@@ -23,7 +23,7 @@ from lawsker_db.revisions import (
     run_steps,
 )
 from lawsker_db.safety.expectation import Promise, not_as_promised
-from lawsker_db.safety.guard import RunOptions, migration_transaction
+from lawsker_db.safety.guard import Guarded, RunOptions, migration_transaction, unknown_outcome
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless, required_checks
 from lawsker_db.safety.verification import is_known
 from lawsker_db.target import Target
@@ -61,8 +61,7 @@ def adopt(target: Target, *, dry_run: bool = False, on_event: OnEvent = ignore) 
         return found
     refuse_unless(found.checks, what="This is not a Lawsker database that can be adopted")
     plan = plan_stamp(chain, current, BASELINE)
-    with locks.run_lock(target), target.connect() as conn:
-        _stamp(conn, target, chain, plan, on_event)
+    _stamp(target, chain, plan, on_event)
     return Adoption(
         stamped_before=current,
         stamped_now=plan.goal,
@@ -78,7 +77,7 @@ def _look(conn: Connection, chain: Chain, current: tuple[str, ...]) -> Adoption:
     if baseline is None:
         raise Refused(f"Revision {BASELINE} has no contract to compare with.", hint="reinstall lawsker-db")
     schema = find_schema(conn)
-    quoted = conn.dialect.identifier_preparer.quote(schema)
+    quoted = quoted_as_read(conn, schema)
     built = build_promised(conn, baseline, schema)
     now = read_catalog(conn)
     differences = not_as_promised(now, Promise(contract=baseline, built=built, schema=quoted))
@@ -99,7 +98,37 @@ def _look(conn: Connection, chain: Chain, current: tuple[str, ...]) -> Adoption:
     )
 
 
-def _stamp(conn: Connection, target: Target, chain: Chain, plan: Plan, on_event: OnEvent) -> None:
+def _stamp(target: Target, chain: Chain, plan: Plan, on_event: OnEvent) -> None:
+    """Stamp in a marked transaction, under the RUN lock. What goes wrong or interrupts it says where the stamp stands."""
     run = RunOptions(run_id=new_run_id(BASELINE), via="adopt", recorded_as="adopt", on_event=on_event)
-    with migration_transaction(conn, target, plan, run) as guarded:
-        run_steps(conn, chain, plan, guarded.gate)
+    under_way: list[Guarded] = []
+    try:
+        with (
+            locks.run_lock(target),
+            target.connect() as conn,
+            migration_transaction(conn, target, plan, run) as guarded,
+        ):
+            under_way.append(guarded)
+            run_steps(conn, chain, plan, guarded.gate)
+    except LawskerError as failed:
+        if any(guarded.committed for guarded in under_way) and not isinstance(failed, CommittedUnproven):
+            raise _stamped(f"After COMMIT: {failed.message}", run.run_id) from failed
+        raise
+    except KeyboardInterrupt:
+        raise _interrupted(under_way, run.run_id) from None
+
+
+def _interrupted(under_way: list[Guarded], run_id: str) -> LawskerError:
+    """Pure. What an interrupt left behind: nothing, a stamped database, or a doubt."""
+    if any(guarded.committed for guarded in under_way):
+        return _stamped("Interrupted after COMMIT.", run_id)
+    for guarded in under_way:
+        if guarded.in_doubt:
+            return unknown_outcome(guarded.attempt, "interrupted while the server was asked")
+    return Interrupted("Interrupted by the operator.", hint="type the same command again")
+
+
+def _stamped(message: str, run_id: str) -> CommittedUnproven:
+    """Pure. The error that says that the stamp stands all the same."""
+    state = f"The database is stamped {BASELINE}; that is committed."
+    return CommittedUnproven(message, hint="lawsker-db status", state=state, run_id=run_id)

@@ -7,8 +7,7 @@ judged apart, because the next one may change what this one made.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, text
 
@@ -34,6 +33,7 @@ from lawsker_db.postgres.session import literal, pin_session, quoted_as_read
 from lawsker_db.postgres.touched import Relation, read_relations, written_relations
 from lawsker_db.safety.expectation import Promise, unexpected
 
+OWN_SCHEMA = "lawsker_db."
 SHOWN = 5  # offending rows or objects in one finding: enough to see the pattern, few enough to read at night
 SNAPSHOT_PATIENCE_S = 5.0  # others queue behind our strong lock while we wait
 NUMBERS_STAY = " Numbers that it drew from or set in these sequences stay so, as ever: {}."
@@ -69,6 +69,10 @@ class Gate:
         self._order: list[str] = []
         self._prints: dict[str, Fingerprint] = {}
         self._rewrites = False
+        self._judged: list[str] = []
+        self.behind_lock: Callable[[str], None] = lambda revision: (
+            None
+        )  # what must hold behind its locks: raises if not
         self._moved: list[str] = []
         self.locks: list[LockHeld] = []
         self.checks: list[Check] = []
@@ -101,7 +105,11 @@ class Gate:
             )
         if rewrites:
             self._rewrites = True
-            locks.wait_for_older_snapshots(self._conn, patience_s=SNAPSHOT_PATIENCE_S, on_wait=self._say_wait)
+            locks.wait_for_snapshots(
+                self._conn, locks.older_snapshots, patience_s=SNAPSHOT_PATIENCE_S, on_wait=self._say_wait
+            )
+        if self._order:
+            self.behind_lock(self._order[0])
         standing = {relation.name for relation in self._relations.values()} - self._going()
         for table, mode in qualified.items():
             if mode in OBSERVED_MODES and table in standing and table not in self._prints:
@@ -123,24 +131,56 @@ class Gate:
             for table in tables
             if table.name in counts and counts[table.name] != table.rows
         )
+        wrong += self._group_shape(contract, tables)
         if wrong:
             raise self._refusal(wrong)
         seeds = ", ".join(f"{name} {rows} rows" for name, rows in counts.items())
         names = f"{len(tables)} tables" if tables else "columns"
         self._say("group", f"{group}: {names} stand{f' ({seeds})' if seeds else ''}", group=group, rows=counts)
 
+    def _group_shape(self, contract: Contract, tables: list[Table]) -> tuple[Check, ...]:
+        """Invalid indexes and constraints on a group's tables; for the group of extended tables, their columns too."""
+        names = [table.name for table in tables] or [extension.table for extension in contract.extensions]
+        columns = () if tables else tuple((e.table, c.name) for e in contract.extensions for c in e.columns)
+        missing = [
+            f"{table}.{column}"
+            for table, column in columns
+            if column not in column_names(self._conn, f"{self._schema}.{table}")
+        ]
+        invalid = self._conn.execute(
+            text(
+                "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid AND indrelid = ANY"
+                " (SELECT to_regclass(t)::oid FROM unnest(:tables ::text[]) AS t) UNION ALL SELECT conname::text"
+                " FROM pg_constraint WHERE NOT convalidated AND conrelid = ANY"
+                " (SELECT to_regclass(t)::oid FROM unnest(:tables ::text[]) AS t)"
+            ),
+            {"tables": [f"{self._schema}.{name}" for name in names]},
+        )
+        wrong = [f"{name} is missing" for name in missing] + [f"{row[0]} is not valid" for row in invalid]
+        return tuple(self._check("group", False, "present, valid and validated", found) for found in wrong)
+
+    def require_judged(self, revisions: tuple[str, ...]) -> None:
+        """Raise `GateRefused` unless each of these was judged: an env.py that leaves out on_version_apply proves nothing.
+
+        Without any (a stamp onto what it is) what was done is judged now, as a stamp.
+        """
+        missing = [revision for revision in revisions if revision not in self._judged]
+        if missing:
+            raise GateRefused(
+                f"The gate was not asked to judge {', '.join(missing)}.",
+                hint="have the chain's env.py pass on_version_apply as the one of this package does",
+            )
+        if not self._judged:
+            self.judge_revision("stamp", Direction.STAMP)
+
     def judge_snapshots(self) -> None:
         """Last before COMMIT: give way when a snapshot that lasts was taken meanwhile, to which a rewritten table would
         look empty. Raises `LockNotObtained`. (A REPEATABLE READ statement that waits for our lock cannot be told from a
         READ COMMITTED one, unless it is a dump.)"""
-        deadline = time.monotonic() + SNAPSHOT_PATIENCE_S
-        attempt = 0
-        while self._rewrites and (sessions := locks.lasting_snapshots(self._conn)):
-            attempt += 1
-            self._say_wait(sessions, attempt)
-            if time.monotonic() >= deadline:
-                raise locks.snapshot_in_the_way(sessions)
-            time.sleep(locks.POLL_S)
+        if self._rewrites:
+            locks.wait_for_snapshots(
+                self._conn, locks.lasting_snapshots, patience_s=SNAPSHOT_PATIENCE_S, on_wait=self._say_wait
+            )
 
     def judge_revision(self, revision: str, direction: Direction) -> None:
         """Judge what this revision did. Raises `GateRefused`, and so rolls everything back.
@@ -169,6 +209,7 @@ class Gate:
             raise self._refusal(failures(tuple(checks)))
         self._before = after
         self._prepare_next(revision)
+        self._judged.append(revision)
         self._say("judged", f"revision {revision}: {len(checks)} checks passed", phase=Phase.GATE, revision=revision)
 
     def _judge_content(self, revision: str, promise: Promise | None, direction: Direction) -> list[Check]:
@@ -183,6 +224,8 @@ class Gate:
                 continue
             same_file = oid in now and now[oid].filenode == relation.filenode
             if oid not in written and same_file:
+                if relation.name.startswith(OWN_SCHEMA):
+                    continue  # our own history is watched like the rest, and is no part of the report
                 contents.append(TableContent(table=relation.name, proof="untouched"))
                 continue
             observed = self._prints.get(relation.name)
@@ -303,7 +346,7 @@ class Gate:
         more = f" (and {len(checks) - SHOWN} more)" if len(checks) > SHOWN else ""
         return GateRefused(
             f"The gate refused: {shown}{more}.",
-            hint="mend the revision or its contract, then type it again; the report lists every finding",
+            hint="if another session changed the schema meanwhile, type it again; else mend the revision or its contract",
             state=ROLLED_BACK + (NUMBERS_STAY.format(", ".join(self._moved)) if self._moved else ""),
             checks=checks,
         )

@@ -15,13 +15,21 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.contract import Contract
-from lawsker_db.errors import LawskerError, OutcomeUnknown, Refused, RevisionFailed, RolledBack
+from lawsker_db.errors import (
+    GateRefused,
+    LawskerError,
+    LockNotObtained,
+    OutcomeUnknown,
+    Refused,
+    RevisionFailed,
+    RolledBack,
+)
 from lawsker_db.evidence import Event, Fingerprint, OnEvent, Phase, Server, ignore
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.locks import sqlstate, take_migration_lock
 from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
-from lawsker_db.postgres.session import find_schema, identify, pin_session
+from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted_as_read
 from lawsker_db.record.history import Run, write_marker
 from lawsker_db.revisions import Plan, current_revisions
 from lawsker_db.safety.gate import Gate
@@ -30,6 +38,7 @@ from lawsker_db.target import Target
 
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STATEMENT_SHOWN = 70  # characters: one terminal line
+WAITED_TOO_LONG = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,27 +78,8 @@ def migration_transaction(conn: Connection, target: Target, plan: Plan, options:
     conn.rollback()
     try:
         create_seal(conn)
-        take_migration_lock(conn)
-        pin_session(conn, schema)
-        _require_start(conn, plan)
-        seal = Seal(conn)
-        seal.arm()
-        gate = Gate(
-            conn,
-            seal,
-            schema,
-            patience_s=options.patience_s,
-            direction=plan.direction,
-            on_event=options.on_event,
-        )
-        gate.begin(plan.contracts)
-        guarded = Guarded(gate=gate, attempt=_attempt(conn, server, options.run_id))
-        with no_transaction_control(conn, _statement_teller(options.on_event)), _revisions_own_errors():
+        with guarded_steps(conn, plan, options, server=server, schema=schema) as guarded:
             yield guarded
-        seal.require_same_transaction()
-        gate.judge_snapshots()
-        write_marker(conn, _run(conn, plan, gate, options, schema), server)
-        seal.open()
         options.on_event(_about_to_commit(guarded.attempt))
     except DBAPIError as failed:
         roll_back(conn)
@@ -98,6 +88,33 @@ def migration_transaction(conn: Connection, target: Target, plan: Plan, options:
         roll_back(conn)
         raise
     commit(conn, target, guarded, options.reconnect_s)
+
+
+@contextmanager
+def guarded_steps(
+    conn: Connection, plan: Plan, options: RunOptions, *, server: Server, schema: str
+) -> Iterator[Guarded]:
+    """In the transaction that is open, with the seal's table made: lock, pin, arm, give the gate to the block, and when
+    it ends well demand that every step was judged, write the marker and open the seal. COMMIT is the caller's.
+
+    Takes the MIGRATION lock until the transaction ends. Raises `LawskerError` and what the server raises.
+    """
+    take_migration_lock(conn)
+    pin_session(conn, schema)
+    _require_start(conn, plan)
+    seal = Seal(conn)
+    seal.arm()
+    gate = Gate(conn, seal, schema, patience_s=options.patience_s, direction=plan.direction, on_event=options.on_event)
+    gate.begin(plan.contracts)
+    guarded = Guarded(gate=gate, attempt=_attempt(conn, server, options.run_id))
+    with no_transaction_control(conn, _statement_teller(options.on_event)), _revisions_own_errors():
+        yield guarded
+    seal.require_same_transaction()
+    gate.require_judged(tuple(step.revision for step in plan.steps))
+    _require_goal(conn, plan)
+    gate.judge_snapshots()
+    write_marker(conn, _run(conn, plan, gate, options, schema), server)
+    seal.open()
 
 
 def commit(conn: Connection, target: Target, guarded: Guarded, reconnect_s: float = RECONNECT_S) -> None:
@@ -189,7 +206,7 @@ def _attempt(conn: Connection, server: Server, run_id: str) -> Attempt:
 
 
 def _run(conn: Connection, plan: Plan, gate: Gate, options: RunOptions, schema: str) -> Run:
-    quoted = conn.dialect.identifier_preparer.quote(schema)
+    quoted = quoted_as_read(conn, schema)
     seeded = [
         f"{quoted}.{table.name}"
         for contract in plan.contracts
@@ -223,18 +240,27 @@ def _failed(failed: DBAPIError) -> LawskerError:
             hint="take it out of the revision: the tool commits, once, after the gate",
             sqlstate=state,
         )
+    if state in WAITED_TOO_LONG:
+        return LockNotObtained(
+            f"Another session held a lock for longer than this statement may wait ({state}): {_first_line(failed)}",
+            hint="wait for that session or end it, then type the same command again",
+            sqlstate=state,
+        )
     if failed.connection_invalidated or state in ("57P01", "57P02", "08006", None):
         return RolledBack(
             f"The connection was lost inside the transaction: {said or 'the server went away'}.",
             hint="type the same command again",
             sqlstate=state,
         )
-    first_line = " ".join((failed.statement or "").split())[:120]
     return RevisionFailed(
-        f"The server refused a statement ({state}): {said}. It was: {first_line}",
+        f"The server refused a statement ({state}): {said}. It was: {_first_line(failed)}",
         hint="mend the revision or what it stumbled over, then type it again",
         sqlstate=state,
     )
+
+
+def _first_line(failed: DBAPIError) -> str:
+    return " ".join((failed.statement or "").split())[:120]
 
 
 @contextmanager
@@ -249,6 +275,17 @@ def _revisions_own_errors() -> Iterator[None]:
             f"The revision raised {type(failed).__name__}: {failed}",
             hint="mend the revision or what it stumbled over, then type it again",
         ) from failed
+
+
+def _require_goal(conn: Connection, plan: Plan) -> None:
+    """Raise `GateRefused` when Alembic has not arrived where the plan says, whatever it reported. Reads only."""
+    current = current_revisions(conn)
+    if current != plan.goal:
+        raise GateRefused(
+            f"After the revisions the database is stamped {', '.join(current) or 'with nothing'}, not"
+            f" {', '.join(plan.goal) or 'base'}.",
+            hint="look at the chain's env.py: it must run the revisions on the connection in config.attributes",
+        )
 
 
 def _require_start(conn: Connection, plan: Plan) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
+from lawsker_db.contract import Loss
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Direction
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.fingerprint import fingerprint_table
+from lawsker_db.postgres.seal import create_seal_here
 from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.record.journal import new_run_id
@@ -27,7 +29,7 @@ from lawsker_db.revisions import (
     plan_upgrade,
 )
 from lawsker_db.safety.gate import Gate
-from lawsker_db.safety.guard import RunOptions, migration_transaction
+from lawsker_db.safety.guard import RunOptions, guarded_steps, migration_transaction
 from lawsker_db.safety.preflight import refuse_unless, required_checks
 from lawsker_db.target import Target, find_target
 
@@ -68,12 +70,39 @@ def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tu
             return
         run = RunOptions(run_id=new_run_id("_".join(plan.goal)), via="alembic")
         with migration_transaction(conn, target, plan, run) as guarded:
-            if plan.direction is Direction.DOWNGRADE:
-                refuse_loss(conn, plan, wish.options)
+            _watch_for_loss(conn, plan, wish, guarded.gate)
             yield conn, guarded.gate
 
 
-def refuse_loss(conn: Connection, plan: Plan, options: Mapping[str, str]) -> None:
+@contextmanager
+def guarded_hand_over(conn: Connection, config: Path, wish: Wish) -> Iterator[Gate | None]:
+    """The guard on a connection that a program handed over, in its transaction, which stays its own to end.
+
+    MIGRATION lock, pins, seal, gate and marker; the settings stay until that transaction ends, and COMMIT passes the seal
+    once the gate has judged. The RUN lock, which needs a connection of its own, is not taken. Raises as `guarded_steps`.
+    """
+    schema, server = find_schema(conn), identify(conn)
+    pin_session(conn, schema)
+    plan = _planned(conn, config, wish)
+    if not plan.steps and plan.direction is not Direction.STAMP:
+        yield None
+        return
+    create_seal_here(conn)
+    run = RunOptions(run_id=new_run_id("_".join(plan.goal)), via="alembic, on a connection handed over")
+    with guarded_steps(conn, plan, run, server=server, schema=schema) as guarded:
+        _watch_for_loss(conn, plan, wish, guarded.gate)
+        yield guarded.gate
+
+
+def _watch_for_loss(conn: Connection, plan: Plan, wish: Wish, gate: Gate) -> None:
+    """On the way down: look for what would be lost now, which refuses soon, and again behind the locks, when nobody can
+    write any more."""
+    if plan.direction is Direction.DOWNGRADE:
+        refuse_loss(conn, plan, wish.options)
+        gate.behind_lock = lambda revision: refuse_loss(conn, plan, wish.options, only=revision)
+
+
+def refuse_loss(conn: Connection, plan: Plan, options: Mapping[str, str], *, only: str | None = None) -> None:
     """Raise `Refused` when a downgrade would throw away what the run that upgraded did not write itself.
 
     Reads the tables that would go. `-x discard=yes` is the operator's word that they may.
@@ -82,6 +111,8 @@ def refuse_loss(conn: Connection, plan: Plan, options: Mapping[str, str]) -> Non
         return
     history = read_history(conn, identify(conn))
     for contract in plan.contracts:
+        if only is not None and contract.revision != only:
+            continue
         made = _made_by(history, contract.revision)
         if made is None and contract.losses:
             raise Refused(
@@ -97,13 +128,13 @@ def refuse_loss(conn: Connection, plan: Plan, options: Mapping[str, str]) -> Non
             )
 
 
-def _losses(conn: Connection, losses: tuple[object, ...], made: PastRun) -> list[str]:
+def _losses(conn: Connection, losses: tuple[Loss, ...], made: PastRun) -> list[str]:
     found: list[str] = []
     for loss in losses:
-        query, where, says = getattr(loss, "query", ""), getattr(loss, "where", ""), getattr(loss, "says", "")
-        rows = conn.execute(text(f"SELECT count(*) FROM ({query}) AS lost"), {"made_at": made.made_at}).scalar_one()
+        counted = text(f"SELECT count(*) FROM ({loss.query}) AS lost")
+        rows = conn.execute(counted, {"made_at": made.made_at}).scalar_one()
         if rows:
-            found.append(f"{where}: {rows} {says}")
+            found.append(f"{loss.where}: {rows} {loss.says}")
     return found
 
 
@@ -127,8 +158,17 @@ def _made_by(history: tuple[PastRun, ...], revision: str) -> PastRun | None:
 
 def _plan(conn: Connection, target: Target, config: Path, wish: Wish) -> Plan:
     """Plan what was typed and look whether the guarded transaction can carry it. Reads only; rolls back."""
-    chain = load_chain(config)
     pin_session(conn, find_schema(conn))
+    plan = _planned(conn, config, wish)
+    if identify(conn).in_recovery:
+        raise Refused(f"{target.label} is a standby.", hint="connect to the primary")
+    conn.rollback()
+    return plan
+
+
+def _planned(conn: Connection, config: Path, wish: Wish) -> Plan:
+    """Plan what was typed. Raises `Refused` when the guarded transaction cannot carry it. Reads only."""
+    chain = load_chain(config)
     current = current_revisions(conn)
     direction = wish.direction or direction_to(chain, current, wish.revision)
     if direction is Direction.UPGRADE:
@@ -139,7 +179,4 @@ def _plan(conn: Connection, target: Target, config: Path, wish: Wish) -> Plan:
         refuse_unless(plan_checks(plan))
     else:
         plan = plan_stamp(chain, current, wish.revision)
-    if identify(conn).in_recovery:
-        raise Refused(f"{target.label} is a standby.", hint="connect to the primary")
-    conn.rollback()
     return plan

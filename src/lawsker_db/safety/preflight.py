@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction, Server, failures
-from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, literal
+from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, literal, quoted
 from lawsker_db.postgres.tools import find_tool
 from lawsker_db.revisions import Plan, plan_checks
 from lawsker_db.target import Target
@@ -19,6 +19,9 @@ from lawsker_db.target import Target
 # we ask for as much as half, so that the disk is not filled to the brim by us.
 DUMP_SHARE = 0.5
 SPARE_BYTES = 64 << 20
+SHOWN = 5
+LOCKING = "UPDATE, DELETE, TRUNCATE"  # any of them: what LOCK TABLE wants above ROW EXCLUSIVE
+READ_ALL_MAJOR = 14
 NOT_EMPTY = "lawsker-db adopt --dry-run lists how this database differs"
 HALF_MADE = (
     "mend that (rename or drop what stands in the way, if nobody needs it), then lawsker-db safe-upgrade --dry-run"
@@ -31,9 +34,9 @@ def preflight(conn: Connection, plan: Plan, runs: Path, *, backup: bool = True) 
     `conn`'s search_path must lead to the application's schema.
     """
     server = identify(conn)
-    checks = [*_server_checks(server), *_right_checks(conn, plan)]
+    checks = [*_server_checks(server), _standby_check(conn), *_right_checks(conn, plan), _event_trigger_check(conn)]
     if backup:
-        checks += [_tool_check(server), _disk_check(server, runs)]
+        checks += [_dump_check(conn, server), _tool_check(server), _disk_check(server, runs)]
     checks += plan_checks(plan)
     if plan.direction is Direction.UPGRADE:
         checks += required_checks(conn, plan)
@@ -111,14 +114,15 @@ def _right_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
         text(
             "SELECT has_database_privilege(current_database(), 'CREATE'),"
             " has_database_privilege(current_database(), 'TEMPORARY'),"
-            " has_schema_privilege(current_schema(), 'CREATE'), current_user, current_database()"
+            " has_schema_privilege(current_schema(), 'CREATE'), current_user, current_database(), current_schema()"
         )
     ).one()
-    create, temporary, schema, user, database = row
+    create, temporary, schema, user, database, schema_name = row
+    role, where = quoted(str(user)), quoted(str(database))
     rights = (
-        ("CREATE on the database", create, f'GRANT CREATE ON DATABASE "{database}" TO "{user}"'),
-        ("TEMPORARY on the database", temporary, f'GRANT TEMPORARY ON DATABASE "{database}" TO "{user}"'),
-        ("CREATE on the schema", schema, f'GRANT CREATE ON SCHEMA public TO "{user}"'),
+        ("CREATE on the database", create, f"GRANT CREATE ON DATABASE {where} TO {role}"),
+        ("TEMPORARY on the database", temporary, f"GRANT TEMPORARY ON DATABASE {where} TO {role}"),
+        ("CREATE on the schema", schema, f"GRANT CREATE ON SCHEMA {quoted(str(schema_name))} TO {role}"),
     )
     checks = [
         Check(
@@ -130,7 +134,13 @@ def _right_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
         )
         for name, given, grant in rights
     ]
-    return (*checks, _sight_check(conn, str(user)), *_owner_checks(conn, plan, str(user)))
+    return (
+        *checks,
+        _sight_check(conn, str(user)),
+        *_owner_checks(conn, plan, str(user)),
+        *_table_checks(conn, plan, str(user)),
+        *_record_checks(conn, str(user)),
+    )
 
 
 def _sight_check(conn: Connection, user: str) -> Check:
@@ -169,6 +179,139 @@ def _owner_checks(conn: Connection, plan: Plan, user: str) -> tuple[Check, ...]:
     )
 
 
+def _table_checks(conn: Connection, plan: Plan, user: str) -> tuple[Check, ...]:
+    """What the steps do to tables of others: read them, lock them, point foreign keys at them. Only what is lacking."""
+    made = {table.name for contract in plan.contracts for table in contract.tables}
+    uses = {
+        (table, right)
+        for contract in plan.contracts
+        for tables, right in (
+            (contract.reads, "SELECT"),
+            ((*contract.alters, *contract.locks), LOCKING),
+            (tuple(key.references for table in contract.tables for key in table.foreign_keys), "REFERENCES"),
+        )
+        for table in tables
+        if table not in made
+    }
+    wanted = sorted(uses)
+    lacking = conn.execute(
+        text(
+            "SELECT t, p FROM unnest(:tables ::text[], :rights ::text[]) AS w(t, p)"
+            " WHERE NOT coalesce(has_table_privilege(to_regclass(quote_ident(t))::oid, p), true) ORDER BY 1, 2"
+        ),
+        {"tables": [table for table, _ in wanted], "rights": [right for _, right in wanted]},
+    ).all()
+    if not lacking:
+        return (Check(name="right: tables that the steps use", ok=True, expected="granted", found="granted"),)
+    return tuple(
+        _lacks(f"right: {right} on {table}", user, f"{right.partition(',')[0]} ON TABLE {quoted(table)}")
+        for table, right in lacking
+    )
+
+
+def _record_checks(conn: Connection, user: str) -> tuple[Check, ...]:
+    """The stamp and the history, where they stand, must take a row from this role at the end of the transaction.
+
+    By name in the catalog: to_regclass() raises an error for a schema that may not be used.
+    """
+    rows = conn.execute(
+        text(
+            "SELECT n.nspname, c.relname, w.p FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,"
+            " unnest(:rights ::text[]) AS w(p)"
+            " WHERE c.relkind IN ('r', 'p')"
+            " AND (n.nspname = current_schema() AND c.relname = 'alembic_version'"
+            " OR n.nspname = 'lawsker_db' AND c.relname = 'migration_run' AND w.p IN ('USAGE', 'SELECT', 'INSERT'))"
+            " AND NOT CASE w.p WHEN 'USAGE' THEN has_schema_privilege(n.oid, w.p)"
+            " ELSE has_table_privilege(c.oid, w.p) END ORDER BY 1, 2, 3"
+        ),
+        {"rights": ["USAGE", "SELECT", "INSERT", "UPDATE", "DELETE"]},
+    )
+    return tuple(
+        _lacks(
+            f"right: {right} for {schema}.{table}",
+            user,
+            f"USAGE ON SCHEMA {quoted(schema)}"
+            if right == "USAGE"
+            else f"{right} ON TABLE {quoted(schema)}.{quoted(table)}",
+        )
+        for schema, table, right in rows
+    )
+
+
+def _lacks(name: str, user: str, grant: str) -> Check:
+    """Pure. A right that is not there, and the statement that grants it."""
+    found = f"{user} lacks {grant}"
+    return Check(name=name, ok=False, expected="granted", found=found, detail=f"GRANT {grant} TO {quoted(user)}")
+
+
+def _event_trigger_check(conn: Connection) -> Check:
+    """Event triggers run with every CREATE and ALTER of ours. They stand in nobody's way, but should be known."""
+    rows = conn.execute(
+        text(
+            "SELECT evtname FROM pg_event_trigger WHERE evtenabled IN ('O', 'A')"
+            " AND evtevent IN ('ddl_command_start', 'ddl_command_end', 'sql_drop', 'table_rewrite') ORDER BY 1"
+        )
+    )
+    names = ", ".join(str(name) for name in rows.scalars())
+    told = "they run inside the migration and in its preparation; what they write is refused by the gate"
+    return Check(
+        name="event triggers",
+        ok=not names,
+        expected="none that fires on DDL",
+        found=f"{names}: {told}" if names else "none",
+        warning=True,
+    )
+
+
+def _standby_check(conn: Connection) -> Check:
+    """Without a synchronous standby, where one is asked for, COMMIT waits for it. To be seen needs pg_read_all_stats."""
+    names, standing, hidden = conn.execute(
+        text(
+            "SELECT current_setting('synchronous_standby_names'),"
+            " count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')), count(*) FILTER (WHERE sync_state IS NULL)"
+            " FROM pg_stat_replication"
+        )
+    ).one()
+    if not names:
+        return Check(name="synchronous standby", ok=True, expected="there, if asked for", found="not asked for")
+    untold = not standing and bool(hidden)
+    lost = "none is connected: COMMIT would wait without end while users is locked"
+    found = "there" if standing else "this role cannot see whether it is there: NOT CHECKED" if untold else lost
+    return Check(
+        name="synchronous standby",
+        ok=None if untold else bool(standing),
+        expected=f"one of {names}",
+        found=found,
+        detail="" if standing else "bring the standby back, or ALTER SYSTEM RESET synchronous_standby_names and reload",
+        warning=untold,
+    )
+
+
+def _dump_check(conn: Connection, server: Server) -> Check:
+    """pg_dump reads every table and sequence, whoever owns it, and ends at the first that it may not read."""
+    rows = conn.execute(
+        text(
+            "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
+            " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid"
+            " AND d.deptype = 'e')"
+            " AND NOT (has_schema_privilege(n.oid, 'USAGE') AND CASE c.relkind"
+            " WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END)"
+            " ORDER BY 1"
+        )
+    )
+    hidden = [str(name) for name in rows.scalars()]
+    more = f" and {len(hidden) - SHOWN} more" if len(hidden) > SHOWN else ""
+    grant = f", or GRANT pg_read_all_data TO {quoted(server.user)}" if server.major >= READ_ALL_MAJOR else ""
+    return Check(
+        name="right: to dump everything",
+        ok=not hidden,
+        expected="SELECT on every table and sequence",
+        found=f"{server.user} may not read {', '.join(hidden[:SHOWN])}{more}" if hidden else "granted",
+        detail=f"connect as the owner or a superuser{grant}" if hidden else "",
+    )
+
+
 def _tool_check(server: Server) -> Check:
     try:
         tool = find_tool("pg_dump", server.major)
@@ -186,11 +329,11 @@ def _tool_check(server: Server) -> Check:
 def _disk_check(server: Server, runs: Path) -> Check:
     """Room for the dump where the runs are kept. Looks at the nearest folder that exists."""
     place = runs.absolute()
-    while not place.exists():
+    while not os.path.exists(place):  # noqa: PTH110 - Path.exists() raises where a parent may not be searched
         place = place.parent
     needed = int(server.data_bytes * DUMP_SHARE) + SPARE_BYTES
     free = shutil.disk_usage(place).free
-    writable = os.access(place, os.W_OK)
+    writable = os.access(place, os.W_OK | os.X_OK)
     found = f"{free / 1e6:.0f} MB free in {place}" if writable else f"{place} is not writable"
     return Check(
         name="disk for the backup",

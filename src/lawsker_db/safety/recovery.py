@@ -10,7 +10,7 @@ from enum import StrEnum
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.errors import Unreachable
+from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import Server
 from lawsker_db.postgres.session import identify
 from lawsker_db.record.history import has_committed
@@ -62,15 +62,16 @@ def decide_outcome(target: Target, attempt: Attempt, *, reconnect_s: float = REC
             if decision.outcome is not Outcome.UNKNOWN:
                 return decision
             last = decision.reason
-        except (Unreachable, DBAPIError) as failed:
-            last = failed.message if isinstance(failed, Unreachable) else "the connection was lost again"
+        except (LawskerError, DBAPIError) as failed:
+            last = failed.message if isinstance(failed, LawskerError) else "the connection was lost again"
         if time.monotonic() >= deadline:
             return Decision(outcome=Outcome.UNKNOWN, reason=last)
         time.sleep(POLL_S)
 
 
 def _look(conn: Connection, attempt: Attempt) -> Decision:
-    here = identify(conn)
+    conn.execute(text("SET statement_timeout = 0"))  # a role's own would cut the question short
+    here = identify(conn, sized=False)
     if (here.system_identifier, here.database_oid) != (
         attempt.server.system_identifier,
         attempt.server.database_oid,

@@ -91,9 +91,10 @@ def safe_upgrade(
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
-        with locks.run_lock(target):
+        with locks.run_lock(target) as require_lock:
             with timed(account, Phase.BACKUP, tell, f"pg_dump into {account.folder.name}/backup"):
                 account.backup = take_backup(target, account.folder / "backup", account.run_id, on_event=tell)
+            require_lock()
             expected = _migrate(account, options, tell)
             with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
                 _confirm(account, expected)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
+import psycopg
+from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.contract import Contract
+from lawsker_db.contract import Contract, Invariant
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Server
 from lawsker_db.postgres.catalog import Catalog, Difference, read_catalog
 from lawsker_db.postgres.scratch import build_promised
-from lawsker_db.postgres.session import find_schema, identify, literal, pin_session
+from lawsker_db.postgres.session import find_schema, identify, literal, pin_session, quoted, quoted_as_read
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.revisions import Chain, contracts_up_to, current_revisions, load_chain, model_differences
 from lawsker_db.safety.expectation import Promise, not_as_promised
@@ -62,7 +64,7 @@ def verify(target: Target) -> tuple[Check, ...]:
         for contract in contracts:
             adopted = contract is not contracts[-1] or contract.revision in stamped
             checks += _structure(conn, contract, now, adopted=adopted)
-            checks += _rows(conn, contract)
+            checks += _rows(conn, contract, adopted=adopted)
         checks += _models(conn, at_head=current == (chain.head,))
         checks += _history(history)
         conn.rollback()
@@ -109,13 +111,13 @@ def _structure(conn: Connection, contract: Contract, now: Catalog, *, adopted: b
     An adopted baseline may differ, which was told when it was adopted: warnings there.
     """
     schema = find_schema(conn)
-    quoted = conn.dialect.identifier_preparer.quote(schema)
-    promise = Promise(contract=contract, built=build_promised(conn, contract, schema), schema=quoted)
+    prefix = quoted_as_read(conn, schema)
+    promise = Promise(contract=contract, built=build_promised(conn, contract, schema), schema=prefix)
     differences = not_as_promised(now, promise)
     checks: list[Check] = []
     left = set(differences)
     for table in contract.tables:
-        name = f"{quoted}.{table.name}"
+        name = f"{prefix}.{table.name}"
         own = [d for d in differences if d.name == name or d.name.startswith(f"{name}.")]
         left -= set(own)
         checks.append(_structure_check(f"{contract.revision} table {table.name}", own, warning=adopted))
@@ -135,24 +137,49 @@ def _structure_check(name: str, differences: list[Difference], *, warning: bool)
     )
 
 
-def _rows(conn: Connection, contract: Contract) -> list[Check]:
-    """The contract's invariants now. They hold at COMMIT; since then applications may have written: warnings."""
+def _rows(conn: Connection, contract: Contract, *, adopted: bool) -> list[Check]:
+    """The contract's invariants now. They hold at COMMIT; since then applications may have written: warnings.
+
+    What cannot be asked is not known. Where a table of the contract is gone that is no warning, unless it was adopted.
+    """
     checks: list[Check] = []
+    whole = _stand(conn, contract)
     for invariant in contract.invariants:
-        savepoint = conn.begin_nested()
-        found = conn.execute(literal(f"SELECT * FROM ({invariant.query}) AS v LIMIT {SHOWN}")).all()
-        savepoint.rollback()
-        shown = "; ".join(": ".join(str(value) for value in row) for row in found)
+        found = _violations(conn, invariant)
+        unknown = isinstance(found, str)
+        shown = found if isinstance(found, str) else "; ".join(": ".join(str(value) for value in row) for row in found)
         checks.append(
             Check(
                 name=f"{contract.revision} {invariant.code}",
-                ok=not found,
+                ok=None if unknown else not found,
                 expected=invariant.says,
                 found=shown or "no violation",
-                warning=True,
+                warning=not unknown or whole or adopted,
             )
         )
     return checks
+
+
+def _violations(conn: Connection, invariant: Invariant) -> list[Row[tuple[object, ...]]] | str:
+    """The first rows that violate an invariant, or why nobody can tell. Asks under a savepoint; nothing is left of it."""
+    savepoint = conn.begin_nested()
+    try:
+        return list(conn.execute(literal(f"SELECT * FROM ({invariant.query}) AS v LIMIT {SHOWN}")).all())
+    except DBAPIError as failed:
+        if failed.connection_invalidated:
+            raise
+        said = failed.orig.diag.message_primary if isinstance(failed.orig, psycopg.Error) else None
+        return f"could not be checked: {said or 'the server refused the query'}"
+    finally:
+        if savepoint.is_active and not conn.invalidated:
+            savepoint.rollback()
+
+
+def _stand(conn: Connection, contract: Contract) -> bool:
+    """Whether all tables of the contract are there. Reads the catalog only."""
+    names = [quoted(table.name) for table in contract.tables]
+    query = text("SELECT coalesce(bool_and(to_regclass(t) IS NOT NULL), true) FROM unnest(:names ::text[]) AS t")
+    return bool(conn.execute(query, {"names": names}).scalar_one())
 
 
 def _models(conn: Connection, *, at_head: bool) -> list[Check]:

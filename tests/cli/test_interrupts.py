@@ -1,0 +1,163 @@
+"""Signals from outside: what an interrupt left behind is told, and what is done stays done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import command_line
+import psycopg
+import pytest
+from command_line import Ended, children, eventually, everything, files
+
+from lawsker_db.cli import interrupts
+from lawsker_db.errors import CommittedUnproven, Interrupted
+from lawsker_db.evidence import Event, Phase
+from lawsker_db.safety import guard
+from lawsker_db.safety.adoption import adopt
+from lawsker_db.target import parse_target
+
+# Runs the command line with one of its functions replaced by one that a signal interrupts first.
+INTERRUPTED = """
+import importlib, os, signal, sys
+place, name, number = sys.argv[1].rpartition(".")[0], sys.argv[1].rpartition(".")[2], int(sys.argv[2])
+module = importlib.import_module(place)
+real = getattr(module, name)
+def interrupted(*given, **named):
+    os.kill(os.getpid(), number)
+    return real(*given, **named)
+setattr(module, name, interrupted)
+sys.argv[1:] = sys.argv[3:]
+from lawsker_db.cli import main
+main()
+"""
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+def interrupted_at(function: str, number: int, folder: Path, *typed: str, url: str) -> Ended:
+    """Type a command that gets a signal when it calls a function."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, function, str(int(number)), *typed],
+        cwd=folder,
+        env=command_line.environment(folder, url),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=command_line.SLOW_S,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_interrupt_says_what_it_left_behind(number: int, adopted_url: str, tmp_path: Path) -> None:
+    place = "lawsker_db.safety.verification.look"
+    ended = interrupted_at(place, number, tmp_path, "status", url=adopted_url)
+    assert ended.code == 130, ended.said
+    assert ended.line("Failed") == "Interrupted by the operator."
+    assert ended.line("Database") == "The database was not changed."
+    assert ended.line("Kept") == "nothing was written"
+    assert ended.line("Next") == "type the same command again"
+    in_json = interrupted_at(place, number, tmp_path, "status", "--json", url=adopted_url)
+    assert (in_json.code, in_json.document["error"]["exit_code"]) == (130, 130)
+    assert in_json.document["error"]["state"] == "The database was not changed."
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_backup_that_is_stopped_says_so_and_leaves_nothing(
+    form: tuple[str, ...], adopted_url: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(adopted_url) as holder:
+        holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        with command_line.started(tmp_path, "backup", *form, url=adopted_url) as tool:
+            assert eventually(lambda: bool(children(tool.pid, "pg_dump")))
+            os.kill(tool.pid, signal.SIGTERM)
+            ended = tool.end()
+    assert ended.code == 130, ended.said
+    told = ended.document["error"]["state"] if form else ended.line("Database")
+    assert told == "The database was not changed."
+    assert not [name for name in files(tmp_path) if name.startswith("lawsker-runs")]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_interrupt_while_the_result_is_shown_changes_no_exit_code(
+    number: int, adopted_url: str, tmp_path: Path
+) -> None:
+    place = "lawsker_db.cli.render.show_report"
+    ended = interrupted_at(place, number, tmp_path, "safe-upgrade", "--yes", url=adopted_url)
+    assert ended.code == 0, ended.said
+    assert "Interrupted while the result was told" in ended.err
+    assert command_line.run(tmp_path, "status", url=adopted_url).out.startswith("AT HEAD")
+
+
+def test_an_interrupt_while_the_report_is_written_says_that_it_is_committed(adopted_url: str, tmp_path: Path) -> None:
+    place = "lawsker_db.safety.account.write_report"
+    ended = interrupted_at(place, signal.SIGTERM, tmp_path, "safe-upgrade", "--yes", url=adopted_url)
+    assert "committed" in ended.line("Database"), ended.said
+    assert "not changed" not in ended.said
+    assert ended.code in (13, 130)
+
+
+def test_an_interrupt_while_an_error_is_shown_changes_no_exit_code(sample_url: str, tmp_path: Path) -> None:
+    place = "lawsker_db.cli.render.show_error"
+    assert interrupted_at(place, signal.SIGTERM, tmp_path, "verify", url=sample_url).code == 10
+
+
+def test_an_interrupt_at_the_commit_of_adopt_says_that_it_is_stamped(
+    sample_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = guard._send_commit
+
+    def send_under_signal(raw: psycopg.Connection[object]) -> bytes | None:
+        os.kill(os.getpid(), signal.SIGINT)
+        return send(raw)
+
+    monkeypatch.setattr(guard, "_send_commit", send_under_signal)
+    with pytest.raises(CommittedUnproven, match="Interrupted after COMMIT") as told:
+        adopt(parse_target(sample_url))
+    assert told.value.state == "The database is stamped 012; that is committed."
+    assert told.value.fields["run_id"]
+    with psycopg.connect(sample_url) as conn:
+        assert conn.execute("SELECT version_num FROM alembic_version").fetchone() == ("012",)
+
+
+def test_an_interrupt_before_the_commit_of_adopt_stamps_nothing(
+    sample_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = everything(sample_url)
+    monkeypatch.setattr("lawsker_db.safety.adoption.run_steps", stop)
+    with pytest.raises(Interrupted) as told:
+        adopt(parse_target(sample_url))
+    assert told.value.state == "The transaction was rolled back; the database is as it was."
+    assert everything(sample_url) == before
+
+
+def test_an_interrupt_on_top_of_an_error_that_says_committed_does_not_hide_it() -> None:
+    committed = CommittedUnproven("a check failed", hint="lawsker-db verify")
+    interrupt = KeyboardInterrupt()
+    interrupt.__context__ = committed
+    assert interrupts.as_error(interrupt) is committed
+
+
+@pytest.mark.parametrize(
+    ("names", "state"),
+    [
+        ((), "The database was not changed."),
+        (("about to commit",), "It is not known whether the migration was committed."),
+        (("about to commit", "committed"), "The migration is committed."),
+    ],
+)
+def test_a_bare_interrupt_is_told_by_how_far_the_run_had_come(
+    names: tuple[str, ...], state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupts, "_told", set())
+    for name in names:
+        interrupts.note(Event(phase=Phase.COMMIT, name=name, text=name))
+    told = interrupts.as_error(KeyboardInterrupt())
+    assert (told.exit_code, told.state) == (130, state)
