@@ -119,7 +119,7 @@ def test_status_says_in_words_where_the_database_stands_and_what_to_type(sample_
     lines = status("--run", "20200101T000000Z-013-000000")
     assert lines[0].startswith("AT HEAD: ")
     assert any(re.search(r"upgrade +to 013 by \w+ via safe-upgrade", line) for line in lines)
-    assert "Run 20200101T000000Z-013-000000: no marker row: not committed, as far as this database knows" in lines
+    assert "Run 20200101T000000Z-013-000000: no marker row, and nobody at work: it did not commit" in lines
     assert lines[-1] == "Next: lawsker-db verify"
 
 

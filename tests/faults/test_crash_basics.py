@@ -239,7 +239,7 @@ def test_the_unknown_outcome_is_told_as_json_too(before: Picture, adopted_url: s
     assert error["run_id"] == run_folder(tmp_path).name
     assert stands_as(before, adopted_url)
     status = run(tmp_path, "status", "--run", error["run_id"], url=adopted_url)
-    assert "not committed, as far as this database knows" in status.out
+    assert "no marker row, and nobody at work: it did not commit" in status.out
 
 
 def test_an_interrupt_while_the_outcome_is_asked_for_leaves_it_unknown(

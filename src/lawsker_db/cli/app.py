@@ -14,6 +14,7 @@ from lawsker_db import __version__
 
 if TYPE_CHECKING:
     from lawsker_db.safety.upgrade import Outlook
+    from lawsker_db.safety.verification import Standing
 
 app = typer.Typer(
     name="lawsker-db",
@@ -181,10 +182,19 @@ def status(
             f" by {past.by_user} via {past.via}{place}{'' if past.intact else '  (row altered since)'}"
         )
     if run is not None:
-        print(
-            f"Run {run}: {'committed' if committed else 'no marker row: not committed, as far as this database knows'}"
-        )
+        print(f"Run {run}: {_became(standing, committed=committed)}")
     print(f"Next: {standing.hint}")
+
+
+def _became(standing: Standing, *, committed: bool) -> str:
+    """Pure. What became of a run that was asked for."""
+    if committed:
+        return "committed"
+    if standing.at_work:
+        return f"not decided yet: a migration is at work here ({standing.at_work[0]}); ask again when it has ended"
+    if standing.server.in_recovery:
+        return "no marker row here; but this is a standby, which may be behind: ask the primary"
+    return "no marker row, and nobody at work: it did not commit"
 
 
 @app.command()

@@ -107,18 +107,23 @@ def take_migration_lock(conn: Connection) -> None:
 
 def busy(conn: Connection, key: int) -> Busy:
     """Say who holds an advisory lock of ours. Reads pg_locks and pg_stat_activity."""
-    holders = _sessions(
+    found = holders(conn, key)
+    who = "; ".join(holder.label for holder in found) or "a session that has just ended"
+    return Busy(
+        f"Another run is going on in this database: {who}.",
+        hint="wait for it to end, or ask whoever runs it, then type it again",
+        blockers=found,
+    )
+
+
+def holders(conn: Connection, key: int) -> tuple[Blocker, ...]:
+    """The sessions that hold an advisory lock of ours. Reads pg_locks and pg_stat_activity."""
+    return _sessions(
         conn,
         "a.pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::bigint = :space"
         " AND objid::bigint = :key AND objsubid = 2 AND database ="
         " (SELECT oid FROM pg_database WHERE datname = current_database()))",
         {"space": KEY_SPACE, "key": key},
-    )
-    who = "; ".join(holder.label for holder in holders) or "a session that has just ended"
-    return Busy(
-        f"Another run is going on in this database: {who}.",
-        hint="wait for it to end, or ask whoever runs it, then type it again",
-        blockers=holders,
     )
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Contract, Invariant
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Server
+from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import Catalog, Difference, read_catalog
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.session import find_schema, identify, literal, pin_session, quoted, quoted_as_read
@@ -33,6 +34,7 @@ class Standing:
     head: str
     pending: tuple[str, ...]
     history: tuple[PastRun, ...]
+    at_work: tuple[str, ...]
     word: str
     hint: str
 
@@ -78,6 +80,8 @@ def look(target: Target) -> Standing:
         conn.exec_driver_sql("SET TRANSACTION READ ONLY")
         pin_session(conn, find_schema(conn))
         server = identify(conn)
+        # Asked before the history: whoever has committed by then is in it.
+        at_work = tuple(session.label for session in locks.holders(conn, locks.MIGRATION))
         current = current_revisions(conn)
         history = read_history(conn, server)
         conn.rollback()
@@ -95,6 +99,7 @@ def look(target: Target) -> Standing:
         head=chain.head,
         pending=pending,
         history=history,
+        at_work=at_work,
         word=word,
         hint=hint,
     )
