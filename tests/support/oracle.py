@@ -89,7 +89,8 @@ def pg_dump(server_major: int) -> Path:
     for place in places:
         path = Path(place) / "pg_dump"
         if place and path.is_file():
-            version = subprocess.run([str(path), "--version"], capture_output=True, text=True, check=True).stdout
+            # Debian's wrapper stands on PATH also where no client is installed, and then fails
+            version = subprocess.run([str(path), "--version"], capture_output=True, text=True, check=False).stdout
             match = re.search(r"(\d+)\.", version)
             if match and int(match[1]) >= server_major:
                 found.append((int(match[1]), path))
