@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ import psycopg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+# Whoever starts the tests in the background or under nohup has these ignored, and every child would inherit that.
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 TEMPLATE_USERS = 120  # enough for every oddity of the sample, small enough to clone in a blink
 
