@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 RELATIVE = re.compile(r"[+-]\d+")
 EXECUTING = ("execute", "text", "exec_driver_sql")
-UPGRADE_TO_ADOPT = "lawsker-db adopt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,7 +329,7 @@ def _require_known(chain: Chain, current: tuple[str, ...]) -> None:
         if known is None:
             raise Refused(
                 f"The database is stamped with revision {revision}, which this chain does not know.",
-                hint=f"{UPGRADE_TO_ADOPT} --dry-run shows what it is and stamps it as the baseline",
+                hint="lawsker-db adopt --dry-run shows what it is; without --dry-run it is stamped as the baseline",
             )
 
 

@@ -107,29 +107,6 @@ def _take(target: Target, folder: Path, backup_id: str, began: float, on_event: 
     return receipt
 
 
-def check_archive(folder: Path) -> BackupReceipt:
-    """Read a backup's manifest and compare the archive's size and SHA-256 with it. Reads the whole file.
-
-    Raises `BackupFailed` naming what is wrong. It tells that the file is what was written, not that it restores.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        receipt = BackupReceipt(**manifest["receipt"])
-        with (folder / ARCHIVE).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = (folder / ARCHIVE).stat().st_size
-    except (OSError, ValueError, KeyError, TypeError) as failed:
-        raise BackupFailed(
-            f"{folder} is no whole backup: {failed}", hint="name the folder that holds manifest.json"
-        ) from failed
-    if (size, digest) != (receipt.bytes, receipt.sha256):
-        raise BackupFailed(
-            f"{folder / ARCHIVE} is not what was written: {size} bytes, SHA-256 {digest}.",
-            hint="do not restore from it; take another: lawsker-db backup",
-        )
-    return receipt
-
-
 def _dump(command: list[str], environment: dict[str, str], folder: Path, on_bytes: Callable[[int], None]) -> Written:
     """Run pg_dump, hash what it writes while it goes to `ARCHIVE.partial`, and rename that when all is well."""
     partial = folder / f"{ARCHIVE}.partial"

@@ -59,6 +59,7 @@ class Outlook:
     """What safe-upgrade would do: the plan, and how the preflight stands."""
 
     server: Server
+    chain: Chain
     plan: Plan
     checks: tuple[Check, ...]
 
@@ -72,7 +73,8 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions) -> Outloo
     with _reading(target) as conn:
         server = identify(conn)
         plan = plan_upgrade(chain, current_revisions(conn), revision)
-        return Outlook(server=server, plan=plan, checks=preflight(conn, plan, options.runs) if plan.steps else ())
+        checks = preflight(conn, plan, options.runs) if plan.steps else ()
+        return Outlook(server=server, chain=chain, plan=plan, checks=checks)
 
 
 def safe_upgrade(
@@ -95,7 +97,7 @@ def safe_upgrade(
             with timed(account, Phase.BACKUP, tell, f"pg_dump into {account.folder.name}/backup"):
                 account.backup = take_backup(target, account.folder / "backup", account.run_id, on_event=tell)
             require_lock()
-            expected = _migrate(account, options, tell)
+            expected = _migrate(account, outlook.chain, options, tell)
             with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
                 _confirm(account, expected)
         said.verdict = Verdict.DONE
@@ -136,10 +138,9 @@ def _confirm(account: Account, expected: Catalog) -> None:
         raise CommittedUnproven(_listed(failed_checks), hint=CONFIRM_HINT, checks=failed_checks)
 
 
-def _migrate(account: Account, options: UpgradeOptions, tell: OnEvent) -> Catalog:
+def _migrate(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEvent) -> Catalog:
     """The guarded transaction. Returns the catalog as the gate saw it last, for the look afterwards."""
     plan, target = account.plan, account.target
-    chain: Chain = load_chain(options.config, options.chain_options)
     run = RunOptions(
         run_id=account.run_id,
         via="safe-upgrade",
