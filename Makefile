@@ -20,8 +20,8 @@ override DATABASE_URL := $(value DATABASE_URL)
 export DATABASE_URL
 endif
 
-.PHONY: help demo test test-majors lint typecheck build bench
-.PHONY: upgrade downgrade safe-upgrade adopt verify backup status clean .revision-given
+.PHONY: help demo test test-majors test-long lint typecheck build bench
+.PHONY: upgrade downgrade safe-upgrade rehearse doctor adopt verify backup status clean .revision-given
 
 help: ## list the targets
 	@echo "usage: make TARGET [DATABASE_URL=postgresql://...] [ARGS='...'] [PYTHON=/path/to/python]"
@@ -32,11 +32,14 @@ demo: .venv/.stamp-embedded ## a throwaway server and a sample database: migrate
 	@unset DATABASE_URL; .venv/bin/lawsker-db demo $(ARGS)
 
 test: .venv/.stamp-dev ## run the tests (WORKERS=2 at once)
-	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m 'not majors' $(ARGS)
+	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m 'not majors and not long' $(ARGS)
 
 test-majors: .venv/.stamp-dev ## run the tests that need servers 12 to 18 (fetched into .majors)
 	@scripts/majors
 	@unset DATABASE_URL; LAWSKER_MAJORS=.majors .venv/bin/python -m pytest -n $(WORKERS) -m majors $(ARGS)
+
+test-long: .venv/.stamp-dev ## run the tests that take minutes (every kind of damage to a backup)
+	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m long $(ARGS)
 
 lint: .venv/.stamp-dev ## ruff: rules and format
 	@.venv/bin/ruff check .
@@ -60,14 +63,20 @@ downgrade: .revision-given .venv/.stamp-base ## plain Alembic: downgrade to REVI
 safe-upgrade: .venv/.stamp-base ## back up, upgrade in one transaction, prove, COMMIT, report
 	@.venv/bin/lawsker-db safe-upgrade $(ARGS)
 
+rehearse: .venv/.stamp-base ## back up, restore the backup beside it, rehearse the upgrade there
+	@.venv/bin/lawsker-db rehearse $(ARGS)
+
+doctor: .venv/.stamp-base ## tell whether safe-upgrade could begin
+	@.venv/bin/lawsker-db doctor $(ARGS)
+
 adopt: .venv/.stamp-base ## put a live database that Alembic does not know under its control
 	@.venv/bin/lawsker-db adopt $(ARGS)
 
 verify: .venv/.stamp-base ## compare the database with what its revision promises
 	@.venv/bin/lawsker-db verify $(ARGS)
 
-backup: .venv/.stamp-base ## take a backup
-	@.venv/bin/lawsker-db backup $(ARGS)
+backup: .venv/.stamp-base ## take a backup and prove it by a trial restore
+	@.venv/bin/lawsker-db backup create $(ARGS)
 
 status: .venv/.stamp-base ## where the database stands
 	@.venv/bin/lawsker-db status $(ARGS)

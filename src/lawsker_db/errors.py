@@ -50,6 +50,14 @@ class BackupFailed(Refused):
     """No backup could be taken, so the migration was not started."""
 
 
+class BackupUnproven(Refused):
+    """A backup was taken and could not be proven here; the migration was not started."""
+
+
+class RehearsalFailed(Refused):
+    """The rehearsal on the restored copy failed, or foretells a lock that is too long; the migration was not started."""
+
+
 class RolledBack(LawskerError):
     """The migration's transaction was rolled back."""
 

@@ -14,6 +14,8 @@ class Phase(StrEnum):
     PLAN = "plan"
     PREFLIGHT = "preflight"
     BACKUP = "backup"
+    PROOF = "proof"
+    REHEARSAL = "rehearsal"
     MIGRATION = "migration"
     GATE = "gate"
     COMMIT = "commit"
@@ -35,6 +37,7 @@ class Verdict(StrEnum):
     DONE = "done"
     NOTHING_TO_DO = "nothing to do"
     DRY_RUN = "dry run"
+    REHEARSED = "rehearsed"
     REFUSED = "refused"
     ROLLED_BACK = "rolled back"
     UNKNOWN = "outcome unknown"
@@ -142,6 +145,19 @@ class BackupReceipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """One trial restore that gave the same content and catalog. `omitted` names what it could not compare, and why."""
+
+    proven_at: str
+    server_version: int
+    tables: int
+    rows: int
+    omitted: tuple[str, ...]
+    restore_s: float
+    compare_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """How long one phase took."""
 
@@ -162,6 +178,37 @@ class LockHeld:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatementCost:
+    """A statement of a rehearsal and how long the server took for it."""
+
+    statement: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockForecast:
+    """How long a strong lock on an existing table was held on the copy, which foretells production."""
+
+    table: str
+    mode: str
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """What a rehearsal on the restored copy found, and whether it says go."""
+
+    go: bool
+    reason: str
+    duration_s: float
+    locks: tuple[LockForecast, ...]
+    rewritten: tuple[str, ...]
+    wal_bytes: int
+    growth_bytes: int
+    statements: tuple[StatementCost, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """Everything a run can say for itself; `report.json` is this value."""
 
@@ -177,6 +224,8 @@ class RunReport:
     steps: tuple[str, ...]
     server: Server | None = None
     backup: BackupReceipt | None = None
+    proof: Proof | None = None
+    rehearsal: Rehearsal | None = None
     timings: tuple[Timing, ...] = ()
     locks: tuple[LockHeld, ...] = ()
     checks: tuple[Check, ...] = ()

@@ -112,16 +112,18 @@ def test_an_address_that_cannot_be_meant_is_refused_without_repeating_it(
     assert "DATABASE_URL=postgresql://" in ended.line("Next")
 
 
-@pytest.mark.parametrize("command", ["safe-upgrade", "adopt", "verify", "status", "backup"])
+@pytest.mark.parametrize(
+    "command", ["safe-upgrade", "rehearse", "doctor", "adopt", "verify", "status", "backup create"]
+)
 def test_no_address_at_all_is_refused_with_how_to_give_one(command: str, tmp_path: Path) -> None:
-    ended = refuses(tmp_path, command, code=2, words=("No database was named",), url=None)
+    ended = refuses(tmp_path, *command.split(), code=2, words=("No database was named",), url=None)
     assert "DATABASE_URL=" in ended.line("Next")
 
 
-@pytest.mark.parametrize("command", ["safe-upgrade", "status", "backup"])
+@pytest.mark.parametrize("command", ["safe-upgrade", "doctor", "status", "backup create"])
 def test_a_host_that_is_down_is_told_with_its_address(command: str, tmp_path: Path) -> None:
     url = f"postgresql://lawsker:{CANARY}@127.0.0.1:1/lawsker"
-    refuses(tmp_path, command, code=10, words=("lawsker@127.0.0.1:1/lawsker", "refused"), url=url)
+    refuses(tmp_path, *command.split(), code=10, words=("lawsker@127.0.0.1:1/lawsker", "refused"), url=url)
     assert not files(tmp_path)
 
 
@@ -173,7 +175,8 @@ def test_a_standby_is_refused_and_sent_to_the_primary(tmp_path: Path) -> None:
             with nothing_changes(url("adopted")), nothing_changes(url("live")):
                 for typed, database in (
                     (("safe-upgrade", "--yes"), "adopted"),
-                    (("backup",), "adopted"),
+                    (("backup", "create"), "adopted"),
+                    (("rehearse",), "adopted"),
                     (("verify",), "adopted"),
                     (("adopt", "--yes"), "live"),
                 ):
@@ -230,7 +233,7 @@ def answers(url: str) -> bool:
 def test_missing_tools_are_refused_with_what_to_install(adopted_url: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with nothing_changes(adopted_url):
-        for typed in (("safe-upgrade", "--yes"), ("backup",)):
+        for typed in (("safe-upgrade", "--yes"), ("backup", "create")):
             words = ("pg_dump fits", "no pg_dump at all")
             empty = str(tmp_path / "empty")
             ended = refuses(tmp_path, *typed, code=10, words=words, url=adopted_url, LAWSKER_PG_BIN=empty)
@@ -268,10 +271,11 @@ def test_a_dump_that_is_none_stops_the_run_before_the_migration(
 ) -> None:
     answer = f'[ "$1" = --version ] && echo "pg_dump (PostgreSQL) {major(adopted_url)}.1" && exit 0'
     script(tmp_path / "bin" / "pg_dump", f"{answer}\n{body}")
+    script(tmp_path / "bin" / "pg_restore", answer.replace("pg_dump", "pg_restore"))
     chosen = str(tmp_path / "bin")
     with nothing_changes(adopted_url):
         refuses(tmp_path, "safe-upgrade", "--yes", code=10, words=words, url=adopted_url, LAWSKER_PG_BIN=chosen)
-        alone = refuses(tmp_path, "backup", code=10, words=words, url=adopted_url, LAWSKER_PG_BIN=chosen)
+        alone = refuses(tmp_path, "backup", "create", code=10, words=words, url=adopted_url, LAWSKER_PG_BIN=chosen)
     assert alone.line("Kept") == "nothing was written"
     assert not [name for name in files(tmp_path) if name.endswith((".dump", ".partial", "manifest.json"))]
     for folder in (tmp_path / "lawsker-runs").iterdir():
@@ -301,8 +305,8 @@ def locked_users(url: str) -> Iterator[None]:
 
 
 def waits_for_a_lock(conn: psycopg.Connection[tuple[object, ...]]) -> bool:
-    """Whether anyone in this database waits for a lock on a table."""
-    return bool(conn.execute(WAITING).fetchall())
+    """Whether pg_dump waits for a lock on a table, which a reader that takes the fingerprints does beside it."""
+    return len(conn.execute(WAITING).fetchall()) > 1
 
 
 def test_a_disk_without_room_is_found_before_anything_begins(adopted_url: str, tmp_path: Path) -> None:
@@ -323,7 +327,7 @@ def test_a_disk_that_fills_up_under_the_dump_stops_the_run_before_the_migration(
     )
     with small_disk(tmp_path / "disk", megabytes=4) as disk, nothing_changes(adopted_url):
         words = ("cannot be written", "No space left on device")
-        ended = refuses(tmp_path, "backup", "--runs", str(disk), code=10, words=words, url=adopted_url)
+        ended = refuses(tmp_path, "backup", "create", "--runs", str(disk), code=10, words=words, url=adopted_url)
         assert "--runs FOLDER" in ended.line("Next")
         assert not files(disk)
 
@@ -342,9 +346,12 @@ def small_disk(folder: Path, *, megabytes: int) -> Iterator[Path]:
 def test_a_folder_that_cannot_be_made_is_refused(adopted_url: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with nothing_changes(adopted_url):
-        for runs, typed in (("file", "safe-upgrade"), ("file/below", "backup"), ("/proc/x", "backup")):
-            yes = ("--yes",) if typed == "safe-upgrade" else ()
-            ended = refuses(tmp_path, typed, *yes, "--runs", runs, code=10, words=(runs,), url=adopted_url)
+        for runs, typed in (
+            ("file", "safe-upgrade --yes"),
+            ("file/below", "backup create"),
+            ("/proc/x", "backup create"),
+        ):
+            ended = refuses(tmp_path, *typed.split(), "--runs", runs, code=10, words=(runs,), url=adopted_url)
             assert "--runs FOLDER" in ended.line("Next")
     assert list(files(tmp_path)) == ["file"]
 
@@ -353,7 +360,7 @@ def test_a_runs_folder_that_others_may_write_is_refused(adopted_url: str, tmp_pa
     runs = tmp_path / "runs"
     runs.mkdir()
     with nothing_changes(adopted_url):
-        for mode, typed in ((0o770, ("safe-upgrade", "--yes")), (0o702, ("backup",))):
+        for mode, typed in ((0o770, ("safe-upgrade", "--yes")), (0o702, ("backup", "create"))):
             runs.chmod(mode)
             words = ("Others may write", str(runs))
             ended = refuses(tmp_path, *typed, "--runs", "runs", code=10, words=words, url=adopted_url)
@@ -647,7 +654,7 @@ def test_a_revision_that_goes_wrong_is_rolled_back_and_told(
 ) -> None:
     config = chain(tmp_path / "chain", **{"014": revision("014", body)})
     before = everything(adopted_url)
-    ended = run(tmp_path, "safe-upgrade", "--yes", "--config", config, url=adopted_url)
+    ended = run(tmp_path, "safe-upgrade", "--yes", "--no-rehearsal", "--config", config, url=adopted_url)
     assert everything(adopted_url) == before
     assert ended.code == 11, ended.said
     assert all(word in ended.line("Failed") for word in words), ended.said

@@ -21,10 +21,13 @@ from command_line import LAWSKER_DB, Ended, everything, files, run
 from lawsker_db.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-KNOWN: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
+TOP: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
+BACKUP: dict[str, Any] = TOP["backup"].commands
+KNOWN: dict[str, Any] = {name: command for name, command in TOP.items() if name != "backup"}
+KNOWN |= {f"backup {name}": command for name, command in BACKUP.items()}
 COMMANDS = sorted(KNOWN)
 WRITING = ("safe-upgrade", "adopt")
-ASKING_A_DATABASE = ("safe-upgrade", "adopt", "verify", "status", "backup")
+ASKING_A_DATABASE = ("safe-upgrade", "rehearse", "doctor", "adopt", "verify", "status", "backup create")
 
 
 # ---- the words -------------------------------------------------------------------------------------------------------
@@ -33,7 +36,9 @@ ASKING_A_DATABASE = ("safe-upgrade", "adopt", "verify", "status", "backup")
 def test_help_lists_every_command(tmp_path: Path) -> None:
     listed = run(tmp_path, "--help")
     assert listed.code == 0
-    assert [name for name in COMMANDS if not re.search(rf"^  {name} +\S", listed.out, re.MULTILINE)] == []
+    assert [name for name in TOP if not re.search(rf"^  {name} +\S", listed.out, re.MULTILINE)] == []
+    group = run(tmp_path, "backup", "--help")
+    assert [name for name in BACKUP if not re.search(rf"^  {name} +\S", group.out, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -43,7 +48,7 @@ def test_a_command_and_each_of_its_options_is_documented(command: str, tmp_path:
     assert inspect.getdoc(described.callback)
     for parameter in described.params:
         assert getattr(parameter, "help", ""), f"{command} {parameter.name} has no help"
-    said = run(tmp_path, command, "--help")
+    said = run(tmp_path, *command.split(), "--help")
     assert (said.code, said.err) == (0, "")
     shown = " ".join(said.out.split())
     for parameter in described.params:
@@ -98,7 +103,19 @@ def test_the_whole_road_in_json_is_one_object_a_command(sample_url: str, tmp_pat
         "at head",
         {"run_id": report["run_id"], "committed": True},
     )
-    assert type_("backup")["proven"] is False
+    assert report["not_proven"] == []
+    assert (report["backup"]["proven"], report["rehearsal"]["go"]) == (True, True)  # type: ignore[index]
+    assert type_("doctor")["ready"] is True
+    assert type_("backup", "create")["proven"] is True
+    backup = type_("backup", "create", "--no-proof")
+    assert backup["proven"] is False
+    assert type_("backup", "verify", str(backup["folder"]))["proven"] is True
+    kept_backups = type_("backup", "list")["backups"]
+    assert [kept["proven"] for kept in kept_backups] == [True, True, True]  # type: ignore[attr-defined]
+    assert type_("backup", "show", str(report["run_id"]))["files_intact"] is True
+    assert type_("backup", "sql", str(report["run_id"]), "readable.sql")["bytes"]
+    assert type_("backup", "prune", "--dry-run")["would_remove"] == 0
+    assert type_("rehearse")["verdict"] == "nothing to do"
 
 
 def test_status_says_in_words_where_the_database_stands_and_what_to_type(sample_url: str, tmp_path: Path) -> None:
@@ -220,29 +237,29 @@ def test_a_backup_is_private_whole_and_restores_to_the_same_content(
     adopted_url: str, empty_url: str, tmp_path: Path
 ) -> None:
     before = everything(adopted_url)
-    ended = run(tmp_path, "backup", "--json", url=adopted_url)
+    ended = run(tmp_path, "backup", "create", "--json", url=adopted_url)
     assert ended.code == 0, ended.said
     folder = Path(ended.document["folder"])
     assert everything(adopted_url) == before
 
-    assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", "database.dump", "manifest.json"]
-    for place in (tmp_path / "lawsker-runs", folder.parent, folder):
+    assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", "catalog.json", "database", "manifest.json"]
+    for place in (tmp_path / "lawsker-runs", folder.parent, folder, folder / "database"):
         assert place.stat().st_mode & 0o777 == 0o700
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()} == {0o600}
     subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=folder, check=True, capture_output=True)
 
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["receipt"] == ended.document
-    assert manifest["receipt"]["bytes"] == (folder / "database.dump").stat().st_size
+    assert (manifest["backup_id"], manifest["bytes"]) == (ended.document["backup_id"], ended.document["bytes"])
+    assert manifest["proof"]["rows"] == sum(table["rows"] for table in manifest["tables"])
     with psycopg.connect(adopted_url) as conn:
         assert manifest["server"]["database"] == conn.info.dbname
         assert manifest["server"]["version"] == conn.info.server_version
         programs = oracle.pg_dump(conn.info.server_version // 10000).parent
 
     restore = str(programs / "pg_restore")
-    listed = subprocess.run([restore, "-l", "database.dump"], cwd=folder, check=True, capture_output=True, text=True)
+    listed = subprocess.run([restore, "-l", "database"], cwd=folder, check=True, capture_output=True, text=True)
     assert "TABLE DATA public users" in listed.stdout
-    command = [restore, "--exit-on-error", f"--dbname={empty_url}", "database.dump"]
+    command = [restore, "--exit-on-error", f"--dbname={empty_url}", "database"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, env=command_line.environment(tmp_path, None))
     assert oracle.picture(empty_url) == oracle.picture(adopted_url)
 

@@ -72,7 +72,7 @@ def test_a_backup_that_is_stopped_says_so_and_leaves_nothing(
 ) -> None:
     with psycopg.connect(adopted_url) as holder:
         holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        with command_line.started(tmp_path, "backup", *form, url=adopted_url) as tool:
+        with command_line.started(tmp_path, "backup", "create", *form, url=adopted_url) as tool:
             assert eventually(lambda: bool(children(tool.pid, "pg_dump")))
             os.kill(tool.pid, signal.SIGTERM)
             ended = tool.end()

@@ -155,7 +155,7 @@ def test_the_environment_of_pg_dump_holds_a_pass_file_for_us_alone_and_no_passwo
     with lawsker_behind(guarded_server, password) as url, psycopg.connect(url) as holder:
         holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
         more = {"TMPDIR": str(temporary), "PGPASSWORD": CANARY, "PGOPTIONS": f"-c lawsker.x={CANARY}"}
-        with started(tmp_path, "backup", url=url, **more) as tool, Watch(tool.pid) as watch:
+        with started(tmp_path, "backup", "create", url=url, **more) as tool, Watch(tool.pid) as watch:
             assert eventually(lambda: bool(watch.children(b"pg_dump")) or tool.child.poll() is not None)
             (passfile,) = temporary.glob("*.pgpass")
             assert passfile.stat().st_mode & 0o777 == 0o600
@@ -202,15 +202,15 @@ def test_a_password_with_a_line_break_is_refused_with_the_reason(
     assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["status", "verify", "backup"])
+@pytest.mark.parametrize("command", ["status", "verify", "doctor", "backup create"])
 def test_a_password_given_as_pgpassword_or_on_the_command_line_is_not_repeated(
     command: str, guarded_server: ThrowawayServer, tmp_path: Path
 ) -> None:
     with lawsker_behind(guarded_server, CANARY) as url:
         bare = url.replace(f":{CANARY}@", "@")
         for ended in (
-            run(tmp_path, command, "--json", url=bare, PGPASSWORD=CANARY),
-            run(tmp_path, command, "--database-url", url),
+            run(tmp_path, *command.split(), "--json", url=bare, PGPASSWORD=CANARY),
+            run(tmp_path, *command.split(), "--database-url", url),
         ):
             assert ended.code == 0, ended.said.replace(CANARY, "***")
             assert not mentions(ended.said.encode(), CANARY)

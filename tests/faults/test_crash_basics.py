@@ -25,7 +25,9 @@ from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead
 from lawsker_db.target import parse_target
 
-UPGRADE = ("safe-upgrade", "--yes")
+# The rehearsal is a migration too, with a COMMIT of its own: it has its own tests at the end.
+UPGRADE = ("safe-upgrade", "--yes", "--no-rehearsal")
+REHEARSED = ("safe-upgrade", "--yes")
 ROLLED_BACK = "The transaction was rolled back; the database is as it was."
 WAITING = """
     SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
@@ -59,7 +61,8 @@ def held_up(folder: Path, url: str, *, in_backup: bool = False) -> Iterator[Runn
     """The tool under way and waiting: pg_dump behind ACCESS EXCLUSIVE, or the migration behind a reader of users."""
     mode = "ACCESS EXCLUSIVE" if in_backup else "ACCESS SHARE"
     with held(url, mode), started(folder, *UPGRADE, url=url) as tool:
-        assert eventually(lambda: bool(waiting(url)) or tool.child.poll() is not None)
+        # in the backup two wait: pg_dump, and the reader that takes the fingerprints
+        assert eventually(lambda: len(waiting(url)) > int(in_backup) or tool.child.poll() is not None)
         assert tool.child.poll() is None, tool.said()
         yield tool
 
@@ -131,7 +134,7 @@ def test_a_killed_run_leaves_the_old_database_and_the_next_one_succeeds(
     journal = read_journal(run_folder(tmp_path) / "journal.jsonl")
     assert [event["name"] for event in journal][:1] == ["begin"]
     assert "committed" not in [event["name"] for event in journal]
-    assert not (run_folder(tmp_path) / "backup" / "database.dump").exists() or not in_backup
+    assert not (run_folder(tmp_path) / "backup" / "manifest.json").exists() or not in_backup
     ends_done(tmp_path, before, adopted_url)
 
 
@@ -330,3 +333,46 @@ def test_a_plan_that_another_run_has_overtaken_is_refused(adopted_url: str, tmp_
     ):
         pytest.fail("the transaction was given out")
     assert everything(adopted_url) == after
+
+
+# ---- on the copy -----------------------------------------------------------------------------------------------------
+
+
+def journal_says(folder: Path, phase: str, name: str) -> bool:
+    """Whether the journal of the one run here has this event."""
+    runs = list((folder / "lawsker-runs").glob("*/journal.jsonl"))
+    return any((event["phase"], event["name"]) == (phase, name) for path in runs for event in read_journal(path))
+
+
+def scratch_databases(url: str) -> list[str]:
+    with psycopg.connect(url) as conn:
+        rows = conn.execute("SELECT datname FROM pg_database WHERE datname LIKE 'lawsker_scratch_%'").fetchall()
+    return [str(row[0]) for row in rows]
+
+
+@pytest.mark.parametrize("moment", [("proof", "restoring"), ("rehearsal", "begin")], ids=["restore", "rehearsal"])
+def test_an_interrupt_on_the_copy_leaves_no_scratch_database(
+    moment: tuple[str, str], before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with started(tmp_path, *REHEARSED, url=adopted_url) as tool:
+        assert eventually(lambda: journal_says(tmp_path, *moment))
+        tool.child.send_signal(signal.SIGINT)
+        ended = tool.end()
+    tells(ended, 130, "Interrupted by the operator")
+    assert stands_as(before, adopted_url)
+    assert scratch_databases(adopted_url) == []
+
+
+def test_a_run_killed_on_the_copy_leaves_a_scratch_database_that_its_journal_names(
+    before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with started(tmp_path, *REHEARSED, url=adopted_url) as tool:
+        assert eventually(lambda: journal_says(tmp_path, "rehearsal", "begin"))
+        os.kill(tool.pid, signal.SIGKILL)
+        tool.child.wait()
+    assert stands_as(before, adopted_url)
+    journal = read_journal(run_folder(tmp_path) / "journal.jsonl")
+    named = [event["facts"]["database"] for event in journal if event["name"] == "scratch"]
+    assert scratch_databases(adopted_url) == named
+    with psycopg.connect(adopted_url, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {named[0]} WITH (FORCE)".encode())

@@ -462,7 +462,7 @@ def patched_chain(folder: Path, variant: Variant) -> Path:
 
 
 def upgrade(url: str, config: Path, on_event: Any = lambda event: None) -> RunReport:
-    options = UpgradeOptions(runs=config.parent / "runs", config=config, patience_s=5)
+    options = UpgradeOptions(runs=config.parent / "runs", config=config, patience_s=5, prove=False)
     return safe_upgrade(parse_target(url), options=options, on_event=on_event)
 
 

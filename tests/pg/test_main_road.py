@@ -21,7 +21,7 @@ import oracle
 import psycopg
 import pytest
 
-from lawsker_db.evidence import Event, RunReport, Verdict
+from lawsker_db.evidence import Event, Phase, RunReport, Verdict
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
 from lawsker_db.safety.verification import verify
 from lawsker_db.target import parse_target
@@ -134,7 +134,7 @@ def upgraded(server: Any, adopted_template: str, tmp_path_factory: pytest.TempPa
 
     def watch(event: Event) -> None:
         events.append(event)
-        if event.name == "about to commit":
+        if event.phase is Phase.COMMIT and event.name == "about to commit":
             found = rows(
                 url,
                 "SELECT c.relname, l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
@@ -164,7 +164,8 @@ def test_the_verdict_is_done_and_all_checks_passed(upgraded: Upgraded) -> None:
     report = upgraded.report
     assert report.verdict is Verdict.DONE
     assert (report.from_revisions, report.to_revisions, report.steps) == (("012",), ("013",), ("013",))
-    assert [check for check in report.checks if check.ok is not True] == []
+    # the sample has an unlogged table, which a crash of the server would empty
+    assert [check.name for check in report.checks if check.ok is not True] == ["dump: unlogged tables"]
     gate = [check for check in report.checks if not check.name.startswith(("needed", "right", "contract"))]
     assert len(gate) >= 33
     assert rows(upgraded.url, "SELECT version_num FROM alembic_version") == [("013",)]
@@ -243,7 +244,8 @@ def test_report_json_tells_how_each_old_relation_was_proven(upgraded: Upgraded) 
 
 def test_report_html_shows_the_verdict_and_every_check(upgraded: Upgraded) -> None:
     page = (Path(upgraded.report.folder) / "report.html").read_text()
-    assert page.count("passed") >= len(upgraded.report.checks)
+    assert page.count("passed") >= len(upgraded.report.checks) - 1
+    assert page.count(">warning<") == 1
     assert "FAILED" not in page
     assert upgraded.report.run_id in page
     assert "http://" not in page
@@ -260,7 +262,7 @@ def test_the_journal_is_whole_and_in_order_with_the_intent_before_the_commit(upg
     assert [entry["at"] for entry in entries] == sorted(entry["at"] for entry in entries)
     names = [entry["name"] for entry in entries]
     assert names == [event.name for event in upgraded.events if event.lasting]
-    order = ["snapshot", "done", "locked", "observed", "judged", "about to commit", "committed"]
+    order = ["snapshot", "taken", "proven", "forecast", "locked", "observed", "judged", "about to commit", "committed"]
     places = [names.index(name) for name in order]
     assert places == sorted(places)
     intent = entries[names.index("about to commit")]
@@ -281,15 +283,15 @@ def test_the_marker_row_tells_who_did_what_with_which_backup(upgraded: Upgraded)
     assert run[7] == upgraded.report.rows_made
 
 
-def test_the_backup_is_the_file_that_its_manifest_describes(upgraded: Upgraded) -> None:
+def test_the_backup_is_the_files_that_its_manifest_describes(upgraded: Upgraded) -> None:
     folder = Path(upgraded.report.folder) / "backup"
     manifest = json.loads((folder / "manifest.json").read_text())
-    dump = (folder / "database.dump").read_bytes()
-    assert manifest["receipt"]["sha256"] == hashlib.sha256(dump).hexdigest()
-    assert manifest["receipt"]["bytes"] == len(dump)
-    assert dump[:5] == b"PGDMP"
-    assert [path.name for path in folder.iterdir() if path.name.endswith(".partial")] == []
-    for path in (folder, *folder.iterdir(), *folder.parent.iterdir()):
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert (folder / "database" / "toc.dat").read_bytes()[:5] == b"PGDMP"
+    assert manifest["proof"] is not None
+    assert [path.name for path in folder.rglob("*") if path.name.endswith(".partial")] == []
+    for path in (folder, *folder.rglob("*"), *folder.parent.iterdir()):
         assert path.stat().st_mode & 0o077 == 0, path
 
 
@@ -366,7 +368,7 @@ class OldApplication:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._chance = random.Random(20130113)  # noqa: S311 - a seed, not a secret
+        self._chance = random.Random(20130113)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write)
         self.errors: list[BaseException] = []
@@ -528,7 +530,7 @@ class OldApplication:
 
 def test_up_down_up_while_the_old_application_writes_loses_nothing(adopted_url: str, tmp_path: Path) -> None:
     times: dict[str, float] = {}
-    options = UpgradeOptions(runs=tmp_path, patience_s=60)
+    options = UpgradeOptions(runs=tmp_path, patience_s=60, prove=False)
     with OldApplication(adopted_url).writing() as client:
         client.wait_for(30)
         safe_upgrade(parse_target(adopted_url), options=options)

@@ -49,7 +49,7 @@ class Ended:
 
 def environment(folder: Path, url: str | None, **variables: str) -> dict[str, str]:
     """A bare environment: nothing of PG*, DATABASE_URL or the shell that runs the tests."""
-    kept = {name: os.environ[name] for name in ("LAWSKER_PG_BIN",) if name in os.environ}
+    kept = {name: os.environ[name] for name in ("LAWSKER_PG_BIN", "PYTHONPATH") if name in os.environ}
     named = {} if url is None else {"DATABASE_URL": url}
     bare = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
     return {**bare, **kept, **named, **variables}

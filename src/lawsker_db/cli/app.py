@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lawsker_db import __version__
+from lawsker_db.cli.backups import backup_app
+from lawsker_db.cli.options import Accept, Chosen, Config, DryRun, Jobs, Json, LockPatience, MaxLock, Runs, Url, Yes
 
 if TYPE_CHECKING:
     from lawsker_db.safety.upgrade import Outlook
@@ -24,15 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Url = Annotated[
-    str | None,
-    typer.Option("--database-url", help="Database; default DATABASE_URL, else PG* variables.", show_default=False),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, events as JSON on stderr.")]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder for backups, journals and reports.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
+app.add_typer(backup_app, name="backup")
 
 
 class OnFailure(StrEnum):
@@ -49,18 +43,24 @@ def safe_upgrade(
     revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
     database_url: Url = None,
     runs: Runs = Path("lawsker-runs"),
-    config: Annotated[Path | None, typer.Option(help="Another chain's alembic.ini.", show_default=False)] = None,
-    option: Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE for the revisions.")] = None,
-    lock_patience: Annotated[float, typer.Option(help="Seconds to try for table locks.", min=0)] = 600.0,
+    config: Config = None,
+    option: Chosen = None,
+    lock_patience: LockPatience = 600.0,
     reconnect: Annotated[float, typer.Option(help="Seconds to ask again when COMMIT's answer is lost.", min=0)] = 60.0,
     on_failure: Annotated[
         OnFailure, typer.Option(help="When a check fails after COMMIT (this version can only keep).")
     ] = OnFailure.ASK,
+    jobs: Jobs = None,
+    accept_unproven_backup: Accept = "",
+    no_rehearsal: Annotated[
+        bool, typer.Option("--no-rehearsal", help="Skip the rehearsal; the report says so.")
+    ] = False,
+    max_lock_s: MaxLock = 5.0,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Back up, upgrade in one guarded transaction, prove the result before COMMIT, look again, report.
+    """Back up, prove, rehearse on the copy, upgrade in one guarded transaction, prove before COMMIT, look again, report.
 
     Changes the database as the revisions promise, or not at all.
     """
@@ -81,7 +81,15 @@ def safe_upgrade(
         )
     target = find_target(database_url)
     options = UpgradeOptions(
-        runs=runs, config=config, chain_options=_pairs(option), patience_s=lock_patience, reconnect_s=reconnect
+        runs=runs,
+        config=config,
+        chain_options=_pairs(option),
+        patience_s=lock_patience,
+        reconnect_s=reconnect,
+        jobs=jobs,
+        accept_unproven=accept_unproven_backup.strip(),
+        rehearsal=not no_rehearsal,
+        max_lock_s=max_lock_s,
     )
     if dry_run or not yes:
         outlook = _preview(target, revision, options, as_json=as_json, final=dry_run)
@@ -94,6 +102,55 @@ def safe_upgrade(
         report = upgrade(target, revision, options=options, on_event=on_event)
         settle()
     show_report(report, as_json=as_json)
+
+
+@app.command()
+def rehearse(
+    revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
+    database_url: Url = None,
+    runs: Runs = Path("lawsker-runs"),
+    config: Config = None,
+    option: Chosen = None,
+    jobs: Jobs = None,
+    max_lock_s: MaxLock = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Back up, restore the backup into a scratch database, rehearse the upgrade there, and foretell its locks.
+
+    The database itself is not changed; the scratch database is dropped.
+    """
+    from lawsker_db.cli.progress import progress
+    from lawsker_db.cli.render import show_report
+    from lawsker_db.safety.upgrade import UpgradeOptions, rehearse_upgrade
+    from lawsker_db.target import find_target
+
+    target = find_target(database_url)
+    options = UpgradeOptions(runs=runs, config=config, chain_options=_pairs(option), jobs=jobs, max_lock_s=max_lock_s)
+    with progress(as_json=as_json) as on_event:
+        report = rehearse_upgrade(target, revision, options=options, on_event=on_event)
+    show_report(report, as_json=as_json)
+
+
+@app.command()
+def doctor(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json: Json = False) -> None:
+    """Tell whether safe-upgrade could begin: server, rights, client programs, disk, what a dump would miss. Reads only."""
+    from lawsker_db.cli.render import print_json, show_checks
+    from lawsker_db.evidence import failures
+    from lawsker_db.safety.preflight import tools_found
+    from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead
+    from lawsker_db.target import find_target
+
+    target = find_target(database_url)
+    outlook = look_ahead(target, "head", UpgradeOptions(runs=runs), always=True)
+    checks = (*tools_found(), *outlook.checks)
+    ready = not failures(checks)
+    if as_json:
+        print_json({"ready": ready, "checks": _plain([asdict(check) for check in checks])})
+    else:
+        show_checks(checks)
+        print(f"{'READY' if ready else 'NOT READY'}: {target.label}")
+        print(f"Next: {'lawsker-db safe-upgrade' if ready else _first_hint(checks)}")
+    raise typer.Exit(0 if ready else 10)
 
 
 @app.command()
@@ -195,36 +252,6 @@ def _became(standing: Standing, *, committed: bool) -> str:
     if standing.server.in_recovery:
         return "no marker row here; but this is a standby, which may be behind: ask the primary"
     return "no marker row, and nobody at work: it did not commit"
-
-
-@app.command()
-def backup(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json: Json = False) -> None:
-    """Dump the database with a SHA-256 and a manifest. Changes nothing; DDL of others waits while it runs."""
-    from contextlib import suppress
-
-    from lawsker_db.cli.progress import progress
-    from lawsker_db.cli.render import print_json
-    from lawsker_db.record.journal import create_run_folder, new_run_id
-    from lawsker_db.safety.backup import take_backup
-    from lawsker_db.target import find_target
-
-    target = find_target(database_url)
-    run_id = new_run_id("backup")
-    folder = create_run_folder(runs.absolute(), run_id) / "backup"
-    try:
-        with progress(as_json=as_json) as on_event:
-            receipt = take_backup(target, folder, run_id, on_event=on_event)
-    except BaseException:
-        with suppress(OSError):
-            folder.parent.rmdir()  # take_backup has removed its own
-        raise
-    if as_json:
-        print_json(_plain(asdict(receipt)))
-        return
-    print(
-        f"Backup: {receipt.folder} ({receipt.bytes / 1e6:.1f} MB, {receipt.client_version}, {receipt.duration_s:.1f} s)"
-    )
-    print("It was not restored, so it is not proven.")
 
 
 @app.command()

@@ -37,8 +37,12 @@ def settle(code: int = 0) -> None:
 
 
 def note(event: Event) -> None:
-    """Remember how far a run has come, for an interrupt that nobody turns into an error with a state."""
-    _told.add(event.name)
+    """Remember how far a run has come, for an interrupt that nobody turns into an error with a state.
+
+    Of its COMMIT alone: a rehearsal says the same words of the copy.
+    """
+    if event.phase == "commit":
+        _told.add(event.name)
 
 
 def as_error(interrupt: BaseException) -> LawskerError:

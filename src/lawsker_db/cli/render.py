@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +67,10 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
         for timing in report.timings:
             say(f"  {timing.phase.value:<10} {timing.duration_s:8.2f} s")
         for lock in report.locks:
-            say(f"  {lock.table} was locked {lock.mode} for {lock.held_s:.2f} s")
+            foretold = _foretold(report, lock.table)
+            say(f"  {lock.table} was locked {lock.mode} for {lock.held_s:.2f} s{foretold}")
+        for line in _tried_out(report):
+            say(f"  {line}")
         for what, number in report.figures.items():
             say(f"  {what}: {number}")
         for line in report.not_proven:
@@ -84,6 +87,25 @@ def short_path(path: str) -> str:
         return str(Path(path).relative_to(Path.cwd()))
     except (ValueError, FileNotFoundError):
         return path
+
+
+def _tried_out(report: RunReport) -> Iterator[str]:
+    """Pure. What the trial restore and the rehearsal found."""
+    if report.proof:
+        proof = report.proof
+        took = f"restored in {proof.restore_s:.1f} s, compared in {proof.compare_s:.1f} s"
+        yield f"the backup is proven: {proof.tables} tables, {proof.rows} rows equal; {took}"
+    if report.rehearsal:
+        found = report.rehearsal
+        locks = "".join(f", {lock.table} locked {lock.mode} for {lock.held_s:.2f} s" for lock in found.locks)
+        wal = f"{found.wal_bytes / 1e6:.1f} MB of WAL, {found.growth_bytes / 1e6:+.1f} MB"
+        yield f"rehearsed in {found.duration_s:.2f} s: {'go' if found.go else 'no go'}{locks}, {wal}"
+
+
+def _foretold(report: RunReport, table: str) -> str:
+    """Pure. The rehearsal's forecast for a table's lock, beside what was measured."""
+    locks = report.rehearsal.locks if report.rehearsal else ()
+    return next((f" (rehearsed: {lock.held_s:.2f} s)" for lock in locks if lock.table == table), "")
 
 
 def show_checks(checks: tuple[Check, ...]) -> None:

@@ -8,6 +8,8 @@ the columns tell already).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -306,6 +308,12 @@ def compare_catalogs(expected: Catalog, found: Catalog) -> tuple[Difference, ...
             if before.get(key) != after.get(key)
         ]
     return tuple(differences)
+
+
+def catalog_digest(catalog: Catalog) -> str:
+    """Pure. SHA-256 of the whole catalog as JSON with sorted keys."""
+    facts = [[kind, name, catalog.objects[kind, name]] for kind, name in sorted(catalog.objects)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def _shown(fact: object) -> str:

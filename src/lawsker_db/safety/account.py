@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lawsker_db import __version__
-from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, OutcomeUnknown, RolledBack
+from lawsker_db.errors import UNTOUCHED, CommittedUnproven, Interrupted, LawskerError, OutcomeUnknown, RolledBack
 from lawsker_db.evidence import (
     BackupReceipt,
     Check,
@@ -18,6 +18,8 @@ from lawsker_db.evidence import (
     LockHeld,
     OnEvent,
     Phase,
+    Proof,
+    Rehearsal,
     RunReport,
     Server,
     Timing,
@@ -30,8 +32,10 @@ from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.guard import Guarded, unknown_outcome
 from lawsker_db.target import Target
 
-NOT_RESTORED = "the backup was not restored: that the file is what pg_dump wrote is known, that it restores is not"
+NOT_RESTORED = "the backup was not restored: that its files are what pg_dump wrote is known, that they restore is not"
+NOT_REHEARSED = "the migration was not rehearsed on a restored copy"
 VERIFY = "lawsker-db verify"
+SAFE_UPGRADE = "lawsker-db safe-upgrade"
 # How a run ended, by the exit code of what it raised. (An interrupt before COMMIT is a rollback.)
 VERDICTS = {
     10: Verdict.REFUSED,
@@ -54,6 +58,9 @@ class Account:
     started_at: datetime
     server: Server
     backup: BackupReceipt | None = None
+    proof: Proof | None = None
+    rehearsal: Rehearsal | None = None
+    skipped: list[str] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     confirmed: tuple[Check, ...] = ()
@@ -156,6 +163,7 @@ def _bug(account: Account, bug: Exception) -> LawskerError:
 def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> RunReport:
     gate = account.guarded.gate if account.guarded else None
     notes = account.guarded.warnings if account.guarded else []
+    rehearsed = verdict is Verdict.REHEARSED
     return RunReport(
         run_id=account.run_id,
         verdict=verdict,
@@ -169,19 +177,29 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         steps=tuple(step.revision for step in account.plan.steps),
         server=account.server,
         backup=account.backup,
+        proof=account.proof,
+        rehearsal=account.rehearsal,
         timings=tuple(account.timings),
         locks=_locks(account, gate),
         checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed),
         contents=gate.contents if gate else (),
         rows_made=dict(gate.rows_made) if gate else {},
         figures=dict(gate.figures) if gate else {},
-        not_proven=(NOT_RESTORED,) if account.backup else (),
+        not_proven=tuple(account.skipped),
         notes=(*notes, *account.notes),
-        message=failed.message if failed else f"The database is at revision {', '.join(account.plan.goal)}.",
-        state=failed.state if failed else "The migration is committed and proven.",
-        hint=failed.hint if failed else f"{VERIFY} looks again at any time",
+        message=failed.message if failed else _message(account, verdict),
+        state=failed.state if failed else UNTOUCHED if rehearsed else "The migration is committed and proven.",
+        hint=failed.hint if failed else SAFE_UPGRADE if rehearsed else f"{VERIFY} looks again at any time",
         folder=str(account.folder),
     )
+
+
+def _message(account: Account, verdict: Verdict) -> str:
+    """Pure. What was done, in a sentence."""
+    goal = ", ".join(account.plan.goal)
+    if verdict is Verdict.REHEARSED:
+        return f"The upgrade to {goal} was rehearsed on a restored copy: go."
+    return f"The database is at revision {goal}."
 
 
 def _locks(account: Account, gate: Gate | None) -> tuple[LockHeld, ...]:

@@ -33,7 +33,7 @@ def unexpected(
         expected = _with_promised(before, promise)
     else:
         expected = _without_promised(before, promise)
-    found = [d for d in compare_catalogs(expected, after) if not _alembics_own(d)]
+    found = [d for d in compare_catalogs(expected, after) if not alembics_own(d)]
     if promise is None or direction is not Direction.UPGRADE:
         return tuple(found)
     allowed = promise.contract.may_install
@@ -96,7 +96,7 @@ def _without_columns(facts: Facts) -> Facts:
     return {key: value for key, value in facts.items() if key != "columns"}
 
 
-def _alembics_own(difference: Difference) -> bool:
+def alembics_own(difference: Difference) -> bool:
     """Pure. alembic_version and its parts, which Alembic creates at the first upgrade."""
     parts = difference.name.split(".")
     return len(parts) > 1 and parts[1] in ("alembic_version", "alembic_version_pkc")

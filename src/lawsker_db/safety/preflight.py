@@ -10,8 +10,10 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction, Server, failures
+from lawsker_db.postgres.databases import may_create_databases
+from lawsker_db.postgres.dumpable import client_check, dump_checks
 from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, literal, quoted
-from lawsker_db.postgres.tools import find_tool
+from lawsker_db.postgres.tools import find_tool, find_tools, is_local, speaks_tls
 from lawsker_db.revisions import Plan, plan_checks
 from lawsker_db.target import Target
 
@@ -22,21 +24,26 @@ SPARE_BYTES = 64 << 20
 SHOWN = 5
 LOCKING = "UPDATE, DELETE, TRUNCATE"  # any of them: what LOCK TABLE wants above ROW EXCLUSIVE
 READ_ALL_MAJOR = 14
+CLIENTS = ("pg_dump", "pg_restore")
 NOT_EMPTY = "lawsker-db adopt --dry-run lists how this database differs"
 HALF_MADE = (
     "mend that (rename or drop what stands in the way, if nobody needs it), then lawsker-db safe-upgrade --dry-run"
 )
 
 
-def preflight(conn: Connection, plan: Plan, runs: Path, *, backup: bool = True) -> tuple[Check, ...]:
+def preflight(
+    conn: Connection, plan: Plan, runs: Path, *, prove: bool = True, accept_unproven: bool = False
+) -> tuple[Check, ...]:
     """Look at server, database, rights, tools, disk and the plan. Reads only; the caller rolls back.
 
-    `conn`'s search_path must lead to the application's schema.
+    `conn`'s search_path must lead to the application's schema. With `accept_unproven` what stands in the way of a
+    trial restore is a warning.
     """
     server = identify(conn)
     checks = [*_server_checks(server), _standby_check(conn), *_right_checks(conn, plan), _event_trigger_check(conn)]
-    if backup:
-        checks += [_dump_check(conn, server), _tool_check(server), _disk_check(server, runs)]
+    checks += [_dump_check(conn, server), *_tool_checks(conn, server), _disk_check(server, runs), *dump_checks(conn)]
+    if prove:
+        checks += [_scratch_check(conn, server, warning=accept_unproven), _scratch_disk_check(conn, server)]
     checks += plan_checks(plan)
     if plan.direction is Direction.UPGRADE:
         checks += required_checks(conn, plan)
@@ -312,18 +319,65 @@ def _dump_check(conn: Connection, server: Server) -> Check:
     )
 
 
-def _tool_check(server: Server) -> Check:
-    try:
-        tool = find_tool("pg_dump", server.major)
-    except Refused as missing:
-        return Check(
-            name="pg_dump",
-            ok=False,
-            expected=f"fits {server.major}",
-            found=missing.message,
-            detail=missing.hint,
-        )
-    return Check(name="pg_dump", ok=True, expected=f"fits {server.major}", found=tool.label)
+def tools_found() -> tuple[Check, ...]:
+    """What client programs there are, with version and whether they were built with TLS. Asks no server."""
+    checks: list[Check] = []
+    for name in CLIENTS:
+        for tool in find_tools(name):
+            tls = "with TLS" if speaks_tls(tool) else "without TLS: for local servers only"
+            found = f"{tool.label} at {tool.path}, built {tls}"
+            checks.append(Check(name="tool", ok=True, expected="a client program", found=found))
+    return tuple(checks)
+
+
+def _tool_checks(conn: Connection, server: Server) -> list[Check]:
+    """The client programs that fit this server, and what is known against the one that reads the database."""
+    checks: list[Check] = []
+    for name in CLIENTS:
+        expected = f"fits {server.major}"
+        try:
+            tool = find_tool(name, server.major, local=is_local(conn))
+        except Refused as missing:
+            detail = missing.hint
+            checks.append(Check(name=name, ok=False, expected=expected, found=missing.message, detail=detail))
+            continue
+        checks.append(Check(name=name, ok=True, expected=expected, found=tool.described))
+        if name == CLIENTS[0]:
+            checks.append(client_check(tool))
+    return checks
+
+
+def _scratch_check(conn: Connection, server: Server, *, warning: bool) -> Check:
+    """A trial restore needs a scratch database."""
+    may = may_create_databases(conn)
+    hint = f'ALTER ROLE "{server.user}" CREATEDB, or --accept-unproven-backup REASON'
+    return Check(
+        name="right: CREATEDB",
+        ok=may,
+        expected="granted, for the scratch database of the trial restore",
+        found="granted" if may else f"{server.user} lacks CREATEDB: the backup cannot be proven",
+        detail="" if may else hint,
+        warning=warning,
+    )
+
+
+def _scratch_disk_check(conn: Connection, server: Server) -> Check:
+    """Room for a second copy of the database on the server's disk, which only shows when that is this machine's."""
+    setting = conn.execute(text("SELECT setting FROM pg_settings WHERE name = 'data_directory'")).scalar_one_or_none()
+    expected = f"{server.data_bytes / 1e6:.0f} MB (the database's size) on the server's disk"
+    if setting is None or not is_local(conn) or not os.access(setting, os.F_OK):
+        found = "NOT CHECKED: the server's disk cannot be seen from here"
+        return Check(name="disk for the scratch copy", ok=None, expected=expected, found=found, warning=True)
+    free = shutil.disk_usage(setting).free
+    enough = free >= server.data_bytes + SPARE_BYTES
+    return Check(
+        name="disk for the scratch copy",
+        ok=enough,
+        expected=expected,
+        found=f"{free / 1e6:.0f} MB free on the disk of the server's data folder",
+        detail="" if enough else "free disk space on the server",
+        warning=True,
+    )
 
 
 def _disk_check(server: Server, runs: Path) -> Check:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db import __version__
-from lawsker_db.errors import CommittedUnproven, LawskerError
+from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed
 from lawsker_db.evidence import (
     Check,
     Event,
     OnEvent,
     Phase,
+    Rehearsal,
     RunReport,
     Server,
     Verdict,
@@ -29,12 +30,24 @@ from lawsker_db.postgres.catalog import Catalog, compare_catalogs, read_catalog
 from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.record.history import has_committed
 from lawsker_db.record.journal import Journal
+from lawsker_db.record.manifest import read_manifest
 from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_upgrade, run_steps
-from lawsker_db.safety.account import Account, ending, open_account, reported, teller, timed
+from lawsker_db.safety.account import (
+    NOT_REHEARSED,
+    NOT_RESTORED,
+    Account,
+    ending,
+    open_account,
+    reported,
+    teller,
+    timed,
+)
 from lawsker_db.safety.backup import take_backup
 from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import preflight, refuse_unless
+from lawsker_db.safety.proof import prove, restored_copy
 from lawsker_db.safety.recovery import RECONNECT_S
+from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
 from lawsker_db.target import Target
 
 CONFIRM_HINT = (
@@ -45,13 +58,18 @@ CONFIRM_HINT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpgradeOptions:
-    """What an operator may choose."""
+    """What an operator may choose. `accept_unproven`: why it may go on where a backup cannot be proven, empty for never."""
 
     runs: Path = Path("lawsker-runs")
     config: Path | None = None
     chain_options: dict[str, str] = field(default_factory=dict)
     patience_s: float = locks.PATIENCE_S
     reconnect_s: float = RECONNECT_S
+    jobs: int | None = None
+    prove: bool = True
+    accept_unproven: str = ""
+    rehearsal: bool = True
+    max_lock_s: float = MAX_LOCK_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +82,20 @@ class Outlook:
     checks: tuple[Check, ...]
 
 
-def look_ahead(target: Target, revision: str, options: UpgradeOptions) -> Outlook:
+def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always: bool = False) -> Outlook:
     """Plan and preflight in a READ ONLY transaction. Changes nothing, takes no lock beyond catalog look-ups.
 
-    Raises `Refused` when the chain and the database do not go together.
+    With `always` there is a preflight even when there is nothing to run. Raises `Refused` when the chain and the
+    database do not go together.
     """
     chain = load_chain(options.config, options.chain_options)
     with _reading(target) as conn:
         server = identify(conn)
         plan = plan_upgrade(chain, current_revisions(conn), revision)
-        checks = preflight(conn, plan, options.runs) if plan.steps else ()
+        accept = bool(options.accept_unproven)
+        checks: tuple[Check, ...] = ()
+        if plan.steps or always:
+            checks = preflight(conn, plan, options.runs, prove=options.prove, accept_unproven=accept)
         return Outlook(server=server, chain=chain, plan=plan, checks=checks)
 
 
@@ -82,8 +104,9 @@ def safe_upgrade(
 ) -> RunReport:
     """Bring the database to `revision`: complete and proven, or as it was, or an error that says where it stands.
 
-    Locks: RUN (advisory) throughout; ACCESS SHARE while the dump runs; in the migration what the revisions take, until
-    COMMIT. Raises a `LawskerError`, whose class tells the state; the run's folder has a report in every case.
+    Locks: RUN (advisory) throughout; ACCESS SHARE while the dump runs; none while its copy is restored, compared and
+    rehearsed upon in a scratch database; in the migration what the revisions take, until COMMIT. Raises a
+    `LawskerError`, whose class tells the state; the run's folder has a report in every case.
     """
     outlook = look_ahead(target, revision, options)
     plan = outlook.plan
@@ -94,13 +117,35 @@ def safe_upgrade(
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with locks.run_lock(target) as require_lock:
-            with timed(account, Phase.BACKUP, tell, f"pg_dump into {account.folder.name}/backup"):
-                account.backup = take_backup(target, account.folder / "backup", account.run_id, on_event=tell)
+            _back_up(account, options, tell)
+            _try_out(account, outlook.chain, options, tell)
             require_lock()
             expected = _migrate(account, outlook.chain, options, tell)
             with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
                 _confirm(account, expected)
         said.verdict = Verdict.DONE
+    return said.report
+
+
+def rehearse_upgrade(
+    target: Target, revision: str = "head", *, options: UpgradeOptions, on_event: OnEvent = ignore
+) -> RunReport:
+    """Back up, prove, and rehearse the upgrade to `revision` on the restored copy; the database itself is not changed.
+
+    Locks: RUN (advisory) throughout; ACCESS SHARE while the dump runs. Raises what safe_upgrade raises before it
+    migrates; the run's folder has a report in every case.
+    """
+    outlook = look_ahead(target, revision, options)
+    if not outlook.plan.steps:
+        return _nothing_to_do(target, outlook)
+    refuse_unless(outlook.checks)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
+    with Journal(account.folder) as journal, reported(account) as said:
+        tell = teller(account, journal, on_event)
+        with locks.run_lock(target):
+            _back_up(account, options, tell)
+            _try_out(account, outlook.chain, options, tell)
+        said.verdict = Verdict.REHEARSED
     return said.report
 
 
@@ -136,6 +181,56 @@ def _confirm(account: Account, expected: Catalog) -> None:
     failed_checks = failures(account.confirmed)
     if failed_checks:
         raise CommittedUnproven(_listed(failed_checks), hint=CONFIRM_HINT, checks=failed_checks)
+
+
+def _back_up(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
+    """The backup of a run, in the run's folder."""
+    folder = account.folder / "backup"
+    with timed(account, Phase.BACKUP, tell, f"pg_dump into {account.folder.name}/backup"):
+        account.backup, _ = take_backup(account.target, folder, account.run_id, jobs=options.jobs, on_event=tell)
+
+
+def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEvent) -> None:
+    """Restore the backup into a scratch database, compare, rehearse there; the scratch database is gone afterwards.
+
+    Touches the database itself not at all. Raises `BackupUnproven`, unless the operator gave a reason to go on all the
+    same, `BackupFailed` when the copy is not equal, `RehearsalFailed` when the rehearsal says no.
+    """
+    if not options.prove:
+        account.skipped += [NOT_RESTORED, NOT_REHEARSED]
+        return
+    folder = account.folder / "backup"
+    with ExitStack() as until_dropped:
+        with timed(account, Phase.PROOF, tell, "trial restore and comparison"):
+            manifest = read_manifest(folder)
+            copying = restored_copy(account.target, folder, manifest, jobs=options.jobs, on_event=tell)
+            try:
+                copy = until_dropped.enter_context(copying)
+            except BackupUnproven as unproven:
+                if not options.accept_unproven:
+                    raise
+                reason = f"{unproven.message} Accepted: {options.accept_unproven}"
+                account.skipped += [f"{NOT_RESTORED}. {reason}", NOT_REHEARSED]
+                tell(Event(phase=Phase.PROOF, name="accepted", text=reason))
+                return
+            account.proof = prove(copy, folder, manifest, on_event=tell)
+            if account.backup:
+                account.backup = replace(account.backup, proven=True)
+        if not options.rehearsal:
+            account.skipped.append(f"{NOT_REHEARSED}, because the operator said so")
+            return
+        with timed(account, Phase.REHEARSAL, tell, "upgrade, verify, downgrade, compare, upgrade again on the copy"):
+            account.rehearsal = _rehearse(account, chain, copy.target, options, tell)
+
+
+def _rehearse(account: Account, chain: Chain, copy: Target, options: UpgradeOptions, tell: OnEvent) -> Rehearsal:
+    """Rehearse the run's plan on the copy. What was measured goes into the report also when it says no."""
+    try:
+        return rehearse(copy, chain, account.plan, max_lock_s=options.max_lock_s, on_event=tell)
+    except RehearsalFailed as failed:
+        measured = failed.fields.get("rehearsal")
+        account.rehearsal = measured if isinstance(measured, Rehearsal) else None
+        raise
 
 
 def _migrate(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEvent) -> Catalog:

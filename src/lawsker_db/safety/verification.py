@@ -39,14 +39,14 @@ class Standing:
     hint: str
 
 
-def verify(target: Target) -> tuple[Check, ...]:
+def verify(target: Target, chain: Chain | None = None) -> tuple[Check, ...]:
     """Check a database against the contracts of all its revisions. Nothing is changed: all of it is rolled back.
 
     Builds the contracts in a scratch schema under a savepoint, so the role needs CREATE on the database. Takes ACCESS
     SHARE on the tables that the invariants read. Where an invariant holds at COMMIT and applications may have moved on
     since, a violation is a warning. Raises `Refused` when the database is not stamped with a revision of this chain.
     """
-    chain = load_chain()
+    chain = chain or load_chain()
     with target.connect() as conn:
         refuse_standby(identify(conn), target)
         pin_session(conn, find_schema(conn))

@@ -1,0 +1,241 @@
+"""The content of a whole database: a fingerprint of each table, of the large objects, and where the sequences stand."""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from lawsker_db.errors import LawskerError
+from lawsker_db.evidence import Fingerprint
+from lawsker_db.postgres.fingerprint import fingerprint_table
+from lawsker_db.postgres.session import literal, pin_session
+from lawsker_db.postgres.snapshot import Snapshot
+from lawsker_db.target import Target
+
+# Two connections with a queue of tables beat one with parallel query (measured), and leave the dump its share.
+CONNECTIONS = 2
+LARGE_OBJECTS = "large objects"
+LOCK_WAIT = "30s"  # behind somebody's DDL, then we give up: we start nothing
+READER = "lawsker-db reader "
+END_POLL_S = 0.1
+
+_TABLES = """
+    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text,
+        EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'),
+        pg_relation_size(c.oid)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm', 'f', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+        AND n.nspname !~ '^pg_(temp|toast_temp)_'
+    ORDER BY pg_relation_size(c.oid) DESC, 1"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequence:
+    """Where a sequence stands. It is no part of any snapshot: it moves on, and a rollback does not take it back."""
+
+    name: str
+    last_value: int
+    is_called: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a database holds. `left_out` tells, per relation, why its content was not fingerprinted."""
+
+    tables: tuple[Fingerprint, ...]
+    large_objects: Fingerprint
+    sequences: tuple[Sequence, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+    @property
+    def rows(self) -> int:
+        """Pure. Rows in all tables together."""
+        return sum(table.rows for table in self.tables)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentDifference:
+    """One relation whose content differs between two databases."""
+
+    name: str
+    expected: str
+    found: str
+
+    @property
+    def label(self) -> str:
+        """Pure. One line for people."""
+        return f"{self.name}: expected {self.expected}, found {self.found}"
+
+
+def read_content(
+    target: Target,
+    snapshot: Snapshot | None = None,
+    *,
+    connections: int = CONNECTIONS,
+    on_table: Callable[[Fingerprint], None] = lambda table: None,
+) -> Content:
+    """Fingerprint every table of a database, under an exported snapshot if one is given. Changes nothing.
+
+    Takes ACCESS SHARE on all tables first and holds it to the end, so that none is truncated or rewritten meanwhile (to an
+    older snapshot it would then look empty). Time grows with the database; memory does not. `on_table` is called from the
+    reading threads.
+    """
+    with _reading(target, snapshot) as conn:
+        relations = conn.execute(text(_TABLES)).all()
+        wanted = [name for name, kind, of_extension, _ in relations if kind == "r" and not of_extension]
+        for name in wanted:
+            conn.execute(literal(f"LOCK TABLE ONLY {name} IN ACCESS SHARE MODE"))
+        sequences = tuple(_sequence(conn, name) for name, kind, of_extension, _ in relations if kind == "S")
+        large_objects = _large_objects(conn)
+        tables = _in_parallel(target, snapshot, wanted, connections, on_table)
+    return Content(
+        tables=tuple(sorted(tables, key=lambda table: table.table)),
+        large_objects=large_objects,
+        sequences=tuple(sorted(sequences, key=lambda sequence: sequence.name)),
+        left_out=tuple(
+            sorted(
+                _left_out(name, kind, of_extension)
+                for name, kind, of_extension, _ in relations
+                if kind in ("m", "f") or (kind == "r" and of_extension)
+            )
+        ),
+    )
+
+
+def read_sequences(conn: Connection) -> tuple[Sequence, ...]:
+    """Where every sequence stands now. Takes ACCESS SHARE on each."""
+    names = [name for name, kind, *_ in conn.execute(text(_TABLES)) if kind == "S"]
+    return tuple(sorted((_sequence(conn, name) for name in names), key=lambda sequence: sequence.name))
+
+
+def compare_content(
+    expected: Content, found: Content, sequences_after: tuple[Sequence, ...]
+) -> tuple[ContentDifference, ...]:
+    """Pure. Tables, large objects and sequences in which a restored copy differs from what was dumped.
+
+    A sequence moved on while the dump ran stands in the copy between where it stood before (`expected`) and after.
+    """
+    before = {table.table: table for table in (*expected.tables, expected.large_objects)}
+    now = {table.table: table for table in (*found.tables, found.large_objects)}
+    differences = [
+        ContentDifference(name=name, expected=_shown(before.get(name)), found=_shown(now.get(name)))
+        for name in sorted(before.keys() | now.keys())
+        if name not in before or name not in now or not before[name].same_content(now[name])
+    ]
+    lowest = {sequence.name: sequence for sequence in expected.sequences}
+    highest = {sequence.name: sequence for sequence in sequences_after}
+    for sequence in found.sequences:
+        low, high = lowest.get(sequence.name), highest.get(sequence.name)
+        if low is None or high is None or not _between(low, sequence, high):
+            shown = "no such sequence" if low is None or high is None else f"{low.last_value} to {high.last_value}"
+            differences.append(ContentDifference(name=sequence.name, expected=shown, found=str(sequence.last_value)))
+    return tuple(differences)
+
+
+def _in_parallel(
+    target: Target,
+    snapshot: Snapshot | None,
+    names: list[str],
+    connections: int,
+    on_table: Callable[[Fingerprint], None],
+) -> list[Fingerprint]:
+    """Work off a queue of tables, the largest first, with a connection a thread. The first error ends all."""
+    marked = mark_readers(target)
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for name in names:
+        waiting.put(name)
+
+    def work() -> list[Fingerprint]:
+        done: list[Fingerprint] = []
+        with _reading(marked, snapshot) as conn:
+            while True:
+                try:
+                    name = waiting.get_nowait()
+                except queue.Empty:
+                    return done
+                done.append(fingerprint_table(conn, name))
+                on_table(done[-1])
+
+    with ThreadPoolExecutor(max_workers=connections) as pool:
+        parts = [pool.submit(work) for _ in range(connections)]
+        try:
+            return [table for part in parts for table in part.result()]
+        except BaseException:  # an interrupt, most of all, must not wait until every table is read
+            end_readers(target, marked, lambda: all(part.done() for part in parts))
+            raise
+
+
+def mark_readers(target: Target) -> Target:
+    """Pure but for chance. The same database, for sessions that `end_readers` will know by their name."""
+    name = target.parameters.get("application_name", "")
+    if name.startswith(READER):
+        return target
+    return Target(parameters={**target.parameters, "application_name": READER + secrets.token_hex(8)})
+
+
+def end_readers(target: Target, marked: Target, ended: Callable[[], bool]) -> None:
+    """Terminate the sessions of a marked target, which are our own, until their threads have ended.
+
+    For clean-up: a server that cannot be reached has ended them by itself.
+    """
+    name = marked.parameters["application_name"]
+    with suppress(LawskerError), target.connect(autocommit=True) as conn:
+        while not ended():
+            conn.execute(
+                text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name"),
+                {"name": name},
+            ).all()
+            time.sleep(END_POLL_S)
+
+
+@contextmanager
+def _reading(target: Target, snapshot: Snapshot | None) -> Iterator[Connection]:
+    """A READ ONLY transaction under the snapshot, with pinned settings and nothing on the path but temporary objects."""
+    with target.connect() as conn:
+        conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        if snapshot is not None:
+            conn.execute(literal(f"SET TRANSACTION SNAPSHOT '{snapshot.name}'"))
+        pin_session(conn, "pg_catalog")
+        # Readers stand in nobody's way while they wait, so they wait as long as pg_dump does.
+        conn.execute(literal(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
+        yield conn
+        conn.rollback()
+
+
+def _sequence(conn: Connection, name: str) -> Sequence:
+    row = conn.execute(literal(f"SELECT last_value, is_called FROM {name}")).one()
+    return Sequence(name=name, last_value=int(row[0]), is_called=bool(row[1]))
+
+
+def _large_objects(conn: Connection) -> Fingerprint:
+    """All large objects as one fingerprint: their ids and bytes. (Pages are not compared: a restore fills holes.)"""
+    form = "hashtextextended(oid::text || ' ' || md5(lo_get(oid)), {seed})"
+    sums = ", ".join(f"coalesce(sum({form.format(seed=seed)}), 0)::text" for seed in (1, 2))
+    row = conn.execute(literal(f"SELECT count(*), {sums} FROM pg_largeobject_metadata")).one()
+    return Fingerprint(table=LARGE_OBJECTS, columns=("oid", "bytes"), rows=int(row[0]), sums=(row[1], row[2]))
+
+
+def _left_out(name: str, kind: str, of_extension: bool) -> tuple[str, str]:
+    """Pure. Why the content of a relation is not compared."""
+    if of_extension:
+        return name, "belongs to an extension, which fills it itself"
+    reasons = {"m": "a materialized view: a restore fills it afresh", "f": "a foreign table: its rows are elsewhere"}
+    return name, reasons[kind]
+
+
+def _between(low: Sequence, found: Sequence, high: Sequence) -> bool:
+    """Pure. Whether a sequence stands between two of its states, whichever way it counts."""
+    if (low.last_value, low.is_called) == (high.last_value, high.is_called):
+        return (found.last_value, found.is_called) == (low.last_value, low.is_called)
+    return min(low.last_value, high.last_value) <= found.last_value <= max(low.last_value, high.last_value)
+
+
+def _shown(table: Fingerprint | None) -> str:
+    return "nothing" if table is None else f"{table.rows} rows, {table.sums[0]}/{table.sums[1]}"
