@@ -126,9 +126,9 @@ def measured(command: list[str], more: dict[str, str] | None = None) -> Cost:
     return Cost(wall_s=time.monotonic() - began, peak_mb=usage.ru_maxrss / 1024)
 
 
-def administer(server: ThrowawayServer, statement: str) -> None:
+def administer(server: ThrowawayServer, statement: str, database: str = "postgres") -> None:
     """Run one statement outside of a transaction."""
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+    with psycopg.connect(server.url(database), autocommit=True) as connection:
         connection.execute(statement.encode())
 
 

@@ -158,6 +158,30 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestorePoint:
+    """A place in the WAL to which the whole server can be recovered, by tools that keep its WAL.
+
+    `name` is empty where the role may not write a named one. `archived` tells whether the server archives its WAL itself.
+    """
+
+    name: str
+    lsn: str
+    timeline: int
+    archived: bool
+    at: datetime
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """Pure. How pgBackRest and Barman recover to it, into an empty folder. By LSN: from that both find the backup
+        to begin with, from a name neither does."""
+        return (
+            f"pgbackrest --stanza=STANZA --pg1-path=EMPTY_FOLDER --type=lsn --target={self.lsn} --target-action=promote"
+            " restore",
+            f"barman restore --target-lsn {self.lsn} --target-action promote SERVER auto EMPTY_FOLDER",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """How long one phase took."""
 
@@ -226,6 +250,7 @@ class RunReport:
     backup: BackupReceipt | None = None
     proof: Proof | None = None
     rehearsal: Rehearsal | None = None
+    restore_point: RestorePoint | None = None
     timings: tuple[Timing, ...] = ()
     locks: tuple[LockHeld, ...] = ()
     checks: tuple[Check, ...] = ()

@@ -80,6 +80,8 @@ class Target:
         except DBAPIError as failed:
             raise _refused(self, failed) from failed
         try:
+            if autocommit:  # no BEGIN READ WRITE there, and the role or the database may be set to read-only
+                connection.exec_driver_sql("SET default_transaction_read_only = off")
             yield connection
         except DBAPIError as failed:
             raise _refused(self, failed) from failed

@@ -39,6 +39,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.fingerprint",
         "postgres.content",
         "postgres.databases",
+        "postgres.restorable",
         "postgres.dumpable",
         "postgres.touched",
         "postgres.activity",
@@ -48,6 +49,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "5 procedures": (
         "safety",
         "safety.preflight",
+        "safety.archive",
         "safety.backup",
         "safety.proof",
         "safety.shelf",

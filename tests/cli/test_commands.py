@@ -242,7 +242,8 @@ def test_a_backup_is_private_whole_and_restores_to_the_same_content(
     folder = Path(ended.document["folder"])
     assert everything(adopted_url) == before
 
-    assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", "catalog.json", "database", "manifest.json"]
+    names = ["SHA256SUMS", "catalog.json", "database", "globals.sql", "manifest.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     for place in (tmp_path / "lawsker-runs", folder.parent, folder, folder / "database"):
         assert place.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()} == {0o600}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lawsker_db.errors import Refused
-from lawsker_db.evidence import Fingerprint, Proof
+from lawsker_db.evidence import Fingerprint, Proof, RestorePoint
 from lawsker_db.record.manifest import Manifest
 from lawsker_db.safety.shelf import Kept, find_backup, to_remove
 
@@ -30,6 +30,7 @@ def kept(number: int, *, days_old: float, proven: bool, wanted: bool, database: 
         snapshot={},
         client="pg_dump 15.1",
         client_major=15,
+        archive="database",
         files={},
         bytes=0,
         dump_s=0.0,
@@ -38,7 +39,9 @@ def kept(number: int, *, days_old: float, proven: bool, wanted: bool, database: 
         sequences=(),
         sequences_after=(),
         left_out=(),
+        without_globals="",
         catalog_digest="",
+        restore_point=RestorePoint(name="", lsn="0/0", timeline=1, archived=False, at=NOW),
         proof=PROOF if proven else None,
     )
     return Kept(folder=Path(f"runs/{number}/backup"), manifest=manifest, wanted_by="run" if wanted else "")

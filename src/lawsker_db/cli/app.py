@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lawsker_db import __version__
 from lawsker_db.cli.backups import backup_app
-from lawsker_db.cli.options import Accept, Chosen, Config, DryRun, Jobs, Json, LockPatience, MaxLock, Runs, Url, Yes
+from lawsker_db.cli.options import DryRun, Json, Runs, Url, Yes, ask, first_hint, plain
+from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 
 if TYPE_CHECKING:
-    from lawsker_db.safety.upgrade import Outlook
     from lawsker_db.safety.verification import Standing
 
 app = typer.Typer(
@@ -26,109 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("safe-upgrade")(safe_upgrade)
+app.command()(rehearse)
 app.add_typer(backup_app, name="backup")
-
-
-class OnFailure(StrEnum):
-    """What to do when a check fails after COMMIT."""
-
-    ASK = "ask"
-    KEEP = "keep"
-    ROLLBACK = "rollback"
-    RESTORE = "restore"
-
-
-@app.command("safe-upgrade")
-def safe_upgrade(
-    revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
-    database_url: Url = None,
-    runs: Runs = Path("lawsker-runs"),
-    config: Config = None,
-    option: Chosen = None,
-    lock_patience: LockPatience = 600.0,
-    reconnect: Annotated[float, typer.Option(help="Seconds to ask again when COMMIT's answer is lost.", min=0)] = 60.0,
-    on_failure: Annotated[
-        OnFailure, typer.Option(help="When a check fails after COMMIT (this version can only keep).")
-    ] = OnFailure.ASK,
-    jobs: Jobs = None,
-    accept_unproven_backup: Accept = "",
-    no_rehearsal: Annotated[
-        bool, typer.Option("--no-rehearsal", help="Skip the rehearsal; the report says so.")
-    ] = False,
-    max_lock_s: MaxLock = 5.0,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
-    """Back up, prove, rehearse on the copy, upgrade in one guarded transaction, prove before COMMIT, look again, report.
-
-    Changes the database as the revisions promise, or not at all.
-    """
-    from lawsker_db.cli.interrupts import settle
-    from lawsker_db.cli.progress import progress
-    from lawsker_db.cli.render import show_report
-    from lawsker_db.errors import UsageError
-    from lawsker_db.evidence import failures
-    from lawsker_db.safety.preflight import refuse_unless
-    from lawsker_db.safety.upgrade import UpgradeOptions
-    from lawsker_db.safety.upgrade import safe_upgrade as upgrade
-    from lawsker_db.target import find_target
-
-    if on_failure in (OnFailure.ROLLBACK, OnFailure.RESTORE):
-        raise UsageError(
-            f"--on-failure {on_failure} is not in this version: there is no way back by this tool yet.",
-            hint="--on-failure keep; the backup of the run can be restored with pg_restore",
-        )
-    target = find_target(database_url)
-    options = UpgradeOptions(
-        runs=runs,
-        config=config,
-        chain_options=_pairs(option),
-        patience_s=lock_patience,
-        reconnect_s=reconnect,
-        jobs=jobs,
-        accept_unproven=accept_unproven_backup.strip(),
-        rehearsal=not no_rehearsal,
-        max_lock_s=max_lock_s,
-    )
-    if dry_run or not yes:
-        outlook = _preview(target, revision, options, as_json=as_json, final=dry_run)
-        if dry_run:
-            raise typer.Exit(10 if failures(outlook.checks) else 0)
-        refuse_unless(outlook.checks)
-        if outlook.plan.steps:
-            _ask(f"Upgrade {target.label}?")
-    with progress(as_json=as_json) as on_event:
-        report = upgrade(target, revision, options=options, on_event=on_event)
-        settle()
-    show_report(report, as_json=as_json)
-
-
-@app.command()
-def rehearse(
-    revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
-    database_url: Url = None,
-    runs: Runs = Path("lawsker-runs"),
-    config: Config = None,
-    option: Chosen = None,
-    jobs: Jobs = None,
-    max_lock_s: MaxLock = 5.0,
-    as_json: Json = False,
-) -> None:
-    """Back up, restore the backup into a scratch database, rehearse the upgrade there, and foretell its locks.
-
-    The database itself is not changed; the scratch database is dropped.
-    """
-    from lawsker_db.cli.progress import progress
-    from lawsker_db.cli.render import show_report
-    from lawsker_db.safety.upgrade import UpgradeOptions, rehearse_upgrade
-    from lawsker_db.target import find_target
-
-    target = find_target(database_url)
-    options = UpgradeOptions(runs=runs, config=config, chain_options=_pairs(option), jobs=jobs, max_lock_s=max_lock_s)
-    with progress(as_json=as_json) as on_event:
-        report = rehearse_upgrade(target, revision, options=options, on_event=on_event)
-    show_report(report, as_json=as_json)
 
 
 @app.command()
@@ -145,11 +44,11 @@ def doctor(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json:
     checks = (*tools_found(), *outlook.checks)
     ready = not failures(checks)
     if as_json:
-        print_json({"ready": ready, "checks": _plain([asdict(check) for check in checks])})
+        print_json({"ready": ready, "checks": plain([asdict(check) for check in checks])})
     else:
         show_checks(checks)
         print(f"{'READY' if ready else 'NOT READY'}: {target.label}")
-        print(f"Next: {'lawsker-db safe-upgrade' if ready else _first_hint(checks)}")
+        print(f"Next: {'lawsker-db safe-upgrade' if ready else first_hint(checks)}")
     raise typer.Exit(0 if ready else 10)
 
 
@@ -177,11 +76,11 @@ def adopt(database_url: Url = None, dry_run: DryRun = False, yes: Yes = False, a
     refuse_unless(found.checks, what="This is not a Lawsker database that can be adopted")
     if not settled and not dry_run:
         if not yes:
-            _ask(f"Stamp {target.label} as revision 012?")
+            ask(f"Stamp {target.label} as revision 012?")
         found = adopt_database(target)
         settle()
     if as_json:
-        print_json(_plain(asdict(found)))
+        print_json(plain(asdict(found)))
     elif settled:
         print(f"The database is at revision {', '.join(found.stamped_now)} already; nothing was done.")
     elif dry_run:
@@ -203,7 +102,7 @@ def verify(database_url: Url = None, as_json: Json = False) -> None:
     failed = failures(checks)
     warned = sum(check.warning and check.ok is not True for check in checks)
     if as_json:
-        print_json({"ok": not failed, "checks": _plain([asdict(check) for check in checks])})
+        print_json({"ok": not failed, "checks": plain([asdict(check) for check in checks])})
     else:
         show_checks(checks)
         print(f"{len(checks) - len(failed) - warned} passed, {len(failed)} failed, {warned} warnings: {target.label}")
@@ -226,7 +125,7 @@ def status(
     committed = any(past.run_id == run for past in standing.history)
     if as_json:
         asked = {} if run is None else {"run": {"run_id": run, "committed": committed}}
-        print_json(_plain(asdict(standing) | asked))
+        print_json(plain(asdict(standing) | asked))
         return
     print(f"{standing.word.upper()}: {target.label}, PostgreSQL {standing.server.major}")
     print(f"Revision: {', '.join(standing.current) or 'none'} (head {standing.head})")
@@ -298,62 +197,3 @@ def version(as_json: Json = False) -> None:
         return
     for name, number in versions.items():
         print(f"{name} {number}")
-
-
-def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: bool) -> Outlook:
-    """Show plan and preflight. With `final` it is the result, else talk."""
-    from lawsker_db.cli.render import print_json, say, show_checks
-    from lawsker_db.evidence import failures
-    from lawsker_db.safety.upgrade import look_ahead
-
-    outlook = look_ahead(target, revision, options)
-    ready = not failures(outlook.checks)
-    if as_json and final:
-        steps = [{"revision": step.revision, "title": step.title} for step in outlook.plan.steps]
-        checks = _plain([asdict(check) for check in outlook.checks])
-        print_json({"verdict": "dry run", "ready": ready, "steps": steps, "checks": checks})
-        return outlook
-    tell = print if final else say
-    tell(f"Database: {target.label}, PostgreSQL {outlook.server.major}, {outlook.server.data_bytes / 1e6:.1f} MB")
-    for step in outlook.plan.steps:
-        tell(f"Would run: {step.revision}  {step.title}" if final else f"Will run: {step.revision}  {step.title}")
-    if not outlook.plan.steps:
-        tell(f"Nothing to run: the database is at {', '.join(outlook.plan.start)}.")
-    if final:
-        show_checks(outlook.checks)
-        print("Ready. Nothing was changed." if ready else "Not ready. Nothing was changed.")
-        print(f"Next: {'lawsker-db safe-upgrade' if ready else _first_hint(outlook.checks)}")
-    return outlook
-
-
-def _first_hint(checks: tuple[Any, ...]) -> str:
-    """Pure. What to do about the first check that failed."""
-    hints = [check.detail for check in checks if check.fails and check.detail]
-    return str(hints[0]) if hints else "mend what failed, then look again"
-
-
-def _ask(question: str) -> None:
-    """Ask on the terminal; refuse where there is none."""
-    from lawsker_db.errors import UsageError
-
-    if not sys.stdin.isatty():
-        raise UsageError("There is no terminal to ask on.", hint="type it with --yes if you mean it")
-    typer.confirm(question, abort=True, err=True)
-
-
-def _pairs(given: list[str] | None) -> dict[str, str]:
-    from lawsker_db.errors import UsageError
-
-    pairs: dict[str, str] = {}
-    for item in given or ():
-        name, found, value = item.partition("=")
-        if not found or not name:
-            raise UsageError(f"--option {item} is not NAME=VALUE.", hint="for example --option email_verified=active")
-        pairs[name] = value
-    return pairs
-
-
-def _plain(value: object) -> Any:
-    from lawsker_db.record.journal import as_json
-
-    return as_json(value)

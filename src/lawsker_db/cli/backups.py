@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lawsker_db.cli.options import DryRun, Jobs, Json, Runs, Url, Yes
+from lawsker_db.cli.options import After, DryRun, Form, Format, Jobs, Json, Runs, Url, Yes
 
 backup_app = typer.Typer(
     help="Take backups that are proven by a trial restore; list, look into, thin out and read them.",
@@ -22,7 +22,9 @@ Name = Annotated[str, typer.Argument(help="Id of its run, or its folder.", show_
 def create(
     database_url: Url = None,
     runs: Runs = RUNS,
+    form: Format = Form.DIRECTORY,
     jobs: Jobs = None,
+    after_backup: After = "",
     no_proof: Annotated[bool, typer.Option("--no-proof", help="Do not restore it; it is called unproven.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -34,19 +36,23 @@ def create(
 
     from lawsker_db.cli.progress import progress
     from lawsker_db.record.journal import create_run_folder, new_run_id
-    from lawsker_db.safety.backup import take_backup
+    from lawsker_db.safety.archive import Form as ArchiveForm
+    from lawsker_db.safety.backup import BackupOptions, after_words, take_backup
     from lawsker_db.safety.proof import take_proven_backup
     from lawsker_db.target import find_target
 
     target = find_target(database_url)
+    if after_backup:
+        after_words(after_backup)
+    options = BackupOptions(form=ArchiveForm(form.value), jobs=jobs, after=after_backup)
     run_id = new_run_id("backup")
     folder = create_run_folder(runs.absolute(), run_id) / "backup"
     try:
         with progress(as_json=as_json) as on_event:
             if no_proof:
-                receipt, _ = take_backup(target, folder, run_id, jobs=jobs, on_event=on_event)
+                receipt = take_backup(target, folder, run_id, options=options, on_event=on_event)
             else:
-                receipt = take_proven_backup(target, folder, run_id, jobs=jobs, on_event=on_event)
+                receipt = take_proven_backup(target, folder, run_id, options=options, on_event=on_event)
     except BaseException as failed:
         with suppress(OSError):
             folder.parent.rmdir()  # only where nothing was kept

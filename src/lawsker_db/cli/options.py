@@ -1,11 +1,21 @@
-"""Options that several commands share."""
+"""What several commands share: options, the question before a change, JSON."""
 
 from __future__ import annotations
 
+import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+class Form(StrEnum):
+    """Forms of an archive, as `safety.archive.Form` has them: named here so that --help loads no driver."""
+
+    DIRECTORY = "directory"
+    CUSTOM = "custom"
+
 
 Url = Annotated[
     str | None,
@@ -19,6 +29,13 @@ Jobs = Annotated[
     int | None,
     typer.Option("--jobs", help="Tables that dump and restore work on at once; default by cores.", min=1),
 ]
+Format = Annotated[
+    Form, typer.Option("--format", help="A folder that several workers write, or one file (by one worker).")
+]
+After = Annotated[
+    str,
+    typer.Option("--after-backup", help="Command for the proven backup, {path} in it: to carry a copy elsewhere."),
+]
 Accept = Annotated[
     str, typer.Option("--accept-unproven-backup", help="Why to go on where a backup cannot be proven here.")
 ]
@@ -26,3 +43,24 @@ MaxLock = Annotated[float, typer.Option("--max-lock-s", help="Longest foretold l
 LockPatience = Annotated[float, typer.Option(help="Seconds to try for table locks.", min=0)]
 Config = Annotated[Path | None, typer.Option(help="Another chain's alembic.ini.", show_default=False)]
 Chosen = Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE for the revisions.")]
+
+
+def first_hint(checks: tuple[Any, ...]) -> str:
+    """Pure. What to do about the first check that failed."""
+    hints = [check.detail for check in checks if check.fails and check.detail]
+    return str(hints[0]) if hints else "mend what failed, then look again"
+
+
+def ask(question: str) -> None:
+    """Ask on the terminal; refuse where there is none."""
+    from lawsker_db.errors import UsageError
+
+    if not sys.stdin.isatty():
+        raise UsageError("There is no terminal to ask on.", hint="type it with --yes if you mean it")
+    typer.confirm(question, abort=True, err=True)
+
+
+def plain(value: object) -> Any:
+    from lawsker_db.record.journal import as_json
+
+    return as_json(value)

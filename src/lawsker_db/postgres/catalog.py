@@ -198,7 +198,7 @@ QUERIES: Mapping[str, str] = {
             UNION ALL SELECT tableoid, oid, NULL, to_jsonb(amhandler) FROM pg_am
             UNION ALL SELECT tableoid, oid, fdwowner, to_jsonb(fdwoptions) FROM pg_foreign_data_wrapper
             UNION ALL SELECT tableoid, oid, NULL, NULL FROM pg_transform
-            UNION ALL SELECT 'pg_user_mapping'::regclass, umid, NULL, to_jsonb(umoptions) FROM pg_user_mappings
+            UNION ALL SELECT 'pg_user_mapping'::regclass, umid, NULL, to_jsonb(md5(umoptions::text)) FROM pg_user_mappings
         ) AS x, LATERAL pg_identify_object(x.catalog, x.oid, 0) AS i
         WHERE x.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend e
             WHERE e.classid = x.catalog AND e.objid = x.oid AND e.deptype = 'e')""",

@@ -23,6 +23,7 @@ from lawsker_db.target import Target
 CONNECTIONS = 2
 LARGE_OBJECTS = "large objects"
 LOCK_WAIT = "30s"  # behind somebody's DDL, then we give up: we start nothing
+FOR_EVER = "0"  # on a copy of our own only we ourselves can be in the way, and we end
 READER = "lawsker-db reader "
 END_POLL_S = 0.1
 
@@ -79,22 +80,26 @@ def read_content(
     snapshot: Snapshot | None = None,
     *,
     connections: int = CONNECTIONS,
-    on_table: Callable[[Fingerprint], None] = lambda table: None,
+    hold: bool = True,
 ) -> Content:
     """Fingerprint every table of a database, under an exported snapshot if one is given. Changes nothing.
 
     Takes ACCESS SHARE on all tables first and holds it to the end, so that none is truncated or rewritten meanwhile (to an
-    older snapshot it would then look empty). Time grows with the database; memory does not. `on_table` is called from the
-    reading threads.
+    older snapshot it would then look empty). Without `hold` each table is read in a transaction of its own, with no lock
+    between them: for a copy that nobody else writes, whose indexes and keys may be built meanwhile. Time grows with the
+    database; memory does not.
     """
-    with _reading(target, snapshot) as conn:
+    limit = LOCK_WAIT if hold else FOR_EVER
+    with _reading(target, snapshot, limit) as conn:
         relations = conn.execute(text(_TABLES)).all()
         wanted = [name for name, kind, of_extension, _ in relations if kind == "r" and not of_extension]
-        for name in wanted:
+        for name in wanted if hold else ():
             conn.execute(literal(f"LOCK TABLE ONLY {name} IN ACCESS SHARE MODE"))
         sequences = tuple(_sequence(conn, name) for name, kind, of_extension, _ in relations if kind == "S")
         large_objects = _large_objects(conn)
-        tables = _in_parallel(target, snapshot, wanted, connections, on_table)
+        if not hold:
+            conn.rollback()
+        tables = _in_parallel(target, snapshot, wanted, connections, limit)
     return Content(
         tables=tuple(sorted(tables, key=lambda table: table.table)),
         large_objects=large_objects,
@@ -140,13 +145,12 @@ def compare_content(
 
 
 def _in_parallel(
-    target: Target,
-    snapshot: Snapshot | None,
-    names: list[str],
-    connections: int,
-    on_table: Callable[[Fingerprint], None],
+    target: Target, snapshot: Snapshot | None, names: list[str], connections: int, limit: str
 ) -> list[Fingerprint]:
-    """Work off a queue of tables, the largest first, with a connection a thread. The first error ends all."""
+    """Work off a queue of tables, the largest first, with a connection a thread. The first error ends all.
+
+    A transaction a table: the locks that must be held are the caller's.
+    """
     marked = mark_readers(target)
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for name in names:
@@ -154,14 +158,15 @@ def _in_parallel(
 
     def work() -> list[Fingerprint]:
         done: list[Fingerprint] = []
-        with _reading(marked, snapshot) as conn:
+        with marked.connect() as conn:
             while True:
                 try:
                     name = waiting.get_nowait()
                 except queue.Empty:
                     return done
+                _begin(conn, snapshot, limit)
                 done.append(fingerprint_table(conn, name))
-                on_table(done[-1])
+                conn.rollback()
 
     with ThreadPoolExecutor(max_workers=connections) as pool:
         parts = [pool.submit(work) for _ in range(connections)]
@@ -196,17 +201,21 @@ def end_readers(target: Target, marked: Target, ended: Callable[[], bool]) -> No
 
 
 @contextmanager
-def _reading(target: Target, snapshot: Snapshot | None) -> Iterator[Connection]:
+def _reading(target: Target, snapshot: Snapshot | None, limit: str) -> Iterator[Connection]:
     """A READ ONLY transaction under the snapshot, with pinned settings and nothing on the path but temporary objects."""
     with target.connect() as conn:
-        conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-        if snapshot is not None:
-            conn.execute(literal(f"SET TRANSACTION SNAPSHOT '{snapshot.name}'"))
-        pin_session(conn, "pg_catalog")
-        # Readers stand in nobody's way while they wait, so they wait as long as pg_dump does.
-        conn.execute(literal(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
+        _begin(conn, snapshot, limit)
         yield conn
         conn.rollback()
+
+
+def _begin(conn: Connection, snapshot: Snapshot | None, limit: str) -> None:
+    conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+    if snapshot is not None:
+        conn.execute(literal(f"SET TRANSACTION SNAPSHOT '{snapshot.name}'"))
+    pin_session(conn, "pg_catalog")
+    # Readers stand in nobody's way while they wait, so they wait as long as pg_dump does.
+    conn.execute(literal(f"SET LOCAL lock_timeout = '{limit}'"))
 
 
 def _sequence(conn: Connection, name: str) -> Sequence:

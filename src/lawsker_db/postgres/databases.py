@@ -7,18 +7,20 @@ import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.postgres.session import literal, server_major
+from lawsker_db.postgres.session import literal, quoted, server_major
 
 SCRATCH_PREFIX = "lawsker_scratch_"
 SCRATCH_NAME = re.compile(rf"{SCRATCH_PREFIX}[0-9a-f]{{12}}")
 FORCED_DROP_MAJOR = 13  # DROP DATABASE ... WITH (FORCE)
 PROVIDER_MAJOR = 15  # LOCALE_PROVIDER
+EVERYBODY = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseProperties:
-    """What a dump without --create does not carry of a database."""
+    """What a dump without --create does not carry of a database. `settings`: role (or EVERYBODY), "name=value"."""
 
     name: str
     owner: str
@@ -27,10 +29,12 @@ class DatabaseProperties:
     ctype: str
     provider: str
     locale: str
+    rules: str
+    tablespace: str
     connection_limit: int
     acl: tuple[str, ...]
     comment: str
-    settings: tuple[str, ...]
+    settings: tuple[tuple[str, str], ...]
 
 
 def new_scratch_name() -> str:
@@ -46,32 +50,68 @@ def read_properties(conn: Connection) -> DatabaseProperties:
                 "SELECT d.datname AS name, pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding,"
                 " d.datcollate AS collate, d.datctype AS ctype, coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') AS provider,"
                 " coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', '') AS locale,"
+                " coalesce(to_jsonb(d) ->> 'daticurules', '') AS rules,"
+                " (SELECT spcname FROM pg_tablespace WHERE oid = d.dattablespace) AS tablespace,"
                 " d.datconnlimit AS connection_limit, coalesce(d.datacl::text[], '{}') AS acl,"
                 " coalesce(shobj_description(d.oid, 'pg_database'), '') AS comment,"
-                " ARRAY(SELECT coalesce(pg_get_userbyid(nullif(s.setrole, 0)), '*') || ' ' || c FROM pg_db_role_setting s,"
-                " unnest(s.setconfig) AS c WHERE s.setdatabase = d.oid ORDER BY 1) AS settings"
+                " (SELECT coalesce(jsonb_agg(jsonb_build_array("
+                " coalesce(pg_get_userbyid(nullif(s.setrole, 0)), :everybody), c) ORDER BY s.setrole, c), '[]')"
+                " FROM pg_db_role_setting s, unnest(s.setconfig) AS c WHERE s.setdatabase = d.oid) AS settings"
                 " FROM pg_database d WHERE d.datname = current_database()"
-            )
+            ),
+            {"everybody": EVERYBODY},
         )
         .mappings()
         .one()
     )
-    lists = {"acl": tuple(row["acl"]), "settings": tuple(row["settings"])}
-    return DatabaseProperties(**{**row, **lists})
+    settings = tuple((str(role), str(setting)) for role, setting in row["settings"])
+    return DatabaseProperties(**{**row, "acl": tuple(row["acl"]), "settings": settings})
 
 
 def create_scratch(conn: Connection, name: str, like: DatabaseProperties) -> None:
     """Create an empty database with the encoding and locale of another. `conn` is in autocommit. Needs CREATEDB.
 
-    From template0: template1 may hold anything. ALLOW_CONNECTIONS stays on, for pg_restore; nobody else knows the name.
+    From template0: template1 may hold anything. In the other's tablespace where this role may use it: there is the room
+    for a second one. ALLOW_CONNECTIONS stays on, for pg_restore; nobody else knows the name.
     """
-    parts = [f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {_quoted(like.encoding)}"]
-    parts.append(f"LC_COLLATE {_quoted(like.collate)} LC_CTYPE {_quoted(like.ctype)}")
+    parts = [f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {_text(like.encoding)}"]
+    parts.append(f"LC_COLLATE {_text(like.collate)} LC_CTYPE {_text(like.ctype)}")
     if server_major(conn) >= PROVIDER_MAJOR and like.provider == "i":
-        parts.append(f"LOCALE_PROVIDER icu ICU_LOCALE {_quoted(like.locale)}")
+        parts.append(f"LOCALE_PROVIDER icu ICU_LOCALE {_text(like.locale)}")
+    if like.rules:
+        parts.append(f"ICU_RULES {_text(like.rules)}")
     if like.provider == "b":
-        parts.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {_quoted(like.locale)}")
+        parts.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {_text(like.locale)}")
+    if _may_use(conn, like.tablespace):
+        parts.append(f"TABLESPACE {quoted(like.tablespace)}")
     conn.execute(literal(" ".join(parts)))
+
+
+def apply_settings(conn: Connection, name: str, settings: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Give a scratch database the settings that hung on the one that it copies: for everybody, and for this role.
+
+    The caller commits. FROM CURRENT lets the server quote lists (search_path) as it does itself. Returns the settings
+    that could not be given, with the reason.
+    """
+    user = conn.execute(text("SELECT current_user")).scalar_one()
+    failed: list[str] = []
+    for role, setting in settings:
+        if role not in (EVERYBODY, user):
+            continue
+        parameter, _, value = setting.partition("=")
+        whose = f"DATABASE {name}" if role == EVERYBODY else f"ROLE CURRENT_USER IN DATABASE {name}"
+        savepoint = conn.begin_nested()
+        try:
+            conn.execute(text("SELECT set_config(:parameter, :value, true)"), {"parameter": parameter, "value": value})
+            conn.execute(literal(f"ALTER {whose} SET {_parameter(parameter)} FROM CURRENT"))
+        except DBAPIError as refused:
+            if refused.connection_invalidated:
+                raise
+            savepoint.rollback()
+            failed.append(f"setting {parameter}: {str(refused.orig).splitlines()[0]}")
+        else:
+            savepoint.commit()
+    return tuple(failed)
 
 
 def drop_scratch(conn: Connection, name: str) -> None:
@@ -100,5 +140,23 @@ def may_create_databases(conn: Connection) -> bool:
     )
 
 
-def _quoted(value: str) -> str:
+def _may_use(conn: Connection, tablespace: str) -> bool:
+    """Whether there is this tablespace here, other than the default one, and this role may put something into it."""
+    return bool(
+        conn.execute(
+            text(
+                "SELECT EXISTS (SELECT FROM pg_tablespace WHERE spcname = :name AND spcname <> 'pg_default'"
+                " AND has_tablespace_privilege(oid, 'CREATE'))"
+            ),
+            {"name": tablespace},
+        ).scalar_one()
+    )
+
+
+def _parameter(name: str) -> str:
+    """Pure. A setting's name; one of an extension has a dot, whose two parts are quoted apart."""
+    return ".".join(quoted(part) for part in name.split("."))
+
+
+def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"

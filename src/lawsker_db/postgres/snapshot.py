@@ -1,4 +1,4 @@
-"""Hold an exported snapshot, so that a dump and our own reads see the same database."""
+"""Hold an exported snapshot, so that a dump and our own reads see the same database; mark a point to recover to."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from lawsker_db.evidence import RestorePoint
 from lawsker_db.postgres.session import server_major
 from lawsker_db.target import Target
 
 TRANSACTION_TIMEOUT_MAJOR = 17
+LONGEST_NAME = 63  # bytes of a restore point's name (MAXFNAMELEN in xlog_internal.h, less its end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,3 +44,23 @@ def hold_snapshot(target: Target) -> Iterator[Snapshot]:
         yield Snapshot(name=row[0], lsn=row[1], taken_at=datetime.now(UTC))
         with suppress(DBAPIError):  # what was read under it is whole; that the session is gone by now harms nothing
             conn.rollback()
+
+
+def mark_restore_point(conn: Connection, name: str) -> RestorePoint:
+    """Write a named restore point into the WAL where this role may, and tell where the WAL stands.
+
+    Changes no data and waits for nobody. Needs EXECUTE on pg_create_restore_point (superusers have it) and wal_level
+    replica; without them only the position is told, and the name is empty. The caller ends the transaction.
+    """
+    allowed, archived, lsn, timeline = conn.execute(
+        text(
+            "SELECT has_function_privilege('pg_create_restore_point(text)', 'EXECUTE')"
+            " AND current_setting('wal_level') <> 'minimal',"
+            " current_setting('archive_mode') <> 'off', pg_current_wal_insert_lsn()::text,"
+            " ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer"
+        )
+    ).one()
+    name = name[:LONGEST_NAME] if allowed else ""
+    if name:
+        lsn = conn.execute(text("SELECT pg_create_restore_point(:name)::text"), {"name": name}).scalar_one()
+    return RestorePoint(name=name, lsn=str(lsn), timeline=int(timeline), archived=bool(archived), at=datetime.now(UTC))

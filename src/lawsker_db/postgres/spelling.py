@@ -9,6 +9,7 @@ real object, and what it prints then is compared with what was found.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -22,10 +23,12 @@ PROBE = "lawsker_spelling_probe"
 def without_spelling(conn: Connection, differences: tuple[Difference, ...]) -> tuple[Difference, ...]:
     """The differences that remain when what is only spelled anew is taken out.
 
-    Tries each expected definition under a savepoint that is rolled back: on the real table as NOT VALID, on an empty
-    table of the same shape, or as a view; takes no longer than DDL on empty tables. Needs the rights of the owner; what
-    cannot be tried remains a difference.
+    Tries each expected definition on an empty table of the same shape (or as a view, or a domain) under a savepoint that
+    is rolled back, so no lock stands on the real one but a moment's ACCESS SHARE. Needs CREATE on its schema; what cannot
+    be tried remains a difference.
     """
+    if not any((difference.kind, difference.attribute) in TRIED for difference in differences):
+        return differences
     path = conn.execute(text("SELECT current_setting('search_path')")).scalar_one()
     conn.execute(text("SELECT set_config('search_path', '', true)"))
     left = tuple(difference for difference in differences if not _same_once_read(conn, difference))
@@ -34,34 +37,44 @@ def without_spelling(conn: Connection, differences: tuple[Difference, ...]) -> t
 
 
 def _same_once_read(conn: Connection, difference: Difference) -> bool:
-    tried = {
-        ("constraint", "definition"): _constraint,
-        ("index", "definition"): _index,
-        ("table", "definition"): _view,
-        ("column", "default"): _default,
-    }.get((difference.kind, difference.attribute))
+    tried = TRIED.get((difference.kind, difference.attribute))
     if tried is None:
         return False
     savepoint = conn.begin_nested()
     try:
         return tried(conn, difference) == difference.found
-    except DBAPIError:
+    except DBAPIError as failed:
+        if failed.connection_invalidated:
+            raise
         return False
     finally:
-        savepoint.rollback()
+        if savepoint.is_active and not conn.invalidated:
+            savepoint.rollback()
 
 
 def _constraint(conn: Connection, difference: Difference) -> str:
-    table = _parent(difference.name)
-    not_valid = "" if difference.expected.endswith("NOT VALID") else " NOT VALID"
-    conn.execute(literal(f"ALTER TABLE {table} ADD CONSTRAINT {PROBE} {difference.expected}{not_valid}"))
+    """A check or an exclusion. A foreign key says no expression, and would lock the table that it points to."""
+    if difference.expected.startswith("FOREIGN KEY"):
+        return ""
+    parent = _parent(difference.name)
+    domain = conn.execute(
+        text("SELECT format_type(typbasetype, typtypmod) FROM pg_type WHERE oid = to_regtype(:name) AND typtype = 'd'"),
+        {"name": parent},
+    ).scalar_one_or_none()
+    probe = f"{_parent(parent)}.{PROBE}"
+    if domain is not None:
+        conn.execute(literal(f"CREATE DOMAIN {probe} AS {domain} CONSTRAINT {PROBE} {difference.expected}"))
+    else:
+        conn.execute(literal(f"CREATE TABLE {probe} (LIKE {parent})"))
+        conn.execute(literal(f"ALTER TABLE {probe} ADD CONSTRAINT {PROBE} {difference.expected}"))
     printed = conn.execute(
         text(
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = to_regclass(:table) AND conname = :name"
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = :name"
+            " AND (conrelid = to_regclass(:probe) OR contypid = to_regtype(:probe))"
         ),
-        {"table": table, "name": PROBE},
+        {"probe": probe, "name": PROBE},
     ).scalar_one()
-    return str(printed).removesuffix(not_valid)
+    return str(printed)
 
 
 def _index(conn: Connection, difference: Difference) -> str:
@@ -79,6 +92,36 @@ def _index(conn: Connection, difference: Difference) -> str:
         text("SELECT pg_get_indexdef(to_regclass(:name))"), {"name": f"{schema}.{PROBE}_index"}
     ).scalar_one()
     return str(printed).replace(f"{start}{PROBE}_index ON {schema}.{PROBE} ", f"{start}{name}{on}{table} ")
+
+
+def _trigger(conn: Connection, difference: Difference) -> str:
+    """The trigger on an empty table of the same shape, printed with the real name."""
+    table = _parent(difference.name)
+    probe = f"{_parent(table)}.{PROBE}"
+    conn.execute(literal(f"CREATE TABLE {probe} (LIKE {table})"))
+    conn.execute(literal(difference.expected.replace(f" ON {table} ", f" ON {probe} ", 1)))
+    printed = conn.execute(
+        text("SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = to_regclass(:probe) AND NOT tgisinternal"),
+        {"probe": probe},
+    ).scalar_one()
+    return str(printed).replace(f" ON {probe} ", f" ON {table} ", 1)
+
+
+def _policy(conn: Connection, difference: Difference) -> str:
+    """The expression of a policy on an empty table of the same shape."""
+    table = _parent(difference.name)
+    probe = f"{_parent(table)}.{PROBE}"
+    clause = "USING" if difference.attribute == "using" else "WITH CHECK"
+    conn.execute(literal(f"CREATE TABLE {probe} (LIKE {table})"))
+    conn.execute(literal(f"CREATE POLICY {PROBE} ON {probe} {clause} ({difference.expected})"))
+    printed = conn.execute(
+        text(
+            "SELECT pg_get_expr(coalesce(polqual, polwithcheck), polrelid) FROM pg_policy"
+            " WHERE polrelid = to_regclass(:probe)"
+        ),
+        {"probe": probe},
+    ).scalar_one()
+    return str(printed)
 
 
 def _view(conn: Connection, difference: Difference) -> str:
@@ -106,3 +149,15 @@ def _parent(name: str) -> str:
     """Pure. A qualified name without its last part: `a."b.c".d` gives `a."b.c"`."""
     parts = re.findall(r'"(?:[^"]|"")*"|[^.]+', name)
     return ".".join(parts[:-1])
+
+
+# What the server prints of an expression, by kind and attribute, and how the expected one is read once more.
+TRIED: Mapping[tuple[str, str], Callable[[Connection, Difference], str]] = {
+    ("constraint", "definition"): _constraint,
+    ("index", "definition"): _index,
+    ("trigger", "definition"): _trigger,
+    ("policy", "using"): _policy,
+    ("policy", "check"): _policy,
+    ("table", "definition"): _view,
+    ("column", "default"): _default,
+}

@@ -107,7 +107,7 @@ def speaks_tls(tool: Tool) -> bool:
     Asks the pg_dump beside it: pg_restore reads an archive before it looks at its connection.
     """
     nowhere = [str(tool.path.with_name("pg_dump")), "--dbname=host=/nonexistent-lawsker sslmode=require"]
-    said = processes.run(nowhere, env=_bare_environment(), timeout_s=PROBE_TIMEOUT_S)
+    said = processes.run(nowhere, env=bare_environment(), timeout_s=PROBE_TIMEOUT_S)
     return "not compiled in" not in said.stderr
 
 
@@ -136,7 +136,7 @@ def tool_access(conn: Connection) -> Iterator[tuple[str, dict[str, str]]]:
     given = {name: value for name, value in live.get_parameters().items() if name in PASSED_ON}
     given |= {"host": live.host, "port": str(live.port), "user": live.user, "dbname": live.dbname}
     given["application_name"] = "lawsker-db"
-    environment = {k: v for k, v in _bare_environment().items() if k != "PGOPTIONS"}
+    environment = {k: v for k, v in bare_environment().items() if k != "PGOPTIONS"}
     environment["PGCLIENTENCODING"] = "UTF8"
     if not live.password:
         yield conninfo.make_conninfo(**given), environment
@@ -145,8 +145,8 @@ def tool_access(conn: Connection) -> Iterator[tuple[str, dict[str, str]]]:
         yield conninfo.make_conninfo(**given), environment | {"PGPASSFILE": str(passfile)}
 
 
-def _bare_environment() -> dict[str, str]:
-    """Our environment without what may hold a password, in a language whose words we know."""
+def bare_environment() -> dict[str, str]:
+    """Pure but for the environment: ours, without what may hold a password, in a language whose words we know."""
     return {k: v for k, v in os.environ.items() if k not in ("PGPASSWORD", "DATABASE_URL")} | {"LC_ALL": "C"}
 
 
@@ -195,7 +195,7 @@ def _probe(path: Path) -> Tool | None:
     if not path.is_file():
         return None
     try:
-        said = processes.run([str(path), "--version"], env=_bare_environment(), timeout_s=PROBE_TIMEOUT_S)
+        said = processes.run([str(path), "--version"], env=bare_environment(), timeout_s=PROBE_TIMEOUT_S)
     except (OSError, TimeoutError):
         return None
     match = re.search(r"\(PostgreSQL\)\s+(\d+)(?:\.(\d+))?", said.stdout)

@@ -6,16 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from lawsker_db.errors import BackupFailed
-from lawsker_db.evidence import Fingerprint, Proof
+from lawsker_db.evidence import Fingerprint, Proof, RestorePoint
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.record.journal import as_json, write_atomically
 
 FORMAT = 2
-ARCHIVE = "database"
 CATALOG = "catalog.json"
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
@@ -24,7 +24,10 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Everything a backup says of itself. `files` maps a path below the backup folder to its SHA-256."""
+    """Everything a backup says of itself. `files` maps a path below the backup folder to its SHA-256.
+
+    `archive` is what pg_restore is given, a folder or a file; `without_globals` why roles are not in it, else empty.
+    """
 
     backup_id: str
     tool_version: str
@@ -35,6 +38,7 @@ class Manifest:
     snapshot: Mapping[str, Any]
     client: str
     client_major: int
+    archive: str
     files: Mapping[str, str]
     bytes: int
     dump_s: float
@@ -43,8 +47,9 @@ class Manifest:
     sequences: tuple[Mapping[str, Any], ...]
     sequences_after: tuple[Mapping[str, Any], ...]
     left_out: tuple[tuple[str, str], ...]
+    without_globals: str
     catalog_digest: str
-    restore_point: str | None = None
+    restore_point: RestorePoint
     proof: Proof | None = None
 
 
@@ -73,6 +78,8 @@ def read_manifest(folder: Path) -> Manifest:
         facts["left_out"] = tuple((name, why) for name, why in facts["left_out"])
         if facts["proof"] is not None:
             facts["proof"] = Proof(**{**facts["proof"], "omitted": tuple(facts["proof"]["omitted"])})
+        point = facts["restore_point"]
+        facts["restore_point"] = RestorePoint(**{**point, "at": datetime.fromisoformat(point["at"])})
         for name in ("revision", "sequences", "sequences_after"):
             facts[name] = tuple(facts[name])
         return Manifest(**facts)
@@ -100,9 +107,11 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     Raises `BackupFailed` naming the first file that is wrong.
     """
     present = {str(path.relative_to(folder)) for path in folder.rglob("*")}
-    if (folder / ARCHIVE).is_symlink():
-        raise _wrong(folder / ARCHIVE, "is no ordinary folder")
-    for path in sorted((present | manifest.files.keys() | {SUMS}) - {MANIFEST, ARCHIVE}):
+    folders = {str(Path(name).parent) for name in manifest.files} - {"."}
+    for name in sorted(folders):
+        if (folder / name).is_symlink() or not (folder / name).is_dir():
+            raise _wrong(folder / name, "is no ordinary folder")
+    for path in sorted((present | manifest.files.keys() | {SUMS}) - {MANIFEST} - folders):
         if path not in manifest.files and path != SUMS:
             raise _wrong(folder / path, "is not in the manifest")
         if path not in present:

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from lawsker_db.evidence import Check, RunReport, StatementCost, Verdict
+from lawsker_db.evidence import Check, RestorePoint, RunReport, StatementCost, Verdict
 from lawsker_db.record.journal import as_json, write_atomically
 
 REPORT_VERSION = 1
@@ -91,7 +91,17 @@ def _facts(report: RunReport) -> Iterable[tuple[str, ...]]:
             yield "Not compared", omitted
     if report.backup:
         yield "SHA-256", report.backup.sha256
+    if report.restore_point:
+        yield from _recovery(report.restore_point)
     yield "Tool", f"lawsker-db {report.tool_version}"
+
+
+def _recovery(point: RestorePoint) -> Iterable[tuple[str, ...]]:
+    """Pure. How the whole server goes back to the moment before the migration, where its WAL is kept."""
+    kept = "" if point.archived else "; this server archives no WAL itself: only a tool that streams it can do this"
+    yield "Before the migration", f"WAL at {point.lsn}, timeline {point.timeline}, {point.name or 'no name'}{kept}"
+    for command in point.commands:
+        yield "Recover the server to it", command
 
 
 def _rehearsal(report: RunReport) -> Iterable[tuple[str, ...]]:

@@ -20,6 +20,7 @@ from lawsker_db.evidence import (
     Phase,
     Proof,
     Rehearsal,
+    RestorePoint,
     RunReport,
     Server,
     Timing,
@@ -32,6 +33,7 @@ from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.guard import Guarded, unknown_outcome
 from lawsker_db.target import Target
 
+LEFT = "left"  # the event of something that is ours and could not be cleared away
 NOT_RESTORED = "the backup was not restored: that its files are what pg_dump wrote is known, that they restore is not"
 NOT_REHEARSED = "the migration was not rehearsed on a restored copy"
 VERIFY = "lawsker-db verify"
@@ -60,6 +62,7 @@ class Account:
     backup: BackupReceipt | None = None
     proof: Proof | None = None
     rehearsal: Rehearsal | None = None
+    restore_point: RestorePoint | None = None
     skipped: list[str] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
@@ -179,6 +182,7 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         backup=account.backup,
         proof=account.proof,
         rehearsal=account.rehearsal,
+        restore_point=account.restore_point,
         timings=tuple(account.timings),
         locks=_locks(account, gate),
         checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed),
@@ -214,11 +218,13 @@ def _locks(account: Account, gate: Gate | None) -> tuple[LockHeld, ...]:
 def teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
     """The journal first (on disk before the step), then whoever watches.
 
-    What cannot be journalled is not begun. After COMMIT a full disk changes nothing any more: it becomes a note. A
-    display that fails never matters.
+    What cannot be journalled is not begun. After COMMIT a full disk changes nothing any more: it becomes a note, and so
+    does what a run had to leave behind. A display that fails never matters.
     """
 
     def tell(event: Event) -> None:
+        if event.name == LEFT:
+            account.notes.append(event.text)
         try:
             journal.write(event)
         except OSError as failed:

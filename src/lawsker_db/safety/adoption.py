@@ -12,6 +12,7 @@ from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import read_catalog
 from lawsker_db.postgres.scratch import build_promised, promised_identities
 from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted_as_read
+from lawsker_db.postgres.spelling import without_spelling
 from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import (
     Chain,
@@ -80,7 +81,8 @@ def _look(conn: Connection, chain: Chain, current: tuple[str, ...]) -> Adoption:
     quoted = quoted_as_read(conn, schema)
     built = build_promised(conn, baseline, schema)
     now = read_catalog(conn)
-    differences = not_as_promised(now, Promise(contract=baseline, built=built, schema=quoted))
+    promise = Promise(contract=baseline, built=built, schema=quoted)
+    differences = without_spelling(conn, not_as_promised(now, promise))
     promised = promised_identities(baseline, quoted)
     extras = tuple(
         f"{kind} {name}"

@@ -1,30 +1,27 @@
-"""Take a backup: a parallel pg_dump and a fingerprint of every table under one exported snapshot, and a manifest.
+"""Take a backup: a pg_dump and a fingerprint of every table under one exported snapshot, and a manifest.
 
 A backup is proven only when it was restored and found equal: that is `safety/proof.py`.
 """
 
 from __future__ import annotations
 
-import errno
 import os
+import shlex
 import shutil
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 from sqlalchemy import text
 
 from lawsker_db import __version__, processes
-from lawsker_db.errors import BackupFailed
-from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Phase, Server, ignore
+from lawsker_db.errors import BackupFailed, UsageError
+from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Phase, RestorePoint, Server, ignore
 from lawsker_db.postgres.catalog import Catalog, catalog_digest, read_catalog
 from lawsker_db.postgres.content import (
-    LOCK_WAIT,
     Content,
     Sequence,
     end_readers,
@@ -34,19 +31,32 @@ from lawsker_db.postgres.content import (
 )
 from lawsker_db.postgres.databases import DatabaseProperties, read_properties
 from lawsker_db.postgres.session import find_schema, identify, literal, pin_session
-from lawsker_db.postgres.snapshot import Snapshot, hold_snapshot
-from lawsker_db.postgres.tools import Tool, compression, find_tool, is_local, tool_access
-from lawsker_db.record.journal import PRIVATE_FILE, PRIVATE_FOLDER, sync_folder
-from lawsker_db.record.manifest import ARCHIVE, CATALOG, Manifest, file_digest, write_catalog, write_manifest
+from lawsker_db.postgres.snapshot import Snapshot, hold_snapshot, mark_restore_point
+from lawsker_db.postgres.tools import bare_environment
+from lawsker_db.record.journal import PRIVATE_FOLDER
+from lawsker_db.record.manifest import CATALOG, Manifest, file_digest, write_catalog, write_manifest
 from lawsker_db.revisions import current_revisions
+from lawsker_db.safety.archive import GLOBALS, Form, Written, disk_failed, ended_how, write_archive, write_globals
 from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.target import Target
 
 PROGRESS_S = 1.0
-DISK_FULL = "No space left on device"  # strerror(ENOSPC): PostgreSQL's programs give no code of their own
 MOST_JOBS = 4  # beyond it the disk is the limit on most machines, and the application needs its share of the cores
-COMPLAINT_BYTES = 64 << 10
-MAGIC = b"PGDMP"  # the first bytes of the table of contents of every archive
+PATH = "{path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupOptions:
+    """How a backup is taken. `jobs` None: by the machine's cores. `after`: a command for each proven one, empty for none."""
+
+    form: Form = Form.DIRECTORY
+    jobs: int | None = None
+    after: str = ""
+
+    @property
+    def workers(self) -> int:
+        """Pure but for the machine. How many tables pg_dump and pg_restore work on at once."""
+        return self.jobs or max(1, min(MOST_JOBS, os.cpu_count() or 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,19 +70,19 @@ class Seen:
     content: Content
 
 
-def default_jobs() -> int:
-    """Pure but for the machine. How many tables pg_dump reads at once."""
-    return max(1, min(MOST_JOBS, os.cpu_count() or 1))
-
-
 def take_backup(
-    target: Target, folder: Path, backup_id: str, *, jobs: int | None = None, on_event: OnEvent = ignore
-) -> tuple[BackupReceipt, Seen]:
+    target: Target,
+    folder: Path,
+    backup_id: str,
+    *,
+    options: BackupOptions | None = None,
+    on_event: OnEvent = ignore,
+) -> BackupReceipt:
     """Dump the database into `folder` (created, 0700), fingerprint its tables meanwhile, and write the manifest.
 
-    Changes nothing in the database. pg_dump and the fingerprints take ACCESS SHARE on every table until they end: nobody
-    who reads or writes waits; DDL does. The snapshot is held by a connection of its own as long. Raises `BackupFailed`;
-    no half archive is left under its final name.
+    Changes nothing in the database (where the role may, a named restore point goes into the WAL). pg_dump and the
+    fingerprints take ACCESS SHARE on every table until they end: nobody who reads or writes waits; DDL does. The snapshot
+    is held by a connection of its own as long. Raises `BackupFailed`; no half archive is left under its final name.
     """
     began = time.monotonic()
     try:
@@ -80,25 +90,68 @@ def take_backup(
     except OSError as failed:
         raise disk_failed(folder, failed) from failed
     try:
-        return _take(target, folder, backup_id, jobs or default_jobs(), began, on_event)
+        return _take(target, folder, backup_id, options or BackupOptions(), began, on_event)
     except BaseException:
-        shutil.rmtree(folder / f"{ARCHIVE}.partial", ignore_errors=True)
+        for partial in folder.glob("*.partial"):
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink(missing_ok=True)
         with suppress(OSError):  # only when it is empty: what was written whole is kept
             folder.rmdir()
         raise
 
 
+def hand_over(command: str, folder: Path, on_event: OnEvent = ignore) -> None:
+    """Run the operator's own command on a proven backup, `{path}` in it being the folder: to carry it elsewhere.
+
+    Touches no database. No shell reads it. Raises `UsageError` for a command that is none, `BackupFailed` when it fails:
+    whoever wants a copy elsewhere wants it before the migration.
+    """
+    words = [word.replace(PATH, str(folder)) for word in after_words(command)]
+    on_event(_event("handing over", f"--after-backup: {words[0]}"))
+    try:
+        done = processes.run(words, env=bare_environment())
+    except OSError as failed:
+        raise BackupFailed(
+            f"The command after the backup cannot be run: {words[0]}: {failed.strerror}.",
+            hint="mend --after-backup, or leave it out; the backup itself is proven",
+        ) from failed
+    if done.exit_code != 0:
+        lines = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
+        raise BackupFailed(
+            f"The command after the backup {ended_how(done.exit_code)}: {lines[-1]}",
+            hint="mend what it names, or leave out --after-backup; the backup itself is proven",
+        )
+    on_event(_event("handed over", f"{words[0]} ended well"))
+
+
+def after_words(command: str) -> tuple[str, ...]:
+    """Pure. The words of an --after-backup. Raises `UsageError` when there are none or a quotation does not end."""
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as failed:
+        raise UsageError(
+            f"--after-backup cannot be read: {failed}.", hint="for example 'rclone copy {path} far:'"
+        ) from None
+    if not words or PATH not in command:
+        raise UsageError("--after-backup names no {path}.", hint="for example 'rclone copy {path} far:backups'")
+    return words
+
+
 def _take(
-    target: Target, folder: Path, backup_id: str, jobs: int, began: float, on_event: OnEvent
-) -> tuple[BackupReceipt, Seen]:
+    target: Target, folder: Path, backup_id: str, options: BackupOptions, began: float, on_event: OnEvent
+) -> BackupReceipt:
     with target.connect() as conn:
-        refuse_standby(identify(conn), target)
+        refuse_standby(server := identify(conn), target)
+        point = mark_restore_point(conn, f"lawsker_{backup_id}")
         conn.rollback()
+        without_globals = write_globals(conn, folder)
     with hold_snapshot(target) as snapshot, ThreadPoolExecutor(max_workers=1) as aside:
         marked = mark_readers(target)
         seeing = aside.submit(_see, marked, snapshot)
         try:
-            tool = _dump(target, snapshot, folder, jobs, on_event)
+            written = _dump(target, snapshot, folder, options, server, on_event)
         except BaseException:
             end_readers(target, marked, seeing.done)
             raise
@@ -109,13 +162,23 @@ def _take(
         conn.rollback()
     try:
         write_catalog(folder, seen.catalog)
-    except OSError as failed:
-        raise disk_failed(folder, failed) from failed
-    paths = [*sorted((folder / ARCHIVE).iterdir()), folder / CATALOG]
-    files = {str(path.relative_to(folder)): file_digest(path) for path in paths}
-    size = sum(path.stat().st_size for path in paths)
-    manifest = _manifest(backup_id, tool, snapshot, seen, sequences_after, files=files, size=size, dump_s=dump_s)
-    try:
+        files = dict(written.files)
+        for name in (GLOBALS, CATALOG):
+            if (folder / name).exists():
+                files[name] = file_digest(folder / name)
+        size = sum((folder / name).stat().st_size for name in files)
+        manifest = _manifest(
+            backup_id,
+            written,
+            snapshot,
+            seen,
+            sequences_after,
+            files=files,
+            size=size,
+            dump_s=dump_s,
+            point=point,
+            without_globals=without_globals,
+        )
         write_manifest(folder, manifest)
     except OSError as failed:
         raise disk_failed(folder, failed) from failed
@@ -125,20 +188,33 @@ def _take(
         bytes=size,
         sha256=file_digest(folder / "SHA256SUMS"),
         snapshot=snapshot.name,
-        client_version=tool.label,
+        client_version=written.client.label,
         duration_s=round(time.monotonic() - began, 3),
     )
     words = f"{size / 1e6:.1f} MB in {len(files)} files; {len(seen.content.tables)} tables, {seen.content.rows} rows"
     on_event(_event("taken", words, **asdict(receipt)))
-    return receipt, seen
+    return receipt
 
 
-def disk_failed(folder: Path, failed: OSError) -> BackupFailed:
-    """Pure. The disk does not take the backup."""
-    return BackupFailed(
-        f"The backup cannot be written to {folder}: {failed.strerror or failed}.",
-        hint="free disk space there, or name another folder: --runs FOLDER",
+def _dump(
+    target: Target, snapshot: Snapshot, folder: Path, options: BackupOptions, server: Server, on_event: OnEvent
+) -> Written:
+    last = time.monotonic()
+
+    def tell(written: int) -> None:
+        """About once a second. A dump is smaller than its database; how much is not known."""
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_S:
+            last = time.monotonic()
+            words = f"{written / 1e6:.0f} MB written (database: {server.data_bytes / 1e6:.0f} MB)"
+            on_event(_event("progress", words, lasting=False, bytes=written))
+
+    jobs = options.workers
+    on_event(
+        _event("snapshot", f"pg_dump, {options.form.value} format, {jobs} at once, under snapshot {snapshot.name}")
     )
+    with target.connect() as conn:
+        return write_archive(conn, snapshot, folder, form=options.form, jobs=jobs, on_bytes=tell)
 
 
 def _see(target: Target, snapshot: Snapshot) -> Seen:
@@ -159,83 +235,9 @@ def _see(target: Target, snapshot: Snapshot) -> Seen:
     return seen
 
 
-def _dump(target: Target, snapshot: Snapshot, folder: Path, jobs: int, on_event: OnEvent) -> Tool:
-    """Run pg_dump into `ARCHIVE.partial`, and rename that when all is well. Returns which pg_dump it was."""
-    partial = folder / f"{ARCHIVE}.partial"
-    with target.connect() as conn, tempfile.TemporaryFile() as complaints:
-        server = identify(conn)
-        conn.rollback()
-        tool = find_tool("pg_dump", server.major, local=is_local(conn))
-        with tool_access(conn) as (where, environment):
-            on_event(_event("snapshot", f"{tool.label} -j {jobs} under snapshot {snapshot.name}"))
-            command = [
-                str(tool.path),
-                "--format=directory",
-                f"--jobs={jobs}",
-                f"--file={partial}",
-                f"--compress={compression(tool, environment)}",
-                f"--snapshot={snapshot.name}",
-                f"--lock-wait-timeout={LOCK_WAIT}",
-                "--no-password",
-                f"--dbname={where}",
-            ]
-            with processes.started(command, env=environment, stdout=complaints, stderr=complaints) as child:
-                exit_code = _watch(child, partial, server, on_event)
-        _require_whole(partial, exit_code, complaints, tool)
-    try:
-        _settle(partial)
-        partial.rename(folder / ARCHIVE)
-        sync_folder(folder)
-    except OSError as failed:
-        raise disk_failed(folder, failed) from failed
-    return tool
-
-
-def _watch(child: processes.Child, partial: Path, server: Server, on_event: OnEvent) -> int:
-    """Wait for pg_dump and say about once a second how much is written."""
-    while not processes.ended(child, within_s=PROGRESS_S):
-        written = sum(path.stat().st_size for path in partial.glob("*"))
-        words = f"{written / 1e6:.0f} MB written (database: {server.data_bytes / 1e6:.0f} MB)"
-        on_event(_event("progress", words, lasting=False, bytes=written))
-    return child.returncode
-
-
-def _require_whole(partial: Path, exit_code: int, complaints: IO[bytes], tool: Tool) -> None:
-    """Refuse the archive of a pg_dump that failed, or that is no archive (a stand-in that exits 0 at once)."""
-    if exit_code != 0:
-        complaints.seek(0)
-        said = complaints.read(COMPLAINT_BYTES).decode(errors="replace").strip().splitlines()
-        if any(DISK_FULL in line for line in said):
-            raise disk_failed(partial.parent, OSError(errno.ENOSPC, DISK_FULL))
-        how = f"was ended by signal {-exit_code}" if exit_code < 0 else f"failed with exit code {exit_code}"
-        raise BackupFailed(
-            f"{tool.label} {how}: {said[-1] if said else 'it said nothing'}",
-            hint="mend what it names, then type it again",
-        )
-    table_of_contents = partial / "toc.dat"
-    if not table_of_contents.is_file() or table_of_contents.read_bytes()[: len(MAGIC)] != MAGIC:
-        raise BackupFailed(
-            f"{tool.path} ended well but wrote no archive.",
-            hint="look what that program is; LAWSKER_PG_BIN names the folder to take it from",
-        )
-
-
-def _settle(partial: Path) -> None:
-    """Files and folder on disk, private, before the final name is given. Raises `OSError`."""
-    partial.chmod(PRIVATE_FOLDER)
-    for path in partial.iterdir():
-        path.chmod(PRIVATE_FILE)
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    sync_folder(partial)
-
-
 def _manifest(
     backup_id: str,
-    tool: Tool,
+    written: Written,
     snapshot: Snapshot,
     seen: Seen,
     sequences_after: tuple[Sequence, ...],
@@ -243,6 +245,8 @@ def _manifest(
     files: dict[str, str],
     size: int,
     dump_s: float,
+    point: RestorePoint,
+    without_globals: str,
 ) -> Manifest:
     return Manifest(
         backup_id=backup_id,
@@ -252,8 +256,9 @@ def _manifest(
         server=asdict(seen.server),
         properties=asdict(seen.properties),
         snapshot=asdict(snapshot),
-        client=tool.label,
-        client_major=tool.version[0],
+        client=written.client.label,
+        client_major=written.client.version[0],
+        archive=written.archive,
         files=files,
         bytes=size,
         dump_s=dump_s,
@@ -262,7 +267,9 @@ def _manifest(
         sequences=tuple(asdict(sequence) for sequence in seen.content.sequences),
         sequences_after=tuple(asdict(sequence) for sequence in sequences_after),
         left_out=seen.content.left_out,
+        without_globals=without_globals,
         catalog_digest=catalog_digest(seen.catalog),
+        restore_point=point,
     )
 
 

@@ -362,13 +362,19 @@ def _scratch_check(conn: Connection, server: Server, *, warning: bool) -> Check:
 
 
 def _scratch_disk_check(conn: Connection, server: Server) -> Check:
-    """Room for a second copy of the database on the server's disk, which only shows when that is this machine's."""
-    setting = conn.execute(text("SELECT setting FROM pg_settings WHERE name = 'data_directory'")).scalar_one_or_none()
+    """Room for a second copy of the database beside it, which only shows when the server's disk is this machine's."""
+    place = conn.execute(
+        text(
+            "SELECT coalesce(nullif(pg_tablespace_location(d.dattablespace), ''),"
+            " (SELECT setting FROM pg_settings WHERE name = 'data_directory'))"
+            " FROM pg_database d WHERE d.datname = current_database()"
+        )
+    ).scalar_one_or_none()
     expected = f"{server.data_bytes / 1e6:.0f} MB (the database's size) on the server's disk"
-    if setting is None or not is_local(conn) or not os.access(setting, os.F_OK):
+    if place is None or not is_local(conn) or not os.access(place, os.F_OK):
         found = "NOT CHECKED: the server's disk cannot be seen from here"
         return Check(name="disk for the scratch copy", ok=None, expected=expected, found=found, warning=True)
-    free = shutil.disk_usage(setting).free
+    free = shutil.disk_usage(place).free
     enough = free >= server.data_bytes + SPARE_BYTES
     return Check(
         name="disk for the scratch copy",

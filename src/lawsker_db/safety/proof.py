@@ -8,52 +8,61 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db import processes
-from lawsker_db.errors import BackupFailed, BackupUnproven, LawskerError
+from lawsker_db.errors import BackupFailed, BackupUnproven, LawskerError, Unreachable
 from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Phase, Proof, ignore
 from lawsker_db.postgres.catalog import Difference, compare_catalogs, read_catalog
-from lawsker_db.postgres.content import Content, Sequence, compare_content, read_content
+from lawsker_db.postgres.content import (
+    Content,
+    Sequence,
+    compare_content,
+    end_readers,
+    mark_readers,
+    read_content,
+)
 from lawsker_db.postgres.databases import (
+    SCRATCH_PREFIX,
     DatabaseProperties,
+    apply_settings,
     create_scratch,
     drop_scratch,
     may_create_databases,
     new_scratch_name,
 )
+from lawsker_db.postgres.restorable import Selection, read_restorer, select_entries
 from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.postgres.spelling import without_spelling
-from lawsker_db.postgres.tools import find_tool, is_local, tool_access
-from lawsker_db.record.manifest import (
-    ARCHIVE,
-    Manifest,
-    check_files,
-    read_catalog_of,
-    read_manifest,
-    write_manifest,
-)
-from lawsker_db.safety.backup import COMPLAINT_BYTES, DISK_FULL, default_jobs, disk_failed, take_backup
+from lawsker_db.record.manifest import Manifest, check_files, read_catalog_of, read_manifest, write_manifest
+from lawsker_db.safety.archive import POLL_S, disk_failed, list_entries, restore_archive
+from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
 from lawsker_db.target import Target
 
 SHOWN = 5
 ACCEPT = "--accept-unproven-backup 'reason'"
-# What a dump of one database does not carry: it hangs on the database, and stands in the manifest's properties.
-OUTSIDE = ("database", "setting")
+# What a dump of one database does not carry: it hangs on the database or on the server, and stands beside the dump.
+OUTSIDE = ("database", "setting", "role")
+LOADING = ("--section=pre-data", "--section=data")
+BUILDING = ("--section=post-data",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """A restored copy: the scratch database, and how long the restore took."""
+    """A restored copy: the scratch database, what it holds, what was left out of it, and how long the restore took."""
 
     target: Target
     name: str
+    content: Content
+    selection: Selection
+    omitted: tuple[str, ...]
     restore_s: float
 
 
@@ -64,7 +73,7 @@ def restored_copy(
     """Restore a backup into a scratch database on the server of `target`, for the block; dropped when the block ends.
 
     The event that names the scratch database comes before it is created, so that a journal leads to it after a crash.
-    Raises `BackupUnproven` when the server does not allow it, `BackupFailed` when the archive does not restore.
+    Raises `BackupFailed` when the files are not what was written, `BackupUnproven` when they do not restore here.
     """
     check_files(folder, manifest)
     _require_right(target)
@@ -73,21 +82,39 @@ def restored_copy(
     try:
         _create(target, name, manifest, on_event)
         began = time.monotonic()
-        _restore(copy, folder, jobs or default_jobs(), on_event)
-        yield Copy(target=copy, name=name, restore_s=round(time.monotonic() - began, 3))
+        selection, content = _restore(copy, folder, manifest, BackupOptions(jobs=jobs).workers, on_event)
+        with copy.connect() as conn:
+            unset = apply_settings(conn, name, _properties(manifest).settings)
+            conn.commit()
+        yield Copy(
+            target=copy,
+            name=name,
+            content=content,
+            selection=selection,
+            omitted=(*selection.omitted, *unset),
+            restore_s=round(time.monotonic() - began, 3),
+        )
     finally:
         _drop(target, name, on_event)
 
 
 def take_proven_backup(
-    target: Target, folder: Path, backup_id: str, *, jobs: int | None = None, on_event: OnEvent = ignore
+    target: Target,
+    folder: Path,
+    backup_id: str,
+    *,
+    options: BackupOptions | None = None,
+    on_event: OnEvent = ignore,
 ) -> BackupReceipt:
-    """Take a backup and prove it by a trial restore into a scratch database. Changes nothing in the database.
+    """Take a backup, prove it by a trial restore into a scratch database, hand it over. Changes nothing in the database.
 
     Raises `BackupUnproven` or `BackupFailed`; what was written whole stays in `folder`.
     """
-    receipt, _ = take_backup(target, folder, backup_id, jobs=jobs, on_event=on_event)
-    verify_backup(target, folder, jobs=jobs, on_event=on_event)
+    options = options or BackupOptions()
+    receipt = take_backup(target, folder, backup_id, options=options, on_event=on_event)
+    verify_backup(target, folder, jobs=options.jobs, on_event=on_event)
+    if options.after:
+        hand_over(options.after, folder, on_event)
     return replace(receipt, proven=True)
 
 
@@ -105,16 +132,16 @@ def verify_backup(target: Target, folder: Path, *, jobs: int | None = None, on_e
 def prove(copy: Copy, folder: Path, manifest: Manifest, *, on_event: OnEvent = ignore) -> Proof:
     """Compare a restored copy with what was seen under the dump's snapshot, and write the proof into the manifest.
 
-    Reads the whole copy. Content must be equal; of the catalog, what a dump of one database carries. Raises
-    `BackupFailed` naming what differs.
+    Content must be equal; of the catalog, what a dump of one database carries and this role may restore. Reads the copy's
+    catalog. Raises `BackupFailed` naming what differs.
     """
     began = time.monotonic()
-    found = read_content(copy.target)
     with copy.target.connect() as conn:
         pin_session(conn, find_schema(conn))
         version = identify(conn).version
         differences = compare_catalogs(read_catalog_of(folder), read_catalog(conn))
-        structure = without_spelling(conn, comparable(differences))
+        newer = tuple(difference for difference in differences if _is_newer_extension(difference))
+        structure = without_spelling(conn, _comparable(differences, copy.selection))
         conn.rollback()
     expected = Content(
         tables=manifest.tables,
@@ -123,7 +150,7 @@ def prove(copy: Copy, folder: Path, manifest: Manifest, *, on_event: OnEvent = i
         left_out=manifest.left_out,
     )
     after = tuple(Sequence(**sequence) for sequence in manifest.sequences_after)
-    content = compare_content(expected, found, after)
+    content = compare_content(expected, copy.content, after)
     if content or structure:
         labels = [difference.label for difference in content] + [difference.label for difference in structure]
         shown = "; ".join(labels[:SHOWN])
@@ -131,12 +158,13 @@ def prove(copy: Copy, folder: Path, manifest: Manifest, *, on_event: OnEvent = i
             f"The restored backup is not equal to what was dumped: {shown}.",
             hint="do not rely on this backup; report this with the run's folder",
         )
+    kept = (f"{name}: {why}" for name, why in manifest.left_out)
     proof = Proof(
         proven_at=datetime.now(UTC).isoformat(),
         server_version=version,
-        tables=len(found.tables),
-        rows=found.rows,
-        omitted=tuple(f"{name}: {why}" for name, why in manifest.left_out),
+        tables=len(copy.content.tables),
+        rows=copy.content.rows,
+        omitted=(*kept, *copy.omitted, *(f"{difference.label}: a restore takes the newest" for difference in newer)),
         restore_s=copy.restore_s,
         compare_s=round(time.monotonic() - began, 3),
     )
@@ -145,13 +173,22 @@ def prove(copy: Copy, folder: Path, manifest: Manifest, *, on_event: OnEvent = i
     except OSError as failed:
         raise disk_failed(folder, failed) from failed
     words = f"restored and equal: {proof.tables} tables, {proof.rows} rows"
-    on_event(_event("proven", words, tables=proof.tables, rows=proof.rows))
+    on_event(_event("proven", words, tables=proof.tables, rows=proof.rows, omitted=len(proof.omitted)))
     return proof
 
 
-def comparable(differences: tuple[Difference, ...]) -> tuple[Difference, ...]:
-    """Pure. Without what a dump of one database never carries."""
-    return tuple(difference for difference in differences if difference.kind not in OUTSIDE)
+def _comparable(differences: tuple[Difference, ...], selection: Selection) -> tuple[Difference, ...]:
+    """Pure. Without what a dump of one database never carries, and what follows from what was left out."""
+    return tuple(
+        difference
+        for difference in differences
+        if difference.kind not in OUTSIDE and not selection.covers(difference) and not _is_newer_extension(difference)
+    )
+
+
+def _is_newer_extension(difference: Difference) -> bool:
+    """Pure. A dump names no version of an extension: a restore takes the server's default one."""
+    return (difference.kind, difference.attribute) == ("extension", "version")
 
 
 def _require_right(target: Target) -> None:
@@ -187,42 +224,81 @@ def _drop(target: Target, name: str, on_event: OnEvent) -> None:
         with target.connect(autocommit=True) as admin:
             drop_scratch(admin, name)
     except (DBAPIError, LawskerError):
-        on_event(_event("left", f"scratch database {name} could not be dropped: DROP DATABASE {name}", database=name))
+        words = f"the scratch database could not be dropped: DROP DATABASE {name} when the server is back"
+        on_event(_event("left", words, database=name))
         return
     on_event(_event("dropped", f"scratch database {name} dropped", database=name))
 
 
-def _restore(copy: Target, folder: Path, jobs: int, on_event: OnEvent) -> None:
-    """pg_restore with errors fatal. A server without disk space for it is no fault of the backup."""
-    with copy.connect() as conn, tempfile.TemporaryFile() as complaints:
-        major = identify(conn).major
-        conn.rollback()
-        tool = find_tool("pg_restore", major, local=is_local(conn))
-        with tool_access(conn) as (where, environment):
-            command = [str(tool.path), "--exit-on-error", f"--jobs={jobs}", "--no-password", f"--dbname={where}"]
-            command.append(str(folder / ARCHIVE))
-            on_event(_event("restoring", f"{tool.label} -j {jobs}"))
-            with processes.started(command, env=environment, stdout=complaints, stderr=complaints) as child:
-                while not processes.ended(child, within_s=1.0):
-                    on_event(_event("progress", "restoring", lasting=False))
-                exit_code = child.returncode
-        if exit_code != 0:
-            complaints.seek(0)
-            said = complaints.read(COMPLAINT_BYTES).decode(errors="replace").strip().splitlines()
-            if any(DISK_FULL in line for line in said):
-                raise BackupUnproven(
-                    "The backup cannot be proven: the server's disk has no room for the trial restore.",
-                    hint=f"free disk space there, or {ACCEPT}",
+def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event: OnEvent) -> tuple[Selection, Content]:
+    """Load the data, then build indexes and keys while the tables are fingerprinted already.
+
+    Fingerprints beside the second half cost little more than the half alone, where cores are idle in it: the largest
+    table's keys are built one after another.
+    """
+    archive = folder / manifest.archive
+    with _connected(copy) as conn:
+        entries = list_entries(conn, archive)
+        selection = select_entries(entries, read_catalog_of(folder), read_restorer(conn))
+    with tempfile.NamedTemporaryFile("w", prefix="lawsker-", suffix=".list") as listed:
+        listed.write("\n".join(selection.entries) + "\n")
+        listed.flush()
+
+        def load(section: tuple[str, ...], words: str) -> None:
+            on_event(_event("restoring", words))
+            with _connected(copy) as conn:
+                wrong = restore_archive(
+                    conn,
+                    archive,
+                    Path(listed.name),
+                    options=(*section, *selection.options),
+                    jobs=jobs,
+                    on_wait=lambda: on_event(_event("progress", words, lasting=False)),
                 )
-            raise BackupFailed(
-                f"{tool.label} could not restore the backup: {said[0] if said else 'it said nothing'}",
-                hint="do not rely on this backup; mend what it names and take another",
-            )
+            if wrong:
+                raise BackupUnproven(
+                    f"The backup cannot be proven: it does not restore here: {wrong}",
+                    hint=f"mend what it names and take another, or {ACCEPT}",
+                )
+
+        load(LOADING, f"restoring tables, {jobs} at once")
+        with _fingerprinting(copy) as reading:
+            load(BUILDING, f"building indexes and keys, {jobs} at once, while the tables are fingerprinted")
+            while wait((reading,), timeout=POLL_S).not_done:
+                on_event(_event("progress", "fingerprinting the copy", lasting=False))
+            return selection, reading.result()
+
+
+@contextmanager
+def _fingerprinting(copy: Target) -> Iterator[Future[Content]]:
+    """Read the content of a copy in the background for the block; if the block fails, the readers end."""
+    marked = mark_readers(copy)
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        reading = aside.submit(read_content, marked, hold=False)
+        try:
+            yield reading
+        except BaseException:
+            end_readers(copy, marked, reading.done)
+            raise
+
+
+@contextmanager
+def _connected(copy: Target) -> Iterator[Connection]:
+    """A connection to the copy, which a server's pg_hba.conf need not allow for a name that it does not know."""
+    with ExitStack() as stack:
+        try:
+            conn = stack.enter_context(copy.connect())
+        except Unreachable as failed:
+            raise BackupUnproven(
+                f"The backup cannot be proven: its scratch database cannot be reached: {failed.message}",
+                hint=f"let this role connect to databases called {SCRATCH_PREFIX}… (pg_hba.conf), or {ACCEPT}",
+            ) from failed
+        yield conn
 
 
 def _properties(manifest: Manifest) -> DatabaseProperties:
     facts: dict[str, Any] = dict(manifest.properties)
-    facts |= {name: tuple(facts[name]) for name in ("acl", "settings")}
+    facts |= {"acl": tuple(facts["acl"]), "settings": tuple((role, value) for role, value in facts["settings"])}
     return DatabaseProperties(**facts)
 
 

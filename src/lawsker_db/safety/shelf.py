@@ -11,7 +11,7 @@ from pathlib import Path
 from lawsker_db import processes
 from lawsker_db.errors import BackupFailed, Refused
 from lawsker_db.postgres.tools import find_tool
-from lawsker_db.record.manifest import ARCHIVE, MANIFEST, Manifest, check_files, read_manifest
+from lawsker_db.record.manifest import MANIFEST, Manifest, check_files, read_manifest
 
 BACKUP = "backup"  # the folder of a backup within the folder of its run
 REFERRING = ("outcome unknown", "committed, not proven", "rolled back")  # verdicts whose backup may still be wanted
@@ -104,7 +104,7 @@ def write_sql(folder: Path, to: Path) -> None:
     if to.exists() or to.is_symlink():
         raise Refused(f"{to} exists already.", hint="name a file that does not")
     tool = find_tool("pg_restore", manifest.client_major)
-    said = processes.run([str(tool.path), "--create", f"--file={to}", str(folder / ARCHIVE)])
+    said = processes.run([str(tool.path), "--create", f"--file={to}", str(folder / manifest.archive)])
     if said.exit_code != 0:
         raise BackupFailed(
             f"{tool.label} failed: {said.stderr.strip()[:400]}", hint="free disk space, or take another backup"

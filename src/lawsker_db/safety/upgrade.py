@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from lawsker_db.evidence import (
     OnEvent,
     Phase,
     Rehearsal,
+    RestorePoint,
     RunReport,
     Server,
     Verdict,
@@ -28,6 +29,7 @@ from lawsker_db.evidence import (
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import Catalog, compare_catalogs, read_catalog
 from lawsker_db.postgres.session import find_schema, identify, pin_session
+from lawsker_db.postgres.snapshot import mark_restore_point
 from lawsker_db.record.history import has_committed
 from lawsker_db.record.journal import Journal
 from lawsker_db.record.manifest import read_manifest
@@ -42,7 +44,7 @@ from lawsker_db.safety.account import (
     teller,
     timed,
 )
-from lawsker_db.safety.backup import take_backup
+from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
 from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import prove, restored_copy
@@ -65,7 +67,7 @@ class UpgradeOptions:
     chain_options: dict[str, str] = field(default_factory=dict)
     patience_s: float = locks.PATIENCE_S
     reconnect_s: float = RECONNECT_S
-    jobs: int | None = None
+    backup: BackupOptions = field(default_factory=BackupOptions)
     prove: bool = True
     accept_unproven: str = ""
     rehearsal: bool = True
@@ -120,6 +122,7 @@ def safe_upgrade(
             _back_up(account, options, tell)
             _try_out(account, outlook.chain, options, tell)
             require_lock()
+            account.restore_point = _mark(account, tell)
             expected = _migrate(account, outlook.chain, options, tell)
             with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
                 _confirm(account, expected)
@@ -187,7 +190,7 @@ def _back_up(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
     """The backup of a run, in the run's folder."""
     folder = account.folder / "backup"
     with timed(account, Phase.BACKUP, tell, f"pg_dump into {account.folder.name}/backup"):
-        account.backup, _ = take_backup(account.target, folder, account.run_id, jobs=options.jobs, on_event=tell)
+        account.backup = take_backup(account.target, folder, account.run_id, options=options.backup, on_event=tell)
 
 
 def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEvent) -> None:
@@ -203,7 +206,7 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
     with ExitStack() as until_dropped:
         with timed(account, Phase.PROOF, tell, "trial restore and comparison"):
             manifest = read_manifest(folder)
-            copying = restored_copy(account.target, folder, manifest, jobs=options.jobs, on_event=tell)
+            copying = restored_copy(account.target, folder, manifest, jobs=options.backup.jobs, on_event=tell)
             try:
                 copy = until_dropped.enter_context(copying)
             except BackupUnproven as unproven:
@@ -216,11 +219,23 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
             account.proof = prove(copy, folder, manifest, on_event=tell)
             if account.backup:
                 account.backup = replace(account.backup, proven=True)
+            if options.backup.after:
+                hand_over(options.backup.after, folder, tell)
         if not options.rehearsal:
             account.skipped.append(f"{NOT_REHEARSED}, because the operator said so")
             return
         with timed(account, Phase.REHEARSAL, tell, "upgrade, verify, downgrade, compare, upgrade again on the copy"):
             account.rehearsal = _rehearse(account, chain, copy.target, options, tell)
+
+
+def _mark(account: Account, tell: OnEvent) -> RestorePoint:
+    """The last point before the migration, for a recovery of the whole server. A moment's work in the WAL, no lock."""
+    with account.target.connect() as conn:
+        point = mark_restore_point(conn, f"lawsker_before_{account.run_id}")
+        conn.rollback()
+    words = f"restore point {point.name or '(not allowed to this role)'}, WAL at {point.lsn}"
+    tell(Event(phase=Phase.MIGRATION, name="restore point", text=words, facts=asdict(point)))
+    return point
 
 
 def _rehearse(account: Account, chain: Chain, copy: Target, options: UpgradeOptions, tell: OnEvent) -> Rehearsal:

@@ -15,6 +15,7 @@ from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import Catalog, Difference, read_catalog
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.session import find_schema, identify, literal, pin_session, quoted, quoted_as_read
+from lawsker_db.postgres.spelling import without_spelling
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.revisions import Chain, contracts_up_to, current_revisions, load_chain, model_differences
 from lawsker_db.safety.expectation import Promise, not_as_promised
@@ -118,7 +119,7 @@ def _structure(conn: Connection, contract: Contract, now: Catalog, *, adopted: b
     schema = find_schema(conn)
     prefix = quoted_as_read(conn, schema)
     promise = Promise(contract=contract, built=build_promised(conn, contract, schema), schema=prefix)
-    differences = not_as_promised(now, promise)
+    differences = without_spelling(conn, not_as_promised(now, promise))
     checks: list[Check] = []
     left = set(differences)
     for table in contract.tables:

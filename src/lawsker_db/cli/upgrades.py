@@ -1,0 +1,198 @@
+"""`lawsker-db safe-upgrade` and `rehearse`: the road up, and its rehearsal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lawsker_db.cli.options import (
+    Accept,
+    After,
+    Chosen,
+    Config,
+    DryRun,
+    Form,
+    Format,
+    Jobs,
+    Json,
+    LockPatience,
+    MaxLock,
+    Runs,
+    Url,
+    Yes,
+    ask,
+    first_hint,
+    plain,
+)
+
+if TYPE_CHECKING:
+    from lawsker_db.safety.backup import BackupOptions
+    from lawsker_db.safety.upgrade import Outlook
+
+
+class OnFailure(StrEnum):
+    """What to do when a check fails after COMMIT."""
+
+    ASK = "ask"
+    KEEP = "keep"
+    ROLLBACK = "rollback"
+    RESTORE = "restore"
+
+
+def safe_upgrade(
+    revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
+    database_url: Url = None,
+    runs: Runs = Path("lawsker-runs"),
+    config: Config = None,
+    option: Chosen = None,
+    lock_patience: LockPatience = 600.0,
+    reconnect: Annotated[float, typer.Option(help="Seconds to ask again when COMMIT's answer is lost.", min=0)] = 60.0,
+    on_failure: Annotated[
+        OnFailure, typer.Option(help="When a check fails after COMMIT (this version can only keep).")
+    ] = OnFailure.ASK,
+    form: Format = Form.DIRECTORY,
+    jobs: Jobs = None,
+    after_backup: After = "",
+    accept_unproven_backup: Accept = "",
+    no_rehearsal: Annotated[
+        bool, typer.Option("--no-rehearsal", help="Skip the rehearsal; the report says so.")
+    ] = False,
+    max_lock_s: MaxLock = 5.0,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Back up, prove, rehearse on the copy, upgrade in one guarded transaction, prove before COMMIT, look again, report.
+
+    Changes the database as the revisions promise, or not at all.
+    """
+    from lawsker_db.cli.interrupts import settle
+    from lawsker_db.cli.progress import progress
+    from lawsker_db.cli.render import show_report
+    from lawsker_db.evidence import failures
+    from lawsker_db.safety.preflight import refuse_unless
+    from lawsker_db.safety.upgrade import UpgradeOptions
+    from lawsker_db.safety.upgrade import safe_upgrade as upgrade
+    from lawsker_db.target import find_target
+
+    _refuse_way_back(on_failure)
+    target = find_target(database_url)
+    options = UpgradeOptions(
+        runs=runs,
+        config=config,
+        chain_options=_pairs(option),
+        patience_s=lock_patience,
+        reconnect_s=reconnect,
+        backup=_backup_options(form, jobs, after_backup),
+        accept_unproven=accept_unproven_backup.strip(),
+        rehearsal=not no_rehearsal,
+        max_lock_s=max_lock_s,
+    )
+    if dry_run or not yes:
+        outlook = _preview(target, revision, options, as_json=as_json, final=dry_run)
+        if dry_run:
+            raise typer.Exit(10 if failures(outlook.checks) else 0)
+        refuse_unless(outlook.checks)
+        if outlook.plan.steps:
+            ask(f"Upgrade {target.label}?")
+    with progress(as_json=as_json) as on_event:
+        report = upgrade(target, revision, options=options, on_event=on_event)
+        settle()
+    show_report(report, as_json=as_json)
+
+
+def rehearse(
+    revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
+    database_url: Url = None,
+    runs: Runs = Path("lawsker-runs"),
+    config: Config = None,
+    option: Chosen = None,
+    form: Format = Form.DIRECTORY,
+    jobs: Jobs = None,
+    after_backup: After = "",
+    max_lock_s: MaxLock = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Back up, restore the backup into a scratch database, rehearse the upgrade there, and foretell its locks.
+
+    The database itself is not changed; the scratch database is dropped.
+    """
+    from lawsker_db.cli.progress import progress
+    from lawsker_db.cli.render import show_report
+    from lawsker_db.safety.upgrade import UpgradeOptions, rehearse_upgrade
+    from lawsker_db.target import find_target
+
+    target = find_target(database_url)
+    options = UpgradeOptions(
+        runs=runs,
+        config=config,
+        chain_options=_pairs(option),
+        backup=_backup_options(form, jobs, after_backup),
+        max_lock_s=max_lock_s,
+    )
+    with progress(as_json=as_json) as on_event:
+        report = rehearse_upgrade(target, revision, options=options, on_event=on_event)
+    show_report(report, as_json=as_json)
+
+
+def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: bool) -> Outlook:
+    """Show plan and preflight. With `final` it is the result, else talk."""
+    from lawsker_db.cli.render import print_json, say, show_checks
+    from lawsker_db.evidence import failures
+    from lawsker_db.safety.upgrade import look_ahead
+
+    outlook = look_ahead(target, revision, options)
+    ready = not failures(outlook.checks)
+    if as_json and final:
+        steps = [{"revision": step.revision, "title": step.title} for step in outlook.plan.steps]
+        checks = plain([asdict(check) for check in outlook.checks])
+        print_json({"verdict": "dry run", "ready": ready, "steps": steps, "checks": checks})
+        return outlook
+    tell = print if final else say
+    tell(f"Database: {target.label}, PostgreSQL {outlook.server.major}, {outlook.server.data_bytes / 1e6:.1f} MB")
+    for step in outlook.plan.steps:
+        tell(f"Would run: {step.revision}  {step.title}" if final else f"Will run: {step.revision}  {step.title}")
+    if not outlook.plan.steps:
+        tell(f"Nothing to run: the database is at {', '.join(outlook.plan.start)}.")
+    if final:
+        show_checks(outlook.checks)
+        print("Ready. Nothing was changed." if ready else "Not ready. Nothing was changed.")
+        print(f"Next: {'lawsker-db safe-upgrade' if ready else first_hint(outlook.checks)}")
+    return outlook
+
+
+def _refuse_way_back(on_failure: OnFailure) -> None:
+    """Pure. Raise `UsageError` for what this version cannot do when a check fails after COMMIT."""
+    from lawsker_db.errors import UsageError
+
+    if on_failure in (OnFailure.ROLLBACK, OnFailure.RESTORE):
+        raise UsageError(
+            f"--on-failure {on_failure} is not in this version: there is no way back by this tool yet.",
+            hint="--on-failure keep; the backup of the run can be restored with pg_restore",
+        )
+
+
+def _backup_options(form: Form, jobs: int | None, after: str) -> BackupOptions:
+    """Pure. How the backup is taken. Raises `UsageError` for a command after it that cannot be read."""
+    from lawsker_db.safety.archive import Form as ArchiveForm
+    from lawsker_db.safety.backup import BackupOptions, after_words
+
+    if after:
+        after_words(after)
+    return BackupOptions(form=ArchiveForm(form.value), jobs=jobs, after=after)
+
+
+def _pairs(given: list[str] | None) -> dict[str, str]:
+    from lawsker_db.errors import UsageError
+
+    pairs: dict[str, str] = {}
+    for item in given or ():
+        name, found, value = item.partition("=")
+        if not found or not name:
+            raise UsageError(f"--option {item} is not NAME=VALUE.", hint="for example --option email_verified=active")
+        pairs[name] = value
+    return pairs

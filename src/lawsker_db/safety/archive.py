@@ -1,0 +1,262 @@
+"""Write an archive with pg_dump, and read one with pg_restore: what they are told, what they say, when they have failed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import Connection
+
+from lawsker_db import processes
+from lawsker_db.errors import BackupFailed, Refused
+from lawsker_db.postgres.content import LOCK_WAIT
+from lawsker_db.postgres.session import server_major
+from lawsker_db.postgres.snapshot import Snapshot
+from lawsker_db.postgres.tools import Tool, compression, find_tool, is_local, tool_access
+from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, PRIVATE_FOLDER, sync_folder
+from lawsker_db.record.manifest import file_digest
+
+GLOBALS = "globals.sql"
+MAGIC = b"PGDMP"  # the first bytes of every custom archive, and of the table of contents of a directory
+POLL_S = 1.0
+CHUNK_BYTES = 1 << 20
+COMPLAINT_BYTES = 64 << 10
+NO_ROOM_BYTES = 1 << 20  # less than that free after a failure: the disk is full, whatever the program said
+
+OnBytes = Callable[[int], None]
+
+
+class Form(StrEnum):
+    """The form of an archive: a folder that several workers write, or one file that is hashed while it is written."""
+
+    DIRECTORY = "directory"
+    CUSTOM = "custom"
+
+
+# The name of the archive in the backup's folder.
+NAMES: Mapping[Form, str] = {Form.DIRECTORY: "database", Form.CUSTOM: "database.dump"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """An archive on disk: its name in the folder, and the SHA-256 of each of its files by their path in the folder."""
+
+    archive: str
+    client: Tool
+    files: Mapping[str, str]
+
+
+def write_archive(
+    conn: Connection, snapshot: Snapshot, folder: Path, *, form: Form, jobs: int, on_bytes: OnBytes
+) -> Written:
+    """Run pg_dump under a snapshot into `folder`: `.partial` first, its final name when all is well and on disk.
+
+    Changes nothing in the database; pg_dump holds ACCESS SHARE on every table until it ends. `conn` must be in no
+    transaction: it tells where to connect and nothing else. Raises `BackupFailed`.
+    """
+    server = server_major(conn)
+    conn.rollback()
+    tool = find_tool("pg_dump", server, local=is_local(conn))
+    archive = NAMES[form]
+    partial = folder / f"{archive}.partial"
+    with tool_access(conn) as (where, environment), _complaints() as complaints:
+        command = [
+            *(str(tool.path), f"--format={form.value}", f"--compress={compression(tool, environment)}"),
+            *(f"--snapshot={snapshot.name}", f"--lock-wait-timeout={LOCK_WAIT}", "--no-password", f"--dbname={where}"),
+        ]
+        try:
+            if form is Form.CUSTOM:
+                digest = _stream(command, environment, partial, complaints, tool, on_bytes)
+                files = {archive: digest}
+            else:
+                command += [f"--jobs={jobs}", f"--file={partial}"]
+                _watch(command, environment, partial, complaints, tool, on_bytes)
+                _settle(partial)
+                files = {f"{archive}/{path.name}": file_digest(path) for path in sorted(partial.iterdir())}
+            partial.rename(folder / archive)
+            sync_folder(folder)
+        except OSError as failed:
+            raise disk_failed(folder, failed) from failed
+    return Written(archive=archive, client=tool, files=files)
+
+
+def write_globals(conn: Connection, folder: Path) -> str:
+    """Write roles (without passwords), their memberships, and tablespaces into GLOBALS with pg_dumpall.
+
+    Changes nothing. Returns why there is no such file, empty when there is one: a backup of the database is whole
+    without it. Raises `BackupFailed` only when the disk does not take it.
+    """
+    server = server_major(conn)
+    conn.rollback()
+    try:
+        tool = find_tool("pg_dumpall", server, local=is_local(conn))
+    except Refused as missing:
+        return missing.message
+    partial = folder / f"{GLOBALS}.partial"
+    with tool_access(conn) as (where, environment), _complaints() as complaints:
+        options = ("--globals-only", "--no-role-passwords", "--no-password", f"--database={where}")
+        try:
+            with os.fdopen(os.open(partial, NEW_FILE, PRIVATE_FILE), "wb") as file:
+                command = [str(tool.path), *options]
+                with processes.started(command, env=environment, stdout=file, stderr=complaints) as child:
+                    exit_code = child.wait()
+                os.fsync(file.fileno())
+            if exit_code != 0:
+                partial.unlink()
+                return f"{tool.label} {ended_how(exit_code)}: {said(complaints)}"
+            partial.rename(folder / GLOBALS)
+        except OSError as failed:
+            partial.unlink(missing_ok=True)
+            raise disk_failed(folder, failed) from failed
+    return ""
+
+
+def restore_archive(
+    conn: Connection, archive: Path, entries: Path, *, options: tuple[str, ...], jobs: int, on_wait: Callable[[], None]
+) -> str:
+    """Run pg_restore with errors fatal into the database of `conn`, for the entries that a list file names.
+
+    Returns what went wrong, empty when nothing did. Raises `Refused` when no pg_restore fits.
+    """
+    major = server_major(conn)
+    conn.rollback()
+    tool = find_tool("pg_restore", major, local=is_local(conn))
+    with tool_access(conn) as (where, environment), _complaints() as complaints:
+        command = [
+            *(str(tool.path), "--exit-on-error", f"--jobs={jobs}", "--no-password", f"--use-list={entries}", *options),
+            *(f"--dbname={where}", str(archive)),
+        ]
+        with processes.started(command, env=environment, stdout=complaints, stderr=complaints) as child:
+            while not processes.ended(child, within_s=POLL_S):
+                on_wait()
+            exit_code = child.returncode
+        return "" if exit_code == 0 else f"{tool.label} {ended_how(exit_code)}: {said(complaints, first=True)}"
+
+
+def list_entries(conn: Connection, archive: Path) -> tuple[str, ...]:
+    """The table of contents of an archive, a line an entry, in the form that pg_restore takes back. Reads the archive.
+
+    Raises `BackupFailed` when pg_restore cannot read it.
+    """
+    major = server_major(conn)
+    conn.rollback()
+    tool = find_tool("pg_restore", major, local=is_local(conn))
+    done = processes.run([str(tool.path), "--list", str(archive)])
+    if done.exit_code != 0:
+        raise BackupFailed(
+            f"{tool.label} cannot read the archive: {_last(done.stderr)}",
+            hint="do not rely on this backup; take another: lawsker-db backup create",
+        )
+    return tuple(line for line in done.stdout.splitlines() if line and not line.startswith(";"))
+
+
+def disk_failed(folder: Path, failed: OSError) -> BackupFailed:
+    """Pure. The disk does not take the backup."""
+    return BackupFailed(
+        f"The backup cannot be written to {folder}: {failed.strerror or failed}.",
+        hint="free disk space there, or name another folder: --runs FOLDER",
+    )
+
+
+def ended_how(exit_code: int) -> str:
+    """Pure. "failed with exit code 1", "was ended by signal 9"."""
+    return f"was ended by signal {-exit_code}" if exit_code < 0 else f"failed with exit code {exit_code}"
+
+
+def said(complaints: IO[bytes], *, first: bool = False) -> str:
+    """What a program complained of: its last line, or its first (of pg_restore the later ones only follow from it)."""
+    complaints.seek(0)
+    return _last(complaints.read(COMPLAINT_BYTES).decode(errors="replace"), first=first)
+
+
+def _last(text: str, *, first: bool = False) -> str:
+    lines = text.strip().splitlines()
+    return lines[0 if first else -1] if lines else "it said nothing"
+
+
+@contextmanager
+def _complaints() -> Iterator[IO[bytes]]:
+    with tempfile.TemporaryFile() as complaints:
+        yield complaints
+
+
+def _stream(
+    command: list[str],
+    environment: Mapping[str, str],
+    partial: Path,
+    complaints: IO[bytes],
+    tool: Tool,
+    on_bytes: OnBytes,
+) -> str:
+    """Hash what pg_dump writes while it goes to the file. Memory stays flat. Returns the SHA-256. Raises `OSError`."""
+    digest = hashlib.sha256()
+    total = 0
+    with os.fdopen(os.open(partial, NEW_FILE, PRIVATE_FILE), "wb") as file:
+        with processes.started(command, env=environment, stdout=processes.PIPE, stderr=complaints) as child:
+            while child.stdout is not None and (chunk := child.stdout.read(CHUNK_BYTES)):
+                digest.update(chunk)
+                file.write(chunk)
+                total += len(chunk)
+                on_bytes(total)
+            exit_code = child.wait()
+        file.flush()
+        os.fsync(file.fileno())
+    _require_whole(partial, partial, exit_code, complaints, tool)
+    return digest.hexdigest()
+
+
+def _watch(
+    command: list[str],
+    environment: Mapping[str, str],
+    partial: Path,
+    complaints: IO[bytes],
+    tool: Tool,
+    on_bytes: OnBytes,
+) -> None:
+    """Wait for pg_dump's workers, and say about once a second how much they have written."""
+    with processes.started(command, env=environment, stdout=complaints, stderr=complaints) as child:
+        while not processes.ended(child, within_s=POLL_S):
+            on_bytes(sum(path.stat().st_size for path in partial.glob("*")))
+        exit_code = child.returncode
+    _require_whole(partial, partial / "toc.dat", exit_code, complaints, tool)
+
+
+def _require_whole(partial: Path, head: Path, exit_code: int, complaints: IO[bytes], tool: Tool) -> None:
+    """Refuse the archive of a pg_dump that failed, or that is no archive (a stand-in that exits 0 at once)."""
+    if exit_code != 0:
+        if shutil.disk_usage(partial.parent).free < NO_ROOM_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise BackupFailed(
+            f"{tool.label} {ended_how(exit_code)}: {said(complaints)}", hint="mend what it names, then type it again"
+        )
+    magic = b""
+    if head.is_file():
+        with head.open("rb") as file:
+            magic = file.read(len(MAGIC))
+    if magic != MAGIC:
+        raise BackupFailed(
+            f"{tool.path} ended well but wrote no archive.",
+            hint="look what that program is; LAWSKER_PG_BIN names the folder to take it from",
+        )
+
+
+def _settle(partial: Path) -> None:
+    """Files and folder on disk, private, before the final name is given. Raises `OSError`."""
+    partial.chmod(PRIVATE_FOLDER)
+    for path in partial.iterdir():
+        path.chmod(PRIVATE_FILE)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    sync_folder(partial)

@@ -1,0 +1,382 @@
+"""What a trial restore brings back, what it must leave out and says so, and where it cannot be made."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import oracle
+import psycopg
+import pytest
+from psycopg import sql
+
+from lawsker_db.demo.sample import load_sample
+from lawsker_db.errors import BackupFailed, BackupUnproven, UsageError
+from lawsker_db.evidence import Event
+from lawsker_db.record.manifest import read_manifest
+from lawsker_db.safety.adoption import adopt
+from lawsker_db.safety.archive import Form
+from lawsker_db.safety.backup import BackupOptions, take_backup
+from lawsker_db.safety.proof import restored_copy, take_proven_backup, verify_backup
+from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
+from lawsker_db.safety.verification import verify
+from lawsker_db.target import Target, parse_target
+
+
+class Server(Protocol):
+    """conftest's server."""
+
+    def url(self, database: str) -> str: ...
+
+    def run(self, statement: str) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _no_scratch_database_stays(server: Server) -> Iterator[None]:
+    """Whatever a test does, no scratch database of its own may be left."""
+    before = scratch_databases(server)
+    yield
+    assert scratch_databases(server) <= before
+
+
+def scratch_databases(server: Server) -> set[str]:
+    with psycopg.connect(server.url("postgres")) as conn:
+        rows = conn.execute("SELECT datname FROM pg_database WHERE datname LIKE 'lawsker_scratch_%'").fetchall()
+    return {str(row[0]) for row in rows}
+
+
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as conn:
+        for statement in statements:
+            conn.execute(statement.encode())
+
+
+# ---- what belongs to a backup ----------------------------------------------------------------------------------------
+
+
+def test_a_custom_archive_is_one_file_proven_as_a_folder_is(adopted_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "backup"
+    receipt = take_proven_backup(parse_target(adopted_url), folder, "b", options=BackupOptions(form=Form.CUSTOM))
+    assert receipt.proven
+    assert (folder / "database.dump").read_bytes()[:5] == b"PGDMP"
+    assert stat.S_IMODE((folder / "database.dump").stat().st_mode) == 0o600
+    subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=folder, check=True, capture_output=True)
+    assert {path.name for path in folder.iterdir()} == {
+        *("database.dump", "globals.sql", "catalog.json", "manifest.json", "SHA256SUMS")
+    }
+    (folder / "database.dump").write_bytes((folder / "database.dump").read_bytes() + b"x")
+    with pytest.raises(BackupFailed, match=r"database\.dump is not what was written"):
+        verify_backup(parse_target(adopted_url), folder)
+
+
+def test_roles_stand_beside_the_dump_and_no_password_does(server: Server, adopted_url: str, tmp_path: Path) -> None:
+    server.run("CREATE ROLE keeper_of_keys LOGIN PASSWORD 'canary-7351'")
+    try:
+        take_backup(parse_target(adopted_url), tmp_path / "backup", "b")
+    finally:
+        server.run("DROP ROLE keeper_of_keys")
+    written = (tmp_path / "backup" / "globals.sql").read_text()
+    assert "CREATE ROLE keeper_of_keys" in written
+    assert "canary" not in written
+    assert "SCRAM-SHA-256" not in written
+    manifest = read_manifest(tmp_path / "backup")
+    assert manifest.without_globals == ""
+    assert "globals.sql" in manifest.files
+
+
+def test_a_backup_without_pg_dumpall_is_whole_and_says_that_the_roles_are_not_in_it(
+    adopted_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(adopted_url) as conn:
+        programs = oracle.pg_dump(conn.info.server_version // 10000).parent
+    (tmp_path / "bin").mkdir()
+    for name in ("pg_dump", "pg_restore"):
+        wrapper = tmp_path / "bin" / name
+        wrapper.write_text(f'#!/bin/sh\nexec "{programs / name}" "$@"\n')
+        wrapper.chmod(0o700)
+    monkeypatch.setenv("LAWSKER_PG_BIN", str(tmp_path / "bin"))
+    assert take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b").proven
+    assert "No pg_dumpall fits" in read_manifest(tmp_path / "backup").without_globals
+
+
+def test_a_restore_point_is_marked_where_the_role_may_and_the_position_told_anyhow(
+    server: Server, adopted_url: str, tmp_path: Path
+) -> None:
+    take_backup(parse_target(adopted_url), tmp_path / "backup", "b")
+    point = read_manifest(tmp_path / "backup").restore_point
+    assert point.name == "lawsker_b"
+    assert point.lsn
+    with owned_by(server, "pointless", "CREATEDB") as target:
+        report = safe_upgrade(target, options=UpgradeOptions(runs=tmp_path / "runs", rehearsal=False))
+    assert report.restore_point is not None
+    assert report.restore_point.name == ""
+    page = (Path(report.folder) / "report.html").read_text()
+    assert f"--target={report.restore_point.lsn}" in page
+    assert f"--target-lsn {report.restore_point.lsn}" in page
+
+
+# ---- the copy is like the original -----------------------------------------------------------------------------------
+
+
+def test_a_copy_has_the_settings_of_the_database_so_that_names_lead_to_the_same_tables(
+    server: Server, empty_url: str, tmp_path: Path
+) -> None:
+    """An application in a schema of its own, to which only the database's setting leads."""
+    with psycopg.connect(empty_url, autocommit=True) as conn:
+        name = conn.info.dbname
+        conn.execute('CREATE SCHEMA "law firm"')
+        conn.execute(sql.SQL('ALTER DATABASE {} SET search_path = "law firm", public').format(sql.Identifier(name)))
+        conn.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(sql.Identifier(name)))
+        conn.execute(sql.SQL("ALTER DATABASE {} SET lawsker.extra = 'it''s'").format(sql.Identifier(name)))
+    target = parse_target(empty_url)
+    with target.raw_connection() as raw:
+        load_sample(raw, users=20)
+    take_backup(target, tmp_path / "backup", "b")
+    with restored_copy(target, tmp_path / "backup", read_manifest(tmp_path / "backup")) as copy:
+        with copy.target.raw_connection() as raw:
+            assert raw.execute("SHOW search_path").fetchone() == ('"law firm", public',)
+            assert raw.execute("SHOW lawsker.extra").fetchone() == ("it's",)
+            assert raw.execute("SELECT count(*) FROM users").fetchone() == (20,)
+        assert copy.omitted == ()
+
+
+def test_definitions_that_a_restore_spells_anew_are_told_from_changed_ones(adopted_url: str, tmp_path: Path) -> None:
+    execute(
+        adopted_url,
+        "CREATE TABLE odd (n int CHECK ((n > 0 AND n < 9) AND n <> 5), s text CHECK (s IN ('a', 'b') AND s <> 'c'))",
+        "CREATE INDEX odd_some ON odd (n) WHERE (n > 1 AND n < 7) AND s = ANY (ARRAY['a', 'b'])",
+        "CREATE TRIGGER odd_when BEFORE UPDATE ON odd FOR EACH ROW WHEN ((NEW.n > 1 AND NEW.n < 7) AND NEW.s = 'a')"
+        " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "CREATE POLICY odd_rows ON odd USING ((n > 1 AND n < 7) AND s = 'a') WITH CHECK ((n > 0 AND n < 8) AND s = 'b')",
+        "CREATE VIEW odd_view AS SELECT n FROM odd WHERE (n > 1 AND n < 7) AND s IN ('a', 'b')",
+        "CREATE DOMAIN small AS int CHECK ((VALUE > 0 AND VALUE < 9) AND VALUE <> 5)",
+        "ALTER TABLE odd ADD flag bool DEFAULT ((1 < 2 AND 2 < 3) AND 3 < 4)",
+    )
+    assert take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b").proven
+
+
+def test_a_restored_database_can_be_adopted_and_verified_as_the_original_can(
+    sample_url: str, empty_url: str, tmp_path: Path
+) -> None:
+    """Every live database was restored once; what the server prints of its checks then differs from a fresh one."""
+    take_backup(parse_target(sample_url), tmp_path / "first", "b")
+    restore(tmp_path / "first", empty_url)
+    assert (
+        adopt(parse_target(empty_url), dry_run=True).differences
+        == adopt(parse_target(sample_url), dry_run=True).differences
+    )
+    adopt(parse_target(empty_url))
+    options = UpgradeOptions(runs=tmp_path / "runs", prove=False)
+    safe_upgrade(parse_target(empty_url), options=options)
+    take_backup(parse_target(empty_url), tmp_path / "second", "b")
+    execute(empty_url, "DROP SCHEMA public CASCADE", "DROP SCHEMA lawsker_db CASCADE", "CREATE SCHEMA public")
+    for schema in other_schemas(empty_url):
+        execute(empty_url, f'DROP SCHEMA "{schema}" CASCADE')
+    restore(tmp_path / "second", empty_url)
+    assert [check for check in verify(parse_target(empty_url)) if check.fails] == []
+
+
+def other_schemas(url: str) -> list[str]:
+    with psycopg.connect(url) as conn:
+        rows = conn.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('public', 'information_schema')"
+        ).fetchall()
+    return [str(row[0]) for row in rows]
+
+
+def restore(folder: Path, url: str) -> None:
+    """By stock pg_restore."""
+    with psycopg.connect(url) as conn:
+        program = oracle.pg_dump(conn.info.server_version // 10000).parent / "pg_restore"
+        conn.execute("SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
+    command = [str(program), "--exit-on-error", f"--dbname={url}", str(folder / "database")]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+# ---- what a role cannot restore --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def owned_by(server: Server, role: str, rights: str) -> Iterator[Target]:
+    """An adopted sample database that an ordinary role owns, as that role."""
+    server.run(f"CREATE ROLE {role} LOGIN PASSWORD 'x' {rights}")
+    server.run(f"CREATE DATABASE {role} OWNER {role} TEMPLATE template0 ENCODING 'UTF8'")
+    given = parse_target(server.url(role)).parameters
+    target = Target(parameters={**given, "user": role, "password": "x"})
+    try:
+        with target.raw_connection() as conn:
+            load_sample(conn, users=30)
+        adopt(target)
+        yield target
+    finally:
+        server.run(f"DROP DATABASE {role}")
+        server.run(f"DROP ROLE {role}")
+
+
+def test_an_ordinary_role_leaves_out_what_only_superusers_create_and_names_each(server: Server, tmp_path: Path) -> None:
+    with owned_by(server, "limited", "CREATEDB") as target:
+        execute(
+            server.url("limited"),
+            "CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+            "ALTER FUNCTION watch() OWNER TO limited",
+            "CREATE EVENT TRIGGER watching ON ddl_command_end EXECUTE FUNCTION watch()",
+            "COMMENT ON EVENT TRIGGER watching IS 'x'",
+            "CREATE PUBLICATION everything FOR ALL TABLES",
+            "CREATE FOREIGN DATA WRAPPER far",
+            "CREATE SERVER elsewhere FOREIGN DATA WRAPPER far",
+            "CREATE FOREIGN TABLE away (n int) SERVER elsewhere",
+            "ALTER FOREIGN TABLE away OWNER TO limited",
+        )
+        receipt = take_proven_backup(target, tmp_path / "backup", "b")
+    proof = read_manifest(tmp_path / "backup").proof
+    assert receipt.proven
+    assert proof is not None
+    for name in ("EVENT TRIGGER - watching", "PUBLICATION - everything", "SERVER - elsewhere", "TABLE public away"):
+        assert any(name in line and "only a superuser may create it" in line for line in proof.omitted), proof.omitted
+    assert not any("COMMENT" in line for line in proof.omitted)
+
+
+def test_where_others_own_something_owners_and_grants_are_left_out_and_said_so(server: Server, tmp_path: Path) -> None:
+    server.run("CREATE ROLE stranger")
+    try:
+        with owned_by(server, "tenant", "CREATEDB") as target:
+            execute(
+                server.url("tenant"),
+                "CREATE TABLE theirs (n int)",
+                "ALTER TABLE theirs OWNER TO stranger",
+                "GRANT SELECT ON theirs TO tenant",
+                "GRANT SELECT ON users TO stranger",
+                "ALTER DEFAULT PRIVILEGES FOR ROLE stranger GRANT SELECT ON TABLES TO tenant",
+            )
+            take_proven_backup(target, tmp_path / "backup", "b")
+            proof = read_manifest(tmp_path / "backup").proof
+            execute(server.url("tenant"), "DROP OWNED BY stranger")
+    finally:
+        server.run("DROP ROLE stranger")
+    assert proof is not None
+    assert any("owners and grants" in line and "stranger" in line for line in proof.omitted), proof.omitted
+    # on a server where a role is missing not even a superuser can give it anything
+    proof = verify_backup(parse_target(server.url("postgres")), tmp_path / "backup")
+    assert any("tenant" in line for line in proof.omitted)
+
+
+def test_a_subscription_is_never_made_in_a_copy(adopted_url: str, tmp_path: Path) -> None:
+    """Dropped there, it could drop the slot of the original; and no database that has one can be dropped."""
+    execute(
+        adopted_url,
+        "CREATE SUBSCRIPTION feed CONNECTION 'host=/nonexistent dbname=x' PUBLICATION p"
+        " WITH (connect = false, slot_name = 'the_original')",
+    )
+    try:
+        take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b")
+    finally:
+        execute(adopted_url, "ALTER SUBSCRIPTION feed SET (slot_name = NONE)", "DROP SUBSCRIPTION feed")
+    proof = read_manifest(tmp_path / "backup").proof
+    assert proof is not None
+    assert [line for line in proof.omitted if line.startswith("SUBSCRIPTION - feed")]
+
+
+def test_what_differs_beyond_what_was_left_out_is_still_found(server: Server, tmp_path: Path) -> None:
+    """Ownership may be left out; a column that lost its default may not."""
+    server.run("CREATE ROLE stranger")
+    try:
+        with owned_by(server, "renter", "CREATEDB") as target:
+            execute(server.url("renter"), "CREATE TABLE theirs (n int)", "ALTER TABLE theirs OWNER TO stranger")
+            execute(server.url("renter"), "GRANT SELECT ON theirs TO renter")
+            take_backup(target, tmp_path / "backup", "b")
+            forge(tmp_path / "backup", "public.users.status", "default", "'inactive'")
+            with pytest.raises(BackupFailed, match=r"column public\.users\.status: default"):
+                verify_backup(target, tmp_path / "backup")
+            execute(server.url("renter"), "DROP TABLE theirs")
+    finally:
+        server.run("DROP ROLE stranger")
+
+
+def forge(folder: Path, name: str, attribute: str, value: str) -> None:
+    """Let the backup say that the original had something else."""
+    from dataclasses import replace
+
+    from lawsker_db.record.manifest import file_digest, write_manifest
+
+    facts = json.loads((folder / "catalog.json").read_text())
+    for kind, what, known in facts:
+        if (kind, what) == ("column", name):
+            known[attribute] = value
+    (folder / "catalog.json").write_text(json.dumps(facts))
+    manifest = read_manifest(folder)
+    (folder / "SHA256SUMS").unlink()
+    files = {**manifest.files, "catalog.json": file_digest(folder / "catalog.json")}
+    write_manifest(folder, replace(manifest, files=files))
+
+
+# ---- where no trial restore is possible ------------------------------------------------------------------------------
+
+
+def test_an_archive_that_does_not_restore_is_unproven_with_what_pg_restore_said(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    """A check that the rows which stand do not keep: NOT VALID lets it be, a restore of a forged dump would not."""
+    execute(
+        adopted_url,
+        "CREATE FUNCTION strict() RETURNS bool LANGUAGE plpgsql IMMUTABLE AS"
+        " $$BEGIN IF current_database() LIKE 'lawsker_scratch_%' THEN RAISE 'not in a copy'; END IF; RETURN true; END$$",
+        "CREATE TABLE picky (n int CHECK (public.strict()))",
+        "INSERT INTO picky VALUES (1)",
+    )
+    with pytest.raises(BackupUnproven, match=r"does not restore here: pg_restore.*not in a copy") as refused:
+        take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b")
+    assert "--accept-unproven-backup" in refused.value.hint
+    assert read_manifest(tmp_path / "backup").proof is None
+
+
+def test_a_scratch_database_that_cannot_be_dropped_is_named_in_the_report(adopted_url: str, tmp_path: Path) -> None:
+    """Somebody else's session in it is ended; a database that is somebody's template is not dropped."""
+    seen: list[str] = []
+
+    def protect(event: Event) -> None:
+        if event.name == "scratch":
+            seen.append(str(event.facts["database"]))
+        if event.name == "forecast":
+            execute(adopted_url, f"ALTER DATABASE {seen[0]} IS_TEMPLATE true")
+
+    report = safe_upgrade(parse_target(adopted_url), options=UpgradeOptions(runs=tmp_path / "runs"), on_event=protect)
+    assert [note for note in report.notes if f"DROP DATABASE {seen[0]}" in note]
+    execute(adopted_url, f"ALTER DATABASE {seen[0]} IS_TEMPLATE false", f"DROP DATABASE {seen[0]}")
+
+
+# ---- the command afterwards ------------------------------------------------------------------------------------------
+
+
+def test_a_proven_backup_is_handed_to_the_operators_command(adopted_url: str, tmp_path: Path) -> None:
+    """No shell reads it, and the path stands where it was named."""
+    carry = (
+        f"{sys.executable} -c 'import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2])' {{path}} '{tmp_path}/a b'"
+    )
+    take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b", options=BackupOptions(after=carry))
+    assert read_manifest(tmp_path / "a b").proof is not None
+
+
+def test_a_command_that_fails_stops_the_run_before_the_migration(adopted_url: str, tmp_path: Path) -> None:
+    before = oracle.picture(adopted_url)
+    for command, words in (
+        ("sh -c 'echo no space at the far end >&2; exit 3' {path}", "exit code 3: no space at the far end"),
+        ("/nonexistent/program {path}", "cannot be run: /nonexistent/program: No such file"),
+    ):
+        options = UpgradeOptions(runs=tmp_path / "runs", backup=BackupOptions(after=command))
+        with pytest.raises(BackupFailed, match=words):
+            safe_upgrade(parse_target(adopted_url), options=options)
+    assert oracle.picture(adopted_url) == before
+
+
+@pytest.mark.parametrize("command", ["rclone copy", "'unended {path}", " "])
+def test_a_command_that_cannot_be_meant_is_a_usage_error(command: str, adopted_url: str, tmp_path: Path) -> None:
+    from lawsker_db.safety.backup import after_words
+
+    with pytest.raises(UsageError, match="--after-backup"):
+        after_words(command)
