@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import command_line
 import psycopg
 import pytest
 from command_line import Ended, children, eventually, everything, files, run, script
+from small_disk import small_disk
 
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import DEFAULT_SETTINGS, ThrowawayServer, _way, throwaway_server
@@ -330,17 +330,6 @@ def test_a_disk_that_fills_up_under_the_dump_stops_the_run_before_the_migration(
         ended = refuses(tmp_path, "backup", "create", "--runs", str(disk), code=10, words=words, url=adopted_url)
         assert "--runs FOLDER" in ended.line("Next")
         assert not files(disk)
-
-
-@contextmanager
-def small_disk(folder: Path, *, megabytes: int) -> Iterator[Path]:
-    """A file system of its own with little room. Needs root, which both this test's machines give."""
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(adopted_url: str, tmp_path: Path) -> None:

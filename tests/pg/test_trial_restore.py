@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import oracle
 import psycopg
 import pytest
 from psycopg import sql
+from small_disk import small_disk
 
 from lawsker_db.demo.sample import load_sample
-from lawsker_db.errors import BackupFailed, BackupUnproven, UsageError
+from lawsker_db.errors import BackupFailed, BackupUnproven, Refused, UsageError
 from lawsker_db.evidence import Event
 from lawsker_db.record.manifest import read_manifest
 from lawsker_db.safety.adoption import adopt
@@ -333,6 +335,64 @@ def test_an_archive_that_does_not_restore_is_unproven_with_what_pg_restore_said(
         take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b")
     assert "--accept-unproven-backup" in refused.value.hint
     assert read_manifest(tmp_path / "backup").proof is None
+
+
+@contextmanager
+def on_a_disk_of_its_own(
+    server: Server, template: str, folder: Path, *, megabytes: int
+) -> Iterator[tuple[Target, Path]]:
+    """The adopted sample in a tablespace on a small disk, where its copy will lie too."""
+    with psycopg.connect(server.url("postgres")) as conn:
+        row = conn.execute("SHOW data_directory").fetchone()
+    assert row is not None
+    owner = Path(str(row[0])).stat()
+    folder.parent.chmod(0o755)
+    with small_disk(folder, megabytes=megabytes) as disk:
+        place = disk / "space"
+        place.mkdir()
+        os.chown(place, owner.st_uid, owner.st_gid)
+        for parent in place.parents:
+            if parent.is_relative_to(folder.parents[2]):
+                parent.chmod(parent.stat().st_mode | 0o055)
+        server.run(f"CREATE TABLESPACE small LOCATION '{place}'")
+        server.run(f"CREATE DATABASE cramped TEMPLATE {template} TABLESPACE small")
+        server.run("CHECKPOINT")  # its own pages have their place on the disk, as those of a live database have
+        try:
+            yield parse_target(server.url("cramped")), disk
+        finally:
+            server.run("DROP DATABASE cramped")
+            server.run("DROP TABLESPACE small")
+
+
+def test_a_copy_that_would_fill_the_disk_of_the_original_is_not_begun(
+    server: Server, adopted_template: str, tmp_path: Path
+) -> None:
+    with on_a_disk_of_its_own(server, adopted_template, tmp_path / "disk", megabytes=200) as (target, _):
+        with pytest.raises(Refused, match="disk for the scratch copy") as refused:
+            safe_upgrade(target, options=UpgradeOptions(runs=tmp_path / "runs"))
+        assert "--accept-unproven-backup" in refused.value.hint
+        with pytest.raises(BackupUnproven, match="MB are free"):
+            take_proven_backup(target, tmp_path / "backup", "b")
+        options = UpgradeOptions(runs=tmp_path / "runs", accept_unproven="the disk comes on Monday")
+        report = safe_upgrade(target, options=options)
+    assert "MB are free. Accepted: the disk comes on Monday" in report.not_proven[0]
+
+
+def test_a_disk_that_fills_up_under_the_trial_restore_leaves_the_original_alone(
+    server: Server, adopted_template: str, tmp_path: Path
+) -> None:
+    with on_a_disk_of_its_own(server, adopted_template, tmp_path / "disk", megabytes=400) as (target, disk):
+        before = oracle.picture(server.url("cramped"))
+
+        def fill(event: Event) -> None:
+            if event.name == "restoring":
+                subprocess.run(["dd", "if=/dev/zero", f"of={disk}/full", "bs=1M"], check=False, capture_output=True)
+            if event.name == "dropped":
+                (disk / "full").unlink()
+
+        with pytest.raises(BackupUnproven, match=r"does not restore here: .*No space left on device"):
+            take_proven_backup(target, tmp_path / "backup", "b", on_event=fill)
+        assert oracle.picture(server.url("cramped")) == before
 
 
 def test_a_scratch_database_that_cannot_be_dropped_is_named_in_the_report(adopted_url: str, tmp_path: Path) -> None:

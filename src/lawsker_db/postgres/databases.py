@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
+import shutil
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.postgres.session import literal, quoted, server_major
+from lawsker_db.postgres.tools import is_local
 
 SCRATCH_PREFIX = "lawsker_scratch_"
 SCRATCH_NAME = re.compile(rf"{SCRATCH_PREFIX}[0-9a-f]{{12}}")
 FORCED_DROP_MAJOR = 13  # DROP DATABASE ... WITH (FORCE)
 PROVIDER_MAJOR = 15  # LOCALE_PROVIDER
 EVERYBODY = "*"
+SPARE_BYTES = 256 << 20  # the WAL of a restore comes on top of its tables, up to a checkpoint or so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +142,28 @@ def may_create_databases(conn: Connection) -> bool:
     return bool(
         conn.execute(text("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")).scalar_one()
     )
+
+
+def room_beside(conn: Connection) -> int | None:
+    """Bytes free on the disk that holds the current database; None where the server's disk cannot be seen from here.
+
+    Reads. The path needs pg_read_all_settings.
+    """
+    place = conn.execute(
+        text(
+            "SELECT coalesce(nullif(pg_tablespace_location(d.dattablespace), ''),"
+            " (SELECT setting FROM pg_settings WHERE name = 'data_directory'))"
+            " FROM pg_database d WHERE d.datname = current_database()"
+        )
+    ).scalar_one_or_none()
+    if place is None or not is_local(conn) or not os.access(place, os.F_OK):
+        return None
+    return shutil.disk_usage(place).free
+
+
+def room_needed(data_bytes: int) -> int:
+    """Pure. Bytes that must be free for a copy of a database of this size: a full disk would stop the original too."""
+    return data_bytes + SPARE_BYTES
 
 
 def _may_use(conn: Connection, tablespace: str) -> bool:

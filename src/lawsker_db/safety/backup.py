@@ -146,7 +146,6 @@ def _take(
         refuse_standby(server := identify(conn), target)
         point = mark_restore_point(conn, f"lawsker_{backup_id}")
         conn.rollback()
-        without_globals = write_globals(conn, folder)
     with hold_snapshot(target) as snapshot, ThreadPoolExecutor(max_workers=1) as aside:
         marked = mark_readers(target)
         seeing = aside.submit(_see, marked, snapshot)
@@ -160,6 +159,7 @@ def _take(
     with target.connect() as conn:
         sequences_after = read_sequences(conn)
         conn.rollback()
+        without_globals = write_globals(conn, folder)
     try:
         write_catalog(folder, seen.catalog)
         files = dict(written.files)

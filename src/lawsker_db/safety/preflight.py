@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction, Server, failures
-from lawsker_db.postgres.databases import may_create_databases
+from lawsker_db.postgres.databases import may_create_databases, room_beside, room_needed
 from lawsker_db.postgres.dumpable import client_check, dump_checks
 from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, literal, quoted
 from lawsker_db.postgres.tools import find_tool, find_tools, is_local, speaks_tls
@@ -43,7 +43,10 @@ def preflight(
     checks = [*_server_checks(server), _standby_check(conn), *_right_checks(conn, plan), _event_trigger_check(conn)]
     checks += [_dump_check(conn, server), *_tool_checks(conn, server), _disk_check(server, runs), *dump_checks(conn)]
     if prove:
-        checks += [_scratch_check(conn, server, warning=accept_unproven), _scratch_disk_check(conn, server)]
+        checks += [
+            _scratch_check(conn, server, warning=accept_unproven),
+            _scratch_disk_check(conn, server, warning=accept_unproven),
+        ]
     checks += plan_checks(plan)
     if plan.direction is Direction.UPGRADE:
         checks += required_checks(conn, plan)
@@ -361,28 +364,21 @@ def _scratch_check(conn: Connection, server: Server, *, warning: bool) -> Check:
     )
 
 
-def _scratch_disk_check(conn: Connection, server: Server) -> Check:
-    """Room for a second copy of the database beside it, which only shows when the server's disk is this machine's."""
-    place = conn.execute(
-        text(
-            "SELECT coalesce(nullif(pg_tablespace_location(d.dattablespace), ''),"
-            " (SELECT setting FROM pg_settings WHERE name = 'data_directory'))"
-            " FROM pg_database d WHERE d.datname = current_database()"
-        )
-    ).scalar_one_or_none()
-    expected = f"{server.data_bytes / 1e6:.0f} MB (the database's size) on the server's disk"
-    if place is None or not is_local(conn) or not os.access(place, os.F_OK):
+def _scratch_disk_check(conn: Connection, server: Server, *, warning: bool) -> Check:
+    """Room for a second copy of the database beside it: without it a trial restore could fill the disk of both."""
+    name, needed, free = "disk for the scratch copy", room_needed(server.data_bytes), room_beside(conn)
+    expected = f"{needed / 1e6:.0f} MB (the database's size, and a little) on the server's disk"
+    if free is None:
         found = "NOT CHECKED: the server's disk cannot be seen from here"
-        return Check(name="disk for the scratch copy", ok=None, expected=expected, found=found, warning=True)
-    free = shutil.disk_usage(place).free
-    enough = free >= server.data_bytes + SPARE_BYTES
+        return Check(name=name, ok=None, expected=expected, found=found, warning=True)
+    hint = "free disk space on the server, or --accept-unproven-backup REASON"
     return Check(
-        name="disk for the scratch copy",
-        ok=enough,
+        name=name,
+        ok=free >= needed,
         expected=expected,
-        found=f"{free / 1e6:.0f} MB free on the disk of the server's data folder",
-        detail="" if enough else "free disk space on the server",
-        warning=True,
+        found=f"{free / 1e6:.0f} MB free where the database lies",
+        detail="" if free >= needed else hint,
+        warning=warning,
     )
 
 

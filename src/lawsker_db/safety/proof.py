@@ -37,6 +37,8 @@ from lawsker_db.postgres.databases import (
     drop_scratch,
     may_create_databases,
     new_scratch_name,
+    room_beside,
+    room_needed,
 )
 from lawsker_db.postgres.restorable import Selection, read_restorer, select_entries
 from lawsker_db.postgres.session import find_schema, identify, pin_session
@@ -76,7 +78,7 @@ def restored_copy(
     Raises `BackupFailed` when the files are not what was written, `BackupUnproven` when they do not restore here.
     """
     check_files(folder, manifest)
-    _require_right(target)
+    _require_room(target, manifest)
     name = new_scratch_name()
     copy = Target(parameters={**target.parameters, "dbname": name})
     try:
@@ -191,14 +193,22 @@ def _is_newer_extension(difference: Difference) -> bool:
     return (difference.kind, difference.attribute) == ("extension", "version")
 
 
-def _require_right(target: Target) -> None:
+def _require_room(target: Target, manifest: Manifest) -> None:
+    """Whether this role may make a scratch database, and the disk holds it: a full one would stop the original too."""
     with target.connect() as conn:
-        may = may_create_databases(conn)
+        may, free = may_create_databases(conn), room_beside(conn)
         conn.rollback()
     if not may:
         raise BackupUnproven(
             "The backup cannot be proven: the role may not create the scratch database of a trial restore.",
             hint=f"ALTER ROLE … CREATEDB, or {ACCEPT}",
+        )
+    needed = room_needed(int(manifest.server["data_bytes"]))
+    if free is not None and free < needed:
+        raise BackupUnproven(
+            f"The backup cannot be proven: a copy needs {needed / 1e6:.0f} MB on the server's disk, where"
+            f" {free / 1e6:.0f} MB are free.",
+            hint=f"free disk space there, or {ACCEPT}",
         )
 
 
@@ -223,8 +233,9 @@ def _drop(target: Target, name: str, on_event: OnEvent) -> None:
     try:
         with target.connect(autocommit=True) as admin:
             drop_scratch(admin, name)
-    except (DBAPIError, LawskerError):
-        words = f"the scratch database could not be dropped: DROP DATABASE {name} when the server is back"
+    except (DBAPIError, LawskerError) as failed:
+        why = failed.message if isinstance(failed, LawskerError) else str(failed.orig).splitlines()[0]
+        words = f"the scratch database could not be dropped ({why}); when that is mended: DROP DATABASE {name}"
         on_event(_event("left", words, database=name))
         return
     on_event(_event("dropped", f"scratch database {name} dropped", database=name))
