@@ -202,16 +202,8 @@ class LockHeld:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatementCost:
-    """A statement of a rehearsal and how long the server took for it."""
-
-    statement: str
-    duration_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LockForecast:
-    """How long a strong lock on an existing table was held on the copy, which foretells production."""
+    """How long a lock on an existing table was held on the copy, which foretells production."""
 
     table: str
     mode: str
@@ -219,8 +211,26 @@ class LockForecast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatementCost:
+    """A statement of a rehearsal: how long the server took for it, and what it did. `rows` is None but for INSERT and the
+    like; `locks` are those it newly took; `rewritten` are existing tables that it gave a new file."""
+
+    statement: str
+    duration_s: float
+    rows: int | None
+    wal_bytes: int
+    growth_bytes: int
+    locks: tuple[LockForecast, ...]
+    rewritten: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
-    """What a rehearsal on the restored copy found, and whether it says go."""
+    """What a rehearsal on the restored copy found, and whether it says go.
+
+    `locks`: each existing table that writers, or readers too, would have to wait for. `statements`, slowest first: the
+    slowest ones, and all that took such a lock or rewrote a table; not the hundreds that did neither.
+    """
 
     go: bool
     reason: str

@@ -42,6 +42,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.restorable",
         "postgres.dumpable",
         "postgres.touched",
+        "postgres.meter",
         "postgres.activity",
     ),
     "3 alembic": ("revisions", "ops"),

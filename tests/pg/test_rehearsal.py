@@ -15,6 +15,8 @@ from command_line import everything, run
 
 from lawsker_db.errors import GateRefused, RehearsalFailed
 from lawsker_db.evidence import Phase, Verdict
+from lawsker_db.revisions import current_revisions, load_chain, plan_upgrade
+from lawsker_db.safety.rehearsal import forecast_text, rehearse
 from lawsker_db.safety.upgrade import UpgradeOptions, rehearse_upgrade, safe_upgrade
 from lawsker_db.target import parse_target
 
@@ -63,14 +65,25 @@ def test_the_sample_gets_a_go_with_a_forecast_beside_what_was_measured(adopted_u
     assert {name: lock.mode for name, lock in forecast.items()} == {name: lock.mode for name, lock in measured.items()}
     assert forecast["public.users"].mode == "ACCESS EXCLUSIVE"
     assert 0 < forecast["public.users"].held_s < found.duration_s + 1
-    assert "public.users" in found.rewritten
+    assert found.rewritten == ("public.users",)
     assert found.wal_bytes > 100_000
     assert found.growth_bytes > 0
     assert found.statements
     assert list(found.statements) == sorted(found.statements, key=lambda cost: -cost.duration_s)
     page = (Path(report.folder) / "report.html").read_text()
     assert "Rehearsal on the restored copy" in page
+    for lock in found.locks:
+        said = f"{lock.table} is locked {lock.mode} for {lock.held_s:.2f} s"
+        assert said in forecast_text(found)
+        assert f"<td>{lock.held_s:.3f} s</td></tr>" in page  # the last column beside what was measured
     assert report.not_proven == ()
+    kept = json.loads((Path(report.folder) / "report.json").read_text())["rehearsal"]["statements"]
+    assert set(forecast) <= {lock["table"] for cost in kept for lock in cost["locks"]}
+    (rewrite,) = (cost for cost in kept if cost["rewritten"])
+    assert rewrite["statement"].startswith("ALTER TABLE users")
+    assert rewrite["wal_bytes"] > 0
+    assert any(not cost["locks"] and not cost["rewritten"] for cost in kept)  # the slowest, whatever they did
+    assert len(kept) < 40
 
 
 def test_a_rehearsal_alone_changes_nothing(adopted_url: str, tmp_path: Path) -> None:
@@ -130,6 +143,31 @@ def test_a_lock_that_would_be_too_long_is_a_no_go_with_the_reason(adopted_url: s
     assert everything(adopted_url) == before
     (folder,) = (tmp_path / "lawsker-runs").iterdir()
     assert json.loads((folder / "report.json").read_text())["rehearsal"]["go"] is False
+
+
+def test_a_lock_that_keeps_only_writers_waiting_too_long_is_a_no_go_too_whoever_took_it(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    config = broken(tmp_path, "upgrade", 'op.execute("LOCK TABLE case_logs IN SHARE MODE")')
+    options = UpgradeOptions(runs=tmp_path / "runs", config=config, max_lock_s=0)
+    with pytest.raises(RehearsalFailed) as refused:
+        rehearse_upgrade(parse_target(adopted_url), options=options)
+    reasons = {reason.partition(" would be locked ")[0]: reason for reason in refused.value.message.split("; ")}
+    assert "locked SHARE for" in reasons["public.case_logs"]
+    assert "longer than 0 s (--max-lock-s): nobody could write it" in reasons["public.case_logs"]
+    assert "nobody could read or write it" in reasons["public.users"]
+
+
+def test_the_copy_has_statistics_as_production_has(adopted_url: str) -> None:
+    with psycopg.connect(adopted_url) as conn:
+        conn.execute("DELETE FROM pg_statistic")  # as after a restore
+    target, chain = parse_target(adopted_url), load_chain()
+    with target.connect() as conn:
+        plan = plan_upgrade(chain, current_revisions(conn), "head")
+    rehearse(target, chain, plan)
+    with psycopg.connect(adopted_url) as conn:
+        known = {row[0] for row in conn.execute("SELECT tablename FROM pg_stats WHERE schemaname = 'public'")}
+    assert {"users", "cases", "case_logs"} <= known
 
 
 def test_the_marker_rows_of_the_copy_never_reach_production(adopted_url: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lawsker_db.errors import LawskerError
 
 if TYPE_CHECKING:
-    from lawsker_db.evidence import Check, RunReport
+    from lawsker_db.evidence import Check, LockHeld, RunReport
 
 MARKS = {True: "ok  ", False: "FAIL", None: "????"}
 
@@ -67,7 +67,7 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
         for timing in report.timings:
             say(f"  {timing.phase.value:<10} {timing.duration_s:8.2f} s")
         for lock in report.locks:
-            foretold = _foretold(report, lock.table)
+            foretold = _foretold(report, lock)
             say(f"  {lock.table} was locked {lock.mode} for {lock.held_s:.2f} s{foretold}")
         for line in _tried_out(report):
             say(f"  {line}")
@@ -102,10 +102,11 @@ def _tried_out(report: RunReport) -> Iterator[str]:
         yield f"rehearsed in {found.duration_s:.2f} s: {'go' if found.go else 'no go'}{locks}, {wal}"
 
 
-def _foretold(report: RunReport, table: str) -> str:
-    """Pure. The rehearsal's forecast for a table's lock, beside what was measured."""
+def _foretold(report: RunReport, lock: LockHeld) -> str:
+    """Pure. The rehearsal's forecast for this lock, beside what was measured."""
     locks = report.rehearsal.locks if report.rehearsal else ()
-    return next((f" (rehearsed: {lock.held_s:.2f} s)" for lock in locks if lock.table == table), "")
+    same = (found for found in locks if (found.table, found.mode) == (lock.table, lock.mode))
+    return next((f" (rehearsed: {found.held_s:.2f} s)" for found in same), "")
 
 
 def show_checks(checks: tuple[Check, ...]) -> None:

@@ -10,10 +10,11 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from lawsker_db.evidence import Check, RestorePoint, RunReport, StatementCost, Verdict
+from lawsker_db.evidence import Check, LockHeld, RestorePoint, RunReport, StatementCost, Verdict
 from lawsker_db.record.journal import as_json, write_atomically
 
 REPORT_VERSION = 1
+SLOWEST = 12  # statements of the rehearsal on the page; report.json has more
 GOOD = (Verdict.DONE, Verdict.NOTHING_TO_DO, Verdict.DRY_RUN, Verdict.REHEARSED)
 
 
@@ -51,12 +52,12 @@ def render_html(report: RunReport) -> str:
                 lock.mode,
                 f"{lock.granted_at:%H:%M:%S} UTC, try {lock.attempts}",
                 "" if lock.held_s is None else f"{lock.held_s:.3f} s",
-                _foretold(report, lock.table),
+                _foretold(report, lock),
             )
             for lock in report.locks
         ),
         rehearsal=_rows(_rehearsal(report)),
-        statements=_rows((f"{cost.duration_s:.3f} s", cost.statement) for cost in _statements(report)),
+        statements=_rows(_statement_cells(cost) for cost in _statements(report)[:SLOWEST]),
         checks=_rows(_check_cells(check) for check in report.checks),
         contents=_rows((c.table, c.proof, "" if c.rows is None else str(c.rows)) for c in report.contents),
         made=_rows((name, str(rows)) for name, rows in (*report.rows_made.items(), *report.figures.items())),
@@ -119,14 +120,27 @@ def _rehearsal(report: RunReport) -> Iterable[tuple[str, ...]]:
     yield "Growth", f"{found.growth_bytes / 1e6:+.1f} MB"
 
 
-def _foretold(report: RunReport, table: str) -> str:
-    """Pure. How long the rehearsal foretold that this table would be locked."""
-    locks = report.rehearsal.locks if report.rehearsal else ()
-    return next((f"{lock.held_s:.3f} s" for lock in locks if lock.table == table), "")
+def _foretold(report: RunReport, lock: LockHeld) -> str:
+    """Pure. How long the rehearsal foretold that this table would be locked so."""
+    foretold = report.rehearsal.locks if report.rehearsal else ()
+    return next((f"{f.held_s:.3f} s" for f in foretold if (f.table, f.mode) == (lock.table, lock.mode)), "")
 
 
 def _statements(report: RunReport) -> tuple[StatementCost, ...]:
     return report.rehearsal.statements if report.rehearsal else ()
+
+
+def _statement_cells(cost: StatementCost) -> tuple[str, ...]:
+    """Pure. What a statement of the rehearsal cost and did."""
+    return (
+        f"{cost.duration_s:.3f} s",
+        cost.statement,
+        "" if cost.rows is None else str(cost.rows),
+        f"{cost.wal_bytes / 1e6:.2f} MB",
+        f"{cost.growth_bytes / 1e6:+.2f} MB",
+        "; ".join(f"{lock.table} {lock.mode} for {lock.held_s:.3f} s" for lock in cost.locks),
+        ", ".join(cost.rewritten),
+    )
 
 
 def _bars(report: RunReport) -> str:
