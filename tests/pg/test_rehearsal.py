@@ -15,6 +15,7 @@ from command_line import everything, run
 
 from lawsker_db.errors import GateRefused, RehearsalFailed
 from lawsker_db.evidence import Phase, Verdict
+from lawsker_db.postgres.content import read_content
 from lawsker_db.revisions import current_revisions, load_chain, plan_upgrade
 from lawsker_db.safety.rehearsal import forecast_text, rehearse
 from lawsker_db.safety.upgrade import UpgradeOptions, rehearse_upgrade, safe_upgrade
@@ -164,7 +165,7 @@ def test_the_copy_has_statistics_as_production_has(adopted_url: str) -> None:
     target, chain = parse_target(adopted_url), load_chain()
     with target.connect() as conn:
         plan = plan_upgrade(chain, current_revisions(conn), "head")
-    rehearse(target, chain, plan)
+    rehearse(target, read_content(target), chain, plan)
     with psycopg.connect(adopted_url) as conn:
         known = {row[0] for row in conn.execute("SELECT tablename FROM pg_stats WHERE schemaname = 'public'")}
     assert {"users", "cases", "case_logs"} <= known

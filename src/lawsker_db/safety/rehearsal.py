@@ -25,21 +25,28 @@ SHOWN = 5
 
 
 def rehearse(
-    copy: Target, chain: Chain, plan: Plan, *, max_lock_s: float = MAX_LOCK_S, on_event: OnEvent = ignore
+    copy: Target,
+    content: Content,
+    chain: Chain,
+    plan: Plan,
+    *,
+    max_lock_s: float = MAX_LOCK_S,
+    on_event: OnEvent = ignore,
 ) -> Rehearsal:
     """Analyze the copy and run the plan on it: upgrade, verify, downgrade, compare with before, upgrade again.
 
-    Changes the copy alone; its marker rows carry the copy's own database OID. Production is not touched and not locked.
-    Raises `RehearsalFailed` with what would have happened, or when a table would be locked longer than `max_lock_s`.
+    `content` is what the copy holds, as its proof has read it. Changes the copy alone; its marker rows carry the copy's
+    own database OID. Production is not touched and not locked. Raises `RehearsalFailed` with what would have happened, or
+    when a table would be locked longer than `max_lock_s`.
     """
-    before = _picture(copy)
+    catalog = _catalog(copy)
     try:
         _analyze(copy, on_event)
         measured = _pass(copy, chain, plan, "upgrade", on_event)
         _verify(copy, chain, on_event)
         back = plan_downgrade(chain, _current(copy), plan.start[0] if plan.start else "base")
         _pass(copy, chain, back, "downgrade", on_event)
-        _compare(before, _picture(copy))
+        _compare((catalog, content), (_catalog(copy), read_content(copy)))
         on_event(_event("equal", "after the downgrade catalog and content are as before"))
         again = _pass(copy, chain, plan, "upgrade again", on_event)
     except RehearsalFailed:
@@ -138,12 +145,12 @@ def _verify(copy: Target, chain: Chain, on_event: OnEvent) -> None:
     on_event(_event("verified", f"{len(checks)} checks on the upgraded copy"))
 
 
-def _picture(copy: Target) -> tuple[Catalog, Content]:
+def _catalog(copy: Target) -> Catalog:
     with copy.connect() as conn:
         pin_session(conn, find_schema(conn))
         catalog = read_catalog(conn)
         conn.rollback()
-    return catalog, read_content(copy)
+    return catalog
 
 
 def _compare(before: tuple[Catalog, Content], after: tuple[Catalog, Content]) -> None:

@@ -47,7 +47,7 @@ from lawsker_db.safety.account import (
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
 from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import preflight, refuse_unless
-from lawsker_db.safety.proof import prove, restored_copy
+from lawsker_db.safety.proof import Copy, prove, restored_copy
 from lawsker_db.safety.recovery import RECONNECT_S
 from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
 from lawsker_db.target import Target
@@ -225,7 +225,7 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
             account.skipped.append(f"{NOT_REHEARSED}, because the operator said so")
             return
         with timed(account, Phase.REHEARSAL, tell, "upgrade, verify, downgrade, compare, upgrade again on the copy"):
-            account.rehearsal = _rehearse(account, chain, copy.target, options, tell)
+            account.rehearsal = _rehearse(account, chain, copy, options, tell)
 
 
 def _mark(account: Account, tell: OnEvent) -> RestorePoint:
@@ -238,10 +238,10 @@ def _mark(account: Account, tell: OnEvent) -> RestorePoint:
     return point
 
 
-def _rehearse(account: Account, chain: Chain, copy: Target, options: UpgradeOptions, tell: OnEvent) -> Rehearsal:
+def _rehearse(account: Account, chain: Chain, copy: Copy, options: UpgradeOptions, tell: OnEvent) -> Rehearsal:
     """Rehearse the run's plan on the copy. What was measured goes into the report also when it says no."""
     try:
-        return rehearse(copy, chain, account.plan, max_lock_s=options.max_lock_s, on_event=tell)
+        return rehearse(copy.target, copy.content, chain, account.plan, max_lock_s=options.max_lock_s, on_event=tell)
     except RehearsalFailed as failed:
         measured = failed.fields.get("rehearsal")
         account.rehearsal = measured if isinstance(measured, Rehearsal) else None
