@@ -7,21 +7,25 @@ from sqlalchemy import Connection, text
 from lawsker_db.evidence import Check
 from lawsker_db.postgres.tools import Tool
 
-# Security releases of pg_dump and pg_restore (postgresql.org/support/security): the first minor without known holes.
-#   CVE-2024-7348   an object swapped during a dump runs its code as whoever dumps
-#   CVE-2025-8714   a superuser of the server injects psql meta-commands into a plain dump
-#   CVE-2025-8715   a newline in an object's name injects SQL into a dump
-#   CVE-2026-6477   a hostile server overwrites the client's memory when a large object is read
+# Holes of the client programs (postgresql.org/support/security, the CVE records of PostgreSQL's own authority), which
+# programs have them, and the first whole minor of each major. A major older than those named gets no fix, a newer one
+# never had the hole.
+#   CVE-2024-7348    an object swapped during a dump runs its code as whoever dumps (the server needs its fix, too)
+#   CVE-2025-8714    a superuser of the server injects psql meta-commands into a plain dump
+#   CVE-2025-8715    a newline in an object's name injects SQL into a dump
+#   CVE-2026-6477    a hostile server overwrites the client's memory when a large object is read
+#   CVE-2026-18408   the fix of CVE-2025-8714 can be got around
+#   CVE-2026-116314  an altered archive runs code as the operating system's user who restores it
+DUMP, RESTORE = "pg_dump", "pg_restore"
+HOLES: tuple[tuple[str, tuple[str, ...], dict[int, int]], ...] = (
+    ("CVE-2024-7348", (DUMP,), {12: 20, 13: 16, 14: 13, 15: 8, 16: 4}),
+    ("CVE-2025-8714", (DUMP, RESTORE), {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}),
+    ("CVE-2025-8715", (DUMP, RESTORE), {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}),
+    ("CVE-2026-6477", (DUMP,), {14: 23, 15: 18, 16: 14, 17: 10, 18: 4}),
+    ("CVE-2026-18408", (DUMP, RESTORE), {14: 24, 15: 19, 16: 15, 17: 11, 18: 6}),
+    ("CVE-2026-116314", (RESTORE,), {14: 25, 15: 20, 16: 16, 17: 12, 18: 7}),
+)
 NO_FIX = 1 << 16
-WHOLE_SINCE: dict[int, tuple[int, str]] = {
-    12: (NO_FIX, "CVE-2025-8714, CVE-2025-8715, CVE-2026-6477 (12 gets no fixes any more)"),
-    13: (NO_FIX, "CVE-2026-6477 (13 gets no fixes any more)"),
-    14: (23, "CVE-2026-6477"),
-    15: (18, "CVE-2026-6477"),
-    16: (14, "CVE-2026-6477"),
-    17: (10, "CVE-2026-6477"),
-    18: (4, "CVE-2026-6477"),
-}
 
 _QUESTIONS: tuple[tuple[str, str, str], ...] = (
     (
@@ -45,7 +49,8 @@ _QUESTIONS: tuple[tuple[str, str, str], ...] = (
         "large objects",
         "this role may not read them, so pg_dump fails",
         """SELECT m.oid::text FROM pg_largeobject_metadata m JOIN pg_roles r ON r.rolname = current_user
-           WHERE NOT r.rolsuper AND NOT pg_has_role(m.lomowner, 'USAGE')
+           WHERE NOT r.rolsuper AND NOT current_setting('lo_compat_privileges')::bool
+           AND NOT pg_has_role(m.lomowner, 'USAGE')
            AND NOT EXISTS (SELECT FROM aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT'
                AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))""",
     ),
@@ -56,9 +61,14 @@ _QUESTIONS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "subscriptions",
-        "they are restored disabled, without their slot",
-        """SELECT s.subname::text FROM pg_stat_subscription s JOIN pg_database d ON d.datname = current_database()
-           LIMIT 5""",
+        "they are dumped by a superuser only, and restored disabled, without their slot",
+        """SELECT quote_ident(s.subname) FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+           WHERE d.datname = current_database()""",
+    ),
+    (
+        "invalid databases",
+        "an interrupted DROP DATABASE left them; nobody can connect to or dump one: DROP DATABASE each",
+        "SELECT quote_ident(datname) FROM pg_database WHERE datconnlimit = -2",  # DATCONNLIMIT_INVALID_DB
     ),
 )
 FATAL = ("large objects", "row-level security")
@@ -85,19 +95,23 @@ def dump_checks(conn: Connection) -> tuple[Check, ...]:
 
 
 def client_check(tool: Tool) -> Check:
-    """Pure. Whether this client has a known hole that a hostile object in the database could use."""
+    """Pure. Whether this client program has a known hole."""
     major, minor = tool.version
-    whole = WHOLE_SINCE.get(major)
-    ok = whole is None or minor >= whole[0]
+    program = tool.path.name
+    fixes = [(cve, _fixed_in(major, minors)) for cve, programs, minors in HOLES if program in programs]
+    holes = [(cve, fix) for cve, fix in fixes if minor < fix]
+    whole = max((fix for _, fix in holes), default=0)
+    remedy = "use the client of a newer major" if whole == NO_FIX else f"upgrade the client to {major}.{whole} or newer"
     return Check(
-        name="dump: client",
-        ok=ok,
-        expected="no known hole",
-        found=tool.label if ok or whole is None else f"{tool.label}, open to {whole[1]}",
-        detail="" if ok or whole is None else _remedy(major, whole[0]),
+        name=f"holes of {program}",
+        ok=not holes,
+        expected="none that is known",
+        found=f"{tool.label} has {', '.join(cve for cve, _ in holes)}: {remedy}" if holes else f"none in {tool.label}",
+        detail=remedy if holes else "",
         warning=True,
     )
 
 
-def _remedy(major: int, minor: int) -> str:
-    return "use the client of a newer major" if minor == NO_FIX else f"upgrade the client to {major}.{minor} or newer"
+def _fixed_in(major: int, minors: dict[int, int]) -> int:
+    """Pure. The first whole minor of a major."""
+    return minors.get(major, 0 if major > max(minors) else NO_FIX)
