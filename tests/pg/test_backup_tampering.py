@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import shutil
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psycopg
 import pytest
 from damage import Damage, kinds
 
 from lawsker_db.errors import BackupFailed
-from lawsker_db.record.manifest import check_files, read_manifest
+from lawsker_db.record.manifest import check_files, read_manifest, write_manifest
 from lawsker_db.safety.backup import take_backup
 from lawsker_db.target import parse_target
 
@@ -80,6 +82,74 @@ def test_an_untouched_backup_is_accepted_wherever_it_is_carried(backups: tuple[P
         copy = tmp_path / str(number)
         shutil.copytree(backups[number % 2], copy)
         check_files(copy, read_manifest(copy))
+
+
+def test_a_link_in_the_place_of_any_part_is_refused_by_name(backups: tuple[Path, Path], tmp_path: Path) -> None:
+    """Also where it leads to the very same content."""
+    copy, aside = tmp_path / "copy", tmp_path / "aside"
+    shutil.copytree(backups[0], copy)
+    for part in ("", "database", "database/toc.dat", "manifest.json", "catalog.json", "SHA256SUMS"):
+        place = copy / part
+        shutil.move(place, aside)
+        place.symlink_to(aside)
+        with pytest.raises(BackupFailed, match=Path(part).name or "copy"):
+            check_files(copy, read_manifest(copy))
+        place.unlink()
+        shutil.move(aside, place)
+    check_files(copy, read_manifest(copy))
+
+
+def test_whatever_others_may_write_is_refused_by_name(backups: tuple[Path, Path], tmp_path: Path) -> None:
+    """By the group or by all: the folder, what it stands in, the archive and each file."""
+    copy = tmp_path / "in" / "copy"
+    shutil.copytree(backups[0], copy)
+    for part in ("..", "", "database", "database/toc.dat", "manifest.json", "catalog.json", "SHA256SUMS"):
+        place = (copy / part).resolve()
+        mode = place.stat().st_mode & 0o777
+        for others in (0o020, 0o002):
+            place.chmod(mode | others)
+            with pytest.raises(BackupFailed, match=f"Others may write {place}, ") as refused:
+                check_files(copy, read_manifest(copy))
+            assert f"go-w {place if part == '..' else copy}" in refused.value.hint
+        place.chmod(mode)
+    (tmp_path / "in").chmod(0o1777)  # as /tmp is: nobody can move what another one owns
+    check_files(copy, read_manifest(copy))
+
+
+def test_a_manifest_that_says_nonsense_with_a_good_digest_is_refused(
+    backups: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Lists, shows and restores go by it: none of them may end in a bug."""
+    manifest = read_manifest(backups[0])
+    nonsense: tuple[dict[str, Any], ...] = (
+        {"taken_at": "yesterday"},
+        {"taken_at": "2026-01-01T00:00:00"},
+        {"server": {}},
+        {"server": {**manifest.server, "database": ["x"]}},
+        {"server": {**manifest.server, "version": "15"}},
+        {"snapshot": {}},
+        {"properties": {}},
+        {"bytes": None},
+        {"revision": (1,)},
+        {"files": {"database/toc.dat": 1}},
+        {"tables": [{"table": "users", "columns": [], "rows": "many", "sums": ["0", "0"]}]},
+    )
+    for changed in nonsense:
+        write_manifest(tmp_path, manifest)
+        forge(tmp_path / "manifest.json", changed)
+        with pytest.raises(BackupFailed, match="no manifest that can be trusted"):
+            read_manifest(tmp_path)
+    for content in (b"", b"[]", b"{}", b"[" * 100_000, b'{"format": 2}', b"\xff\xfe", b"null"):
+        (tmp_path / "manifest.json").write_bytes(content)
+        with pytest.raises(BackupFailed, match="no manifest that can be trusted"):
+            read_manifest(tmp_path)
+
+
+def forge(path: Path, changed: dict[str, Any]) -> None:
+    """Change facts of a manifest and give it a digest that holds."""
+    document = {**json.loads(path.read_bytes()), **changed, "digest": ""}
+    body = json.dumps(document)
+    path.write_text(body.replace('"digest": ""', f'"digest": "{hashlib.sha256(body.encode()).hexdigest()}"', 1))
 
 
 @pytest.mark.long

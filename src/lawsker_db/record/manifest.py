@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shlex
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,7 +22,8 @@ FORMAT = 2
 CATALOG = "catalog.json"
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
-READ_BYTES = 1 << 20
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+TAKE_ANOTHER = "to take another: lawsker-db backup create"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +70,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a backup. Raises `BackupFailed` when there is none or it is no manifest of ours."""
     try:
-        body = _ordinary(folder / MANIFEST).read_bytes()
+        body = _read_ordinary(folder / MANIFEST)
         facts: dict[str, Any] = json.loads(body)
-        if facts.pop("format") != FORMAT:
-            raise ValueError("it is of another version")
+        written = facts.pop("format")
+        if written != FORMAT:
+            wrote = f"lawsker-db {facts.get('tool_version', 'of another version')}"
+            raise ValueError(f"it is of format {written}, by {wrote}; this version reads format {FORMAT}")
         own = str(facts.pop("digest"))
         if hashlib.sha256(body.replace(own.encode(), b"", 1)).hexdigest() != own:
             raise ValueError("it is not what was written")
@@ -82,12 +88,14 @@ def read_manifest(folder: Path) -> Manifest:
         facts["restore_point"] = RestorePoint(**{**point, "at": datetime.fromisoformat(point["at"])})
         for name in ("revision", "sequences", "sequences_after"):
             facts[name] = tuple(facts[name])
-        return Manifest(**facts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as failed:
+        manifest = Manifest(**facts)
+        _require_plain_facts(manifest)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as failed:
         raise BackupFailed(
-            f"{folder / MANIFEST} is no manifest that can be trusted: {failed}.",
-            hint="name the folder of a backup: lawsker-db backup list",
+            f"{folder / MANIFEST} is no manifest that can be trusted: {_said(failed)}.",
+            hint=f"name the folder of a backup (lawsker-db backup list --runs FOLDER); {TAKE_ANOTHER}",
         ) from failed
+    return manifest
 
 
 def write_catalog(folder: Path, catalog: Catalog) -> None:
@@ -104,23 +112,36 @@ def read_catalog_of(folder: Path) -> Catalog:
 def check_files(folder: Path, manifest: Manifest) -> None:
     """Compare every file of the backup with the manifest: none altered, none missing, none added. Reads them all.
 
-    Raises `BackupFailed` naming the first file that is wrong.
+    Raises `BackupFailed` naming the first file that is wrong, or that others may write: restoring runs what stands in a
+    backup, and the sums in it are no signature.
     """
     present = {str(path.relative_to(folder)) for path in folder.rglob("*")}
     folders = {str(Path(name).parent) for name in manifest.files} - {"."}
-    for name in sorted(folders):
-        if (folder / name).is_symlink() or not (folder / name).is_dir():
-            raise _wrong(folder / name, "is no ordinary folder")
-    for path in sorted((present | manifest.files.keys() | {SUMS}) - {MANIFEST} - folders):
-        if path not in manifest.files and path != SUMS:
-            raise _wrong(folder / path, "is not in the manifest")
-        if path not in present:
-            raise _wrong(folder / path, "is missing")
-        if (folder / path).is_symlink() or not (folder / path).is_file():
-            raise _wrong(folder / path, "is no ordinary file")
-        written = hashlib.sha256(_sums(manifest)).hexdigest() if path == SUMS else manifest.files[path]
-        if file_digest(folder / path) != written:
-            raise _wrong(folder / path, "is not what was written")
+    for place in (folder, *(folder / name for name in sorted(folders))):
+        if place.is_symlink() or not place.is_dir():
+            raise _wrong(place, "is no ordinary folder")
+    outside = folder.absolute().parent
+    if swappable(outside):
+        raise _writable(outside, f"chmod go-w {shlex.quote(str(outside))}")
+    for place in (folder, *(folder / name for name in folders), folder / MANIFEST):
+        _require_private(place, folder)
+    for name in sorted((present | manifest.files.keys() | {SUMS}) - {MANIFEST} - folders):
+        if name not in manifest.files and name != SUMS:
+            raise _wrong(folder / name, "is not in the manifest")
+        if name not in present:
+            raise _wrong(folder / name, "is missing")
+        if (folder / name).is_symlink() or not (folder / name).is_file():
+            raise _wrong(folder / name, "is no ordinary file")
+        _require_private(folder / name, folder)
+        written = hashlib.sha256(_sums(manifest)).hexdigest() if name == SUMS else manifest.files[name]
+        if file_digest(folder / name) != written:
+            raise _wrong(folder / name, "is not what was written")
+
+
+def swappable(folder: Path) -> bool:
+    """Whether others may put something else in the place of what stands in this folder. Looks at its mode."""
+    mode = folder.stat().st_mode
+    return bool(mode & OTHERS_WRITE) and not mode & stat.S_ISVTX
 
 
 def file_digest(path: Path) -> str:
@@ -132,11 +153,50 @@ def file_digest(path: Path) -> str:
         raise _wrong(path, f"cannot be read: {failed.strerror}") from failed
 
 
-def _ordinary(path: Path) -> Path:
-    """The path, if it is no symbolic link: what it would lead to was not written by us. Raises `ValueError`."""
-    if path.is_symlink():
-        raise ValueError("it is a symbolic link")
-    return path
+def _read_ordinary(path: Path) -> bytes:
+    """The content of a file that is one. What a link leads to was not written by us, and a pipe would make us wait."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as failed:
+        raise ValueError("it is a symbolic link" if path.is_symlink() else failed.strerror) from failed
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ValueError("it is no ordinary file")
+    with os.fdopen(handle, "rb") as file:
+        return file.read()
+
+
+def _require_plain_facts(manifest: Manifest) -> None:
+    """What listing and showing go by is there, and of the right kind. Raises `LookupError`, `TypeError`, `ValueError`."""
+    times = [manifest.taken_at] + ([manifest.proof.proven_at] if manifest.proof else [])
+    if not all(datetime.fromisoformat(time).tzinfo for time in times):
+        raise ValueError("its time has no zone")
+    server, like = manifest.server, manifest.properties
+    words = [server["database"], server["system_identifier"], manifest.snapshot["lsn"], *manifest.revision]
+    words += [like[name] for name in ("encoding", "collate", "ctype", "provider", "locale")]
+    words += [text for item in manifest.files.items() for text in item]
+    numbers = [server["version"], manifest.bytes, manifest.client_major, *(table.rows for table in manifest.tables)]
+    if not all(isinstance(word, str) for word in words) or not all(isinstance(number, int) for number in numbers):
+        raise TypeError("it says something of the wrong kind")
+
+
+def _require_private(path: Path, folder: Path) -> None:
+    if path.lstat().st_mode & OTHERS_WRITE:
+        raise _writable(path, f"chmod -R go-w {shlex.quote(str(folder))}")
+
+
+def _writable(path: Path, mend: str) -> BackupFailed:
+    return BackupFailed(
+        f"Others may write {path}, so that this backup cannot be trusted.",
+        hint=f"if you know that nobody did: {mend}; else {TAKE_ANOTHER}",
+    )
+
+
+def _said(failed: Exception) -> str:
+    """Pure. What is wrong with a manifest, in words."""
+    if isinstance(failed, KeyError):
+        return f"it lacks {failed}"
+    return "it is nested too deeply" if isinstance(failed, RecursionError) else str(failed)
 
 
 def _sums(manifest: Manifest) -> bytes:
@@ -151,6 +211,4 @@ def _fingerprint(found: Mapping[str, Any]) -> Fingerprint:
 
 
 def _wrong(path: Path, what: str) -> BackupFailed:
-    return BackupFailed(
-        f"{path} {what}.", hint="do not restore from this backup; take another: lawsker-db backup create"
-    )
+    return BackupFailed(f"{path} {what}.", hint=f"do not restore from this backup; {TAKE_ANOTHER}")
