@@ -169,9 +169,11 @@ def test_a_standby_is_refused_and_sent_to_the_primary(tmp_path: Path) -> None:
         execute(primary.url("live"), "ALTER TABLE session_cache SET LOGGED")  # nobody reads such a table on a standby
         execute(primary.url(), "CREATE DATABASE adopted TEMPLATE live")
         adopt(parse_target(primary.url("adopted")))
+        stays = tmp_path / "typed here"
+        stays.mkdir()
+        assert run(stays, "backup", "create", "--no-proof", url=primary.url("adopted")).code == 0
+        (backup,) = (stays / "lawsker-runs").iterdir()
         with standby_of(primary, tmp_path / "standby") as url:
-            stays = tmp_path / "typed here"
-            stays.mkdir()
             with nothing_changes(url("adopted")), nothing_changes(url("live")):
                 for typed, database in (
                     (("safe-upgrade", "--yes"), "adopted"),
@@ -182,6 +184,8 @@ def test_a_standby_is_refused_and_sent_to_the_primary(tmp_path: Path) -> None:
                 ):
                     ended = refuses(stays, *typed, code=10, words=("a standby",), url=url(database))
                     assert ended.line("Next") == "connect to the primary"
+                proof = ("backup", "verify", backup.name, "--proof-server", url("postgres"))
+                refuses(stays, *proof, code=10, words=("read-only",), url=url("adopted"))
                 assert run(stays, "status", url=url("adopted")).code == 0
 
 
@@ -540,7 +544,7 @@ def test_event_triggers_are_named_and_stand_in_nobodys_way(adopted_url: str, tmp
     dry = run(tmp_path, "safe-upgrade", "--dry-run", url=adopted_url)
     assert dry.code == 0, dry.said
     (told,) = [line for line in dry.out.splitlines() if "event triggers" in line]
-    assert told.startswith("warn")
+    assert told.startswith("WARN")
     assert "on_looker: they run inside the migration" in told
     assert "asleep" not in told
 

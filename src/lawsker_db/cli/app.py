@@ -11,7 +11,7 @@ import typer
 
 from lawsker_db import __version__
 from lawsker_db.cli.backups import backup_app
-from lawsker_db.cli.options import DryRun, Json, Runs, Url, Yes, ask, first_hint, plain
+from lawsker_db.cli.options import DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ app.add_typer(backup_app, name="backup")
 @app.command()
 def doctor(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json: Json = False) -> None:
     """Tell whether safe-upgrade could begin: server, rights, client programs, disk, what a dump would miss. Reads only."""
-    from lawsker_db.cli.render import print_json, show_checks
+    from lawsker_db.cli.render import print_json, show_checks, tell, version_text
     from lawsker_db.evidence import failures
     from lawsker_db.safety.preflight import tools_found
     from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead
@@ -42,14 +42,21 @@ def doctor(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json:
     target = find_target(database_url)
     outlook = look_ahead(target, "head", UpgradeOptions(runs=runs), always=True)
     checks = (*tools_found(), *outlook.checks)
-    ready = not failures(checks)
+    failed = failures(checks)
+    server = asdict(outlook.server)
     if as_json:
-        print_json({"ready": ready, "checks": plain([asdict(check) for check in checks])})
-    else:
-        show_checks(checks)
-        print(f"{'READY' if ready else 'NOT READY'}: {target.label}")
-        print(f"Next: {'lawsker-db safe-upgrade' if ready else first_hint(checks)}")
-    raise typer.Exit(0 if ready else 10)
+        listed = plain([asdict(check) for check in checks])
+        print_json({"ready": not failed, "server": plain(server), "checks": listed})
+        raise typer.Exit(10 if failed else 0)
+    known = "{user} (session user {session_user}), {data_bytes:,} bytes, system identifier {system_identifier}"
+    tell(f"Database: {target.label}, PostgreSQL {version_text(outlook.server.version)}")
+    tell(f"Seen as:  {known.format(**server)}")
+    show_checks(checks)
+    tell(f"{'NOT READY' if failed else 'READY'}: {target.label}")
+    hints = [check.detail or f"mend: {check.name}" for check in failed] or ["lawsker-db safe-upgrade"]
+    for hint in dict.fromkeys(hints):
+        tell(f"Next: {hint}")
+    raise typer.Exit(10 if failed else 0)
 
 
 @app.command()
@@ -59,7 +66,7 @@ def adopt(database_url: Url = None, dry_run: DryRun = False, yes: Yes = False, a
     Writes alembic_version and the history, nothing else.
     """
     from lawsker_db.cli.interrupts import settle
-    from lawsker_db.cli.render import print_json, say, show_checks
+    from lawsker_db.cli.render import print_json, say, show_checks, tell
     from lawsker_db.safety.adoption import adopt as adopt_database
     from lawsker_db.safety.preflight import refuse_unless
     from lawsker_db.target import find_target
@@ -70,7 +77,7 @@ def adopt(database_url: Url = None, dry_run: DryRun = False, yes: Yes = False, a
     if not as_json:
         show_checks(found.checks)
         for difference in found.differences:
-            print(f"warn  differs: {difference}")
+            tell(f"WARN     differs: {difference}")
         for extra in found.extras:
             say(f"      extra, left alone: {extra}")
     refuse_unless(found.checks, what="This is not a Lawsker database that can be adopted")
@@ -82,17 +89,17 @@ def adopt(database_url: Url = None, dry_run: DryRun = False, yes: Yes = False, a
     if as_json:
         print_json(plain(asdict(found)))
     elif settled:
-        print(f"The database is at revision {', '.join(found.stamped_now)} already; nothing was done.")
+        tell(f"The database is at revision {', '.join(found.stamped_now)} already; nothing was done.")
     elif dry_run:
-        print("Can be adopted. Nothing was changed. Next: lawsker-db adopt")
+        tell("Can be adopted. Nothing was changed. Next: lawsker-db adopt")
     else:
-        print(f"Adopted: stamped {', '.join(found.stamped_now)}. Next: lawsker-db safe-upgrade")
+        tell(f"Adopted: stamped {', '.join(found.stamped_now)}. Next: lawsker-db safe-upgrade")
 
 
 @app.command()
 def verify(database_url: Url = None, as_json: Json = False) -> None:
     """Check the database against the contracts of its revisions. What is built for it is rolled back."""
-    from lawsker_db.cli.render import print_json, show_checks
+    from lawsker_db.cli.render import print_json, show_checks, tell
     from lawsker_db.evidence import failures
     from lawsker_db.safety.verification import verify as look
     from lawsker_db.target import find_target
@@ -105,7 +112,7 @@ def verify(database_url: Url = None, as_json: Json = False) -> None:
         print_json({"ok": not failed, "checks": plain([asdict(check) for check in checks])})
     else:
         show_checks(checks)
-        print(f"{len(checks) - len(failed) - warned} passed, {len(failed)} failed, {warned} warnings: {target.label}")
+        tell(f"{len(checks) - len(failed) - warned} passed, {len(failed)} failed, {warned} warnings: {target.label}")
     raise typer.Exit(13 if failed else 0)
 
 
@@ -116,7 +123,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Tell where the database stands and what to type next. Reads only."""
-    from lawsker_db.cli.render import print_json
+    from lawsker_db.cli.render import print_json, tell
     from lawsker_db.safety.verification import look
     from lawsker_db.target import find_target
 
@@ -127,19 +134,19 @@ def status(
         asked = {} if run is None else {"run": {"run_id": run, "committed": committed}}
         print_json(plain(asdict(standing) | asked))
         return
-    print(f"{standing.word.upper()}: {target.label}, PostgreSQL {standing.server.major}")
-    print(f"Revision: {', '.join(standing.current) or 'none'} (head {standing.head})")
+    tell(f"{standing.word.upper()}: {target.label}, PostgreSQL {standing.server.major}")
+    tell(f"Revision: {', '.join(standing.current) or 'none'} (head {standing.head})")
     if standing.pending:
-        print(f"Pending: {', '.join(standing.pending)}")
+        tell(f"Pending: {', '.join(standing.pending)}")
     for past in standing.history[-5:]:
         place = "" if past.here else ", in a database that this one is a copy of"
-        print(
+        tell(
             f"{past.made_at:%Y-%m-%d %H:%M:%S} UTC  {past.direction:<9} to {', '.join(past.to_revisions) or 'base'}"
             f" by {past.by_user} via {past.via}{place}{'' if past.intact else '  (row altered since)'}"
         )
     if run is not None:
-        print(f"Run {run}: {_became(standing, committed=committed)}")
-    print(f"Next: {standing.hint}")
+        tell(f"Run {run}: {_became(standing, committed=committed)}")
+    tell(f"Next: {standing.hint}")
 
 
 def _became(standing: Standing, *, committed: bool) -> str:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lawsker_db.cli.progress import progress
-from lawsker_db.cli.render import say, show_report
+from lawsker_db.cli.render import say, show_report, tell
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import throwaway_server, without_postgres_variables
 from lawsker_db.errors import CommittedUnproven
@@ -38,8 +38,8 @@ def demonstrate(*, users: int, runs: Path, keep: bool, as_json: bool) -> None:
         say("$ lawsker-db verify")
         checks = verify(target)
         failed = failures(checks)
-        tell = say if as_json else print
-        tell(f"Verified: {len(checks)} checks, {len(failed)} failed.")
+        speak = say if as_json else tell
+        speak(f"Verified: {len(checks)} checks, {len(failed)} failed.")
         if keep and sys.stdin.isatty():
             say(f"The server is up. DATABASE_URL={server.url(DATABASE)}  Enter stops it.")
             sys.stdin.readline()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -12,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lawsker_db.cli.interrupts import note
-from lawsker_db.cli.render import say
+from lawsker_db.cli.render import printable, say, say_json
 
 if TYPE_CHECKING:
     from lawsker_db.evidence import Event, OnEvent
@@ -47,7 +46,7 @@ def _json_line(event: Event) -> None:
     from lawsker_db.record.journal import as_json
 
     if event.lasting:
-        say(json.dumps(as_json(asdict(event)), ensure_ascii=False))
+        say_json(as_json(asdict(event)))
 
 
 def _line(event: Event) -> str:
@@ -68,8 +67,8 @@ def _on_terminal() -> Iterator[Callable[[Event], None]]:
 
         def show(event: Event) -> None:
             if event.lasting:
-                bar.console.print(Text(_line(event)))
-            bar.reset(task, description=f"{event.phase.value}: {event.text}")
+                bar.console.print(Text(printable(_line(event))))
+            bar.reset(task, description=printable(f"{event.phase.value}: {event.text}"))
 
         yield show
 

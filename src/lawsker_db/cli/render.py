@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+import unicodedata
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,10 @@ from lawsker_db.errors import LawskerError
 if TYPE_CHECKING:
     from lawsker_db.evidence import Check, LockHeld, RunReport
 
-MARKS = {True: "ok  ", False: "FAIL", None: "????"}
+MARKS = {True: "PASS", False: "FAIL", None: "NOT RUN"}
+# Unicode's general categories of what does not show as itself: controls, formats (bidi marks are such), lone surrogates,
+# and the separators that end a line or paragraph.
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def show_error(failed: LawskerError, *, as_json: bool) -> None:
@@ -61,8 +66,8 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
 
         print_json(as_document(report))
         return
-    print(f"{report.verdict.value.upper()}: {report.message}")
-    print(report.state)
+    tell(f"{report.verdict.value.upper()}: {report.message}")
+    tell(report.state)
     if report.folder:
         for timing in report.timings:
             say(f"  {timing.phase.value:<10} {timing.duration_s:8.2f} s")
@@ -77,8 +82,8 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
             say(f"  Not proven: {line}")
         for line in report.notes:
             say(f"  Note: {line}")
-        print(f"Report: {short_path(report.folder)}/report.html")
-    print(f"Next: {report.hint}")
+        tell(f"Report: {short_path(report.folder)}/report.html")
+    tell(f"Next: {report.hint}")
 
 
 def short_path(path: str) -> str:
@@ -112,9 +117,43 @@ def _foretold(report: RunReport, lock: LockHeld) -> str:
 def show_checks(checks: tuple[Check, ...]) -> None:
     """A line a check; what is as expected in few words, what is not in full."""
     for check in checks:
-        mark = "warn" if check.warning and check.ok is False else MARKS[check.ok]
-        line = f"{mark}  {check.name}: {check.found}"
-        print(line if check.ok else f"{line} (expected: {check.expected})")
+        mark = "WARN" if check.warning and check.ok is False else MARKS[check.ok]
+        line = f"{mark:<7}  {check.name}: {check.found}"
+        tell(line if check.ok else f"{line} (expected: {check.expected})")
+
+
+def printable(text: str) -> str:
+    """Pure. Text as a terminal may be given it: what does not show as itself becomes an escape that does.
+
+    Names come out of databases: an escape sequence in one would repaint the screen, a newline forge a line of ours, a
+    bidi mark turn a sentence around.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in UNSEEN else char for char in text
+    )
+
+
+def tell(line: str) -> None:
+    """A line of the result, on stdout."""
+    print(printable(line))
+
+
+def version_text(number: int) -> str:
+    """Pure. 15.18 for server_version_num 150018."""
+    return f"{number // 10000}.{number % 10000}"
+
+
+def age_text(then: datetime, now: datetime) -> str:
+    """Pure. How long ago something was, in the largest unit that tells it in two digits or so."""
+    seconds = (now - then).total_seconds()
+    if seconds < 0:
+        return "in the future (a clock is wrong)"
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
 
 
 def print_json(value: Mapping[str, object]) -> None:
@@ -124,6 +163,15 @@ def print_json(value: Mapping[str, object]) -> None:
 
 def say(line: str) -> None:
     """A line of talk. A closed stderr silences it; it never stops a run."""
+    _to_stderr(printable(line))
+
+
+def say_json(value: object) -> None:
+    """A line of talk for machines: one JSON value, exact."""
+    _to_stderr(json.dumps(value, ensure_ascii=False))
+
+
+def _to_stderr(line: str) -> None:
     try:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()

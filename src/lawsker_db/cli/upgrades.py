@@ -141,7 +141,7 @@ def rehearse(
 
 def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: bool) -> Outlook:
     """Show plan and preflight. With `final` it is the result, else talk."""
-    from lawsker_db.cli.render import print_json, say, show_checks
+    from lawsker_db.cli.render import print_json, say, show_checks, tell
     from lawsker_db.evidence import failures
     from lawsker_db.safety.upgrade import look_ahead
 
@@ -152,16 +152,16 @@ def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: 
         checks = plain([asdict(check) for check in outlook.checks])
         print_json({"verdict": "dry run", "ready": ready, "steps": steps, "checks": checks})
         return outlook
-    tell = print if final else say
-    tell(f"Database: {target.label}, PostgreSQL {outlook.server.major}, {outlook.server.data_bytes / 1e6:.1f} MB")
+    speak = tell if final else say
+    speak(f"Database: {target.label}, PostgreSQL {outlook.server.major}, {outlook.server.data_bytes / 1e6:.1f} MB")
     for step in outlook.plan.steps:
-        tell(f"Would run: {step.revision}  {step.title}" if final else f"Will run: {step.revision}  {step.title}")
+        speak(f"Would run: {step.revision}  {step.title}" if final else f"Will run: {step.revision}  {step.title}")
     if not outlook.plan.steps:
-        tell(f"Nothing to run: the database is at {', '.join(outlook.plan.start)}.")
+        speak(f"Nothing to run: the database is at {', '.join(outlook.plan.start)}.")
     if final:
         show_checks(outlook.checks)
-        print("Ready. Nothing was changed." if ready else "Not ready. Nothing was changed.")
-        print(f"Next: {'lawsker-db safe-upgrade' if ready else first_hint(outlook.checks)}")
+        tell("Ready. Nothing was changed." if ready else "Not ready. Nothing was changed.")
+        tell(f"Next: {'lawsker-db safe-upgrade' if ready else first_hint(outlook.checks)}")
     return outlook
 
 

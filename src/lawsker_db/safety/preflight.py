@@ -14,6 +14,7 @@ from lawsker_db.postgres.databases import may_create_databases, room_beside, roo
 from lawsker_db.postgres.dumpable import client_check, dump_checks
 from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, literal, quoted
 from lawsker_db.postgres.tools import find_tool, find_tools, is_local, speaks_tls
+from lawsker_db.record.manifest import swappable
 from lawsker_db.revisions import Plan, plan_checks
 from lawsker_db.target import Target
 
@@ -26,9 +27,7 @@ LOCKING = "UPDATE, DELETE, TRUNCATE"  # any of them: what LOCK TABLE wants above
 READ_ALL_MAJOR = 14
 CLIENTS = ("pg_dump", "pg_restore")
 NOT_EMPTY = "lawsker-db adopt --dry-run lists how this database differs"
-HALF_MADE = (
-    "mend that (rename or drop what stands in the way, if nobody needs it), then lawsker-db safe-upgrade --dry-run"
-)
+HALF_MADE = "mend that (rename or drop what is in the way, if nobody needs it), then lawsker-db safe-upgrade --dry-run"
 
 
 def preflight(
@@ -41,7 +40,8 @@ def preflight(
     """
     server = identify(conn)
     checks = [*_server_checks(server), _standby_check(conn), *_right_checks(conn, plan), _event_trigger_check(conn)]
-    checks += [_dump_check(conn, server), *_tool_checks(conn, server), _disk_check(server, runs), *dump_checks(conn)]
+    checks += [_dump_check(conn, server), *_tool_checks(conn, server)]
+    checks += [_disk_check(server, runs), *dump_checks(conn)]
     if prove:
         checks += [
             _scratch_check(conn, server, warning=accept_unproven),
@@ -82,7 +82,7 @@ def required_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
                 name=f"needed by {plan.steps[0].revision}",
                 ok=missing is None,
                 expected=required.says,
-                found="so it is" if missing is None else str(missing),
+                found=required.says if missing is None else str(missing),
                 detail="" if missing is None else HALF_MADE if stamped else NOT_EMPTY,
             )
         )
@@ -334,7 +334,7 @@ def tools_found() -> tuple[Check, ...]:
 
 
 def _tool_checks(conn: Connection, server: Server) -> list[Check]:
-    """The client programs that fit this server, and what is known against the one that reads the database."""
+    """The client programs that fit this server, and what is known against them."""
     checks: list[Check] = []
     for name in CLIENTS:
         expected = f"fits {server.major}"
@@ -345,8 +345,7 @@ def _tool_checks(conn: Connection, server: Server) -> list[Check]:
             checks.append(Check(name=name, ok=False, expected=expected, found=missing.message, detail=detail))
             continue
         checks.append(Check(name=name, ok=True, expected=expected, found=tool.described))
-        if name == CLIENTS[0]:
-            checks.append(client_check(tool))
+        checks.append(client_check(tool))
     return checks
 
 
@@ -389,12 +388,14 @@ def _disk_check(server: Server, runs: Path) -> Check:
         place = place.parent
     needed = int(server.data_bytes * DUMP_SHARE) + SPARE_BYTES
     free = shutil.disk_usage(place).free
-    writable = os.access(place, os.W_OK | os.X_OK)
-    found = f"{free / 1e6:.0f} MB free in {place}" if writable else f"{place} is not writable"
+    shared = place == runs.absolute() and swappable(place)
+    problem = "" if os.access(place, os.W_OK | os.X_OK) else f"{place} is not writable"
+    problem = f"Others may write into {place}: a backup there could be swapped" if shared else problem
+    mend = f"chmod go-w '{place}'" if shared else "name a folder with more room: --runs FOLDER"
     return Check(
         name="disk for the backup",
-        ok=writable and free >= needed,
+        ok=not problem and free >= needed,
         expected=f"{needed / 1e6:.0f} MB (half the database's size, and a little)",
-        found=found,
-        detail="" if writable and free >= needed else "name a folder with more room: --runs FOLDER",
+        found=problem or f"{free / 1e6:.0f} MB free in {place}",
+        detail=mend if problem or free < needed else "",
     )
