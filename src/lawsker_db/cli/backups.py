@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lawsker_db.cli.options import After, DryRun, Form, Format, Jobs, Json, Runs, Url, Yes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lawsker_db.record.manifest import Manifest
+    from lawsker_db.safety.shelf import Kept
 
 backup_app = typer.Typer(
     help="Take backups that are proven by a trial restore; list, look into, thin out and read them.",
     no_args_is_help=True,
 )
 RUNS = Path("lawsker-runs")
+SHOWN = 20
+PROVIDERS = {"i": ("icu", "icu-locale"), "b": ("builtin", "builtin-locale")}  # pg_database.datlocprovider: for createdb
 Name = Annotated[str, typer.Argument(help="Id of its run, or its folder.", show_default=False)]
 
 
@@ -35,6 +45,7 @@ def create(
     from contextlib import suppress
 
     from lawsker_db.cli.progress import progress
+    from lawsker_db.cli.render import tell
     from lawsker_db.record.journal import create_run_folder, new_run_id
     from lawsker_db.safety.archive import Form as ArchiveForm
     from lawsker_db.safety.backup import BackupOptions, after_words, take_backup
@@ -62,9 +73,9 @@ def create(
         _print(asdict(receipt))
         return
     size = f"{receipt.bytes / 1e6:.1f} MB, {receipt.client_version}, {receipt.duration_s:.1f} s"
-    print(f"Backup: {receipt.folder} ({size})")
-    print("Proven: restored and found equal." if receipt.proven else "It was not restored, so it is not proven.")
-    print("Next: lawsker-db backup list" if receipt.proven else f"Next: lawsker-db backup verify {receipt.folder}")
+    tell(f"Backup: {receipt.folder} ({size})")
+    tell("Proven: restored and found equal." if receipt.proven else "It was not restored, so it is not proven.")
+    tell("Next: lawsker-db backup list" if receipt.proven else f"Next: lawsker-db backup verify {receipt.folder}")
 
 
 @backup_app.command()
@@ -84,6 +95,7 @@ def verify(
     Works from the backup's folder alone: the database that it was taken from is not asked.
     """
     from lawsker_db.cli.progress import progress
+    from lawsker_db.cli.render import tell
     from lawsker_db.safety.proof import verify_backup
     from lawsker_db.safety.shelf import find_backup
     from lawsker_db.target import find_target
@@ -95,35 +107,48 @@ def verify(
     if as_json:
         _print({"folder": str(folder), "proven": True, "proof": asdict(proof)})
         return
-    print(f"Proven: {folder} restores to {proof.tables} tables with {proof.rows} rows, equal to what was dumped.")
+    tell(f"Proven: {folder} restores to {proof.tables} tables with {proof.rows} rows, equal to what was dumped.")
     for omitted in proof.omitted:
-        print(f"Not compared: {omitted}")
+        tell(f"Not compared: {omitted}")
 
 
 @backup_app.command("list")
-def list_(runs: Runs = RUNS, as_json: Json = False) -> None:
-    """List the backups in the runs folder, oldest first. Asks no database."""
-    from lawsker_db.safety.shelf import list_backups
+def list_(
+    runs: Runs = RUNS,
+    everything: Annotated[bool, typer.Option("--all", help="All of them, not only the newest 20.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the backups in the runs folder, oldest first, and say which is the newest proven one. Asks no database."""
+    from lawsker_db.cli.render import age_text, tell
+    from lawsker_db.safety.shelf import list_backups, newest_proven
 
     kept, unreadable = list_backups(runs)
     if as_json:
-        _print({"backups": [_summary(backup) for backup in kept], "unreadable": unreadable})
+        newest = [str(backup.folder) for backup in newest_proven(kept)]
+        _print({"backups": [_summary(backup) for backup in kept], "newest_proven": newest, "unreadable": unreadable})
         return
-    for backup in kept:
-        told = _summary(backup)
-        wanted = ", wanted by its run" if told["wanted"] else ""
-        state = "proven" if told["proven"] else "not proven"
-        print(
-            f"{backup.taken_at:%Y-%m-%d %H:%M:%S} UTC  {told['bytes'] / 1e6:9.1f} MB  {state}{wanted}  {told['name']}"
-        )
-    for line in unreadable:
-        print(f"warn  {line}")
-    print(f"{len(kept)} backups in {runs}")
+    now = datetime.now(UTC)
+    shown = len(kept) if everything else SHOWN
+    if len(kept) > shown:
+        tell(f"... {len(kept) - shown} older ones: --all lists them")
+    for backup in kept[-shown:]:
+        tell(_line(backup, age_text(backup.taken_at, now)))
+    for line in unreadable[:shown]:
+        tell(f"WARN     {line}")
+    if len(unreadable) > shown:
+        tell(f"WARN     and {len(unreadable) - shown} more")
+    for backup in newest_proven(kept):
+        name, age = backup.folder.parent.name, age_text(backup.taken_at, now)
+        tell(f"Newest proven one of {backup.manifest.server['database']}: {name}, {age}")
+    tell(f"Backups in {runs}: {len(kept)}")
+    if kept and not newest_proven(kept):
+        tell(f"None of them is proven. Next: lawsker-db backup verify {shlex.quote(str(kept[-1].folder))}")
 
 
 @backup_app.command()
 def show(name: Name, runs: Runs = RUNS, as_json: Json = False) -> None:
-    """Show what a backup holds, and check that its files are what was written. Asks no database."""
+    """Show what a backup holds and how to restore it, and check that its files are what was written. Asks no database."""
+    from lawsker_db.cli.render import tell
     from lawsker_db.record.manifest import check_files, read_manifest
     from lawsker_db.safety.shelf import find_backup
 
@@ -133,15 +158,8 @@ def show(name: Name, runs: Runs = RUNS, as_json: Json = False) -> None:
     if as_json:
         _print({"folder": str(folder), "files_intact": True, "manifest": asdict(manifest)})
         return
-    server = manifest.server
-    print(f"Backup {manifest.backup_id} in {folder}: every file is what was written")
-    print(f"Taken at {manifest.taken_at} from {server['database']}, revision {', '.join(manifest.revision) or 'none'}")
-    print(f"By {manifest.client} at LSN {manifest.snapshot['lsn']}, {manifest.bytes / 1e6:.1f} MB")
-    print(f"Proven: {manifest.proof.proven_at}" if manifest.proof else "Not proven: it was not restored")
-    for table in manifest.tables:
-        print(f"  {table.table}: {table.rows} rows")
-    for relation, why in manifest.left_out:
-        print(f"  {relation}: not compared, {why}")
+    for line in _described(folder, manifest, datetime.now(UTC)):
+        tell(line)
 
 
 @backup_app.command()
@@ -157,18 +175,30 @@ def prune(
 
     Asks no database. Journals and reports stay.
     """
-    from lawsker_db.errors import UsageError
+    from lawsker_db.cli.render import tell
+    from lawsker_db.errors import Refused, UsageError
     from lawsker_db.safety.shelf import prune as thin_out
 
     if not dry_run and not yes:
         raise UsageError("This removes backups.", hint="look first with --dry-run, then type it with --yes")
     going = thin_out(runs, keep_last=keep_last, keep_days=keep_days, dry_run=dry_run)
+    gone = [backup for backup, why in going if not why]
+    stuck = [f"{backup.folder}: {why}" for backup, why in going if why]
+    if not as_json:
+        for backup in gone:
+            tell(f"{'Would remove' if dry_run else 'Removed'}: {backup.folder}")
+        size = sum(backup.manifest.bytes for backup in gone) / 1e6
+        tell(f"{len(gone)} backups {'would go' if dry_run else 'removed'}, {size:.1f} MB.")
+    removed = [] if dry_run else [_summary(backup) for backup in gone]
+    if stuck:
+        raise Refused(
+            f"{len(stuck)} of {len(going)} backups could not be removed: {'; '.join(stuck)}.",
+            hint="mend what is named, then type it again",
+            removed=removed,
+            not_removed=stuck,
+        )
     if as_json:
-        _print({"removed": [] if dry_run else [_summary(b) for b in going], "would_remove": len(going)})
-        return
-    for backup in going:
-        print(f"{'Would remove' if dry_run else 'Removed'}: {backup.folder}")
-    print(f"{len(going)} backups {'would go' if dry_run else 'removed'}.")
+        _print({"removed": removed, "would_remove": len(gone)})
 
 
 @backup_app.command()
@@ -179,6 +209,7 @@ def sql(
     as_json: Json = False,
 ) -> None:
     """Write a backup as readable SQL. To restore, use pg_restore on the backup itself. Asks no database."""
+    from lawsker_db.cli.render import tell
     from lawsker_db.safety.shelf import find_backup, write_sql
 
     folder = find_backup(runs, name)
@@ -186,7 +217,7 @@ def sql(
     if as_json:
         _print({"folder": str(folder), "file": str(file), "bytes": file.stat().st_size})
         return
-    print(f"Written: {file} ({file.stat().st_size / 1e6:.1f} MB). It is for reading: restore with pg_restore.")
+    tell(f"Written: {file} ({file.stat().st_size / 1e6:.1f} MB). It is for reading: restore with pg_restore.")
 
 
 def _summary(backup: Any) -> dict[str, Any]:
@@ -200,6 +231,68 @@ def _summary(backup: Any) -> dict[str, Any]:
         "proven": backup.manifest.proof is not None,
         "wanted": bool(backup.wanted_by),
     }
+
+
+def _line(backup: Kept, age: str) -> str:
+    """Pure. One backup in the list."""
+    told = _summary(backup)
+    state = "proven" if told["proven"] else "not proven"
+    wanted = ", kept for its run" if told["wanted"] else ""
+    revision = ", ".join(told["revision"]) or "none"
+    when = f"{backup.taken_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC  {age:>12}"
+    size = f"{told['bytes'] / 1e6:9.1f} MB"
+    return f"{when} {size}  {state:<10}  {told['database']} at {revision}  {told['name']}{wanted}"
+
+
+def _described(folder: Path, manifest: Manifest, now: datetime) -> Iterator[str]:
+    """Pure. What a tired reader wants to know of a backup, the most urgent first."""
+    from lawsker_db.cli.render import age_text, version_text
+
+    server, taken = manifest.server, datetime.fromisoformat(manifest.taken_at)
+    here = shlex.quote(str(folder))
+    yield f"Backup:   {folder}"
+    yield "Files:    every one is what was written"
+    if manifest.proof:
+        proven = datetime.fromisoformat(manifest.proof.proven_at)
+        on = f"on PostgreSQL {version_text(manifest.proof.server_version)}"
+        yield f"Proven:   {proven:%Y-%m-%d %H:%M:%S} UTC, {age_text(proven, now)}, restored and found equal {on}"
+    else:
+        yield f"Proven:   no, it was never restored. Next: lawsker-db backup verify {here}"
+    revision = ", ".join(manifest.revision) or "none"
+    yield f"Database: {server['database']} at revision {revision}, PostgreSQL {version_text(server['version'])}"
+    yield f"Taken:    {taken:%Y-%m-%d %H:%M:%S} UTC, {age_text(taken, now)}, at LSN {manifest.snapshot['lsn']}"
+    rows = sum(table.rows for table in manifest.tables)
+    objects = f", {manifest.large_objects.rows} large objects" if manifest.large_objects.rows else ""
+    size = f"{manifest.bytes / 1e6:.1f} MB in {len(manifest.files)} files by {manifest.client}"
+    yield f"Holds:    {len(manifest.tables)} tables, {rows} rows{objects}; {size}"
+    for relation, why in manifest.left_out:
+        yield f"          {relation}: not compared, {why}"
+    yield from _by_hand(folder, manifest)
+    largest = sorted(manifest.tables, key=lambda table: (-table.rows, table.table))
+    yield "Rows:     " + ", ".join(f"{table.table} {table.rows}" for table in largest[:SHOWN])
+    if len(largest) > SHOWN:
+        yield f"          and {len(largest) - SHOWN} smaller tables: --json lists them"
+
+
+def _by_hand(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Pure. Where it may be restored, by which client (the rule of `postgres.tools.fits`), and the commands."""
+    from lawsker_db.postgres.tools import OLD_SERVERS_NEWEST_CLIENT
+
+    client, server = manifest.client_major, int(manifest.server["version"]) // 10000
+    which = f"{max(client, server)} or newer"
+    if server <= OLD_SERVERS_NEWEST_CLIENT:
+        oldest = f"{client} or " if client < OLD_SERVERS_NEWEST_CLIENT else ""
+        which = f"{oldest}{OLD_SERVERS_NEWEST_CLIENT} (into 17 or newer: that server's own)"
+    yield f"Restore:  into PostgreSQL {server} or newer, by pg_restore {which}"
+    like = manifest.properties
+    options = {"encoding": like["encoding"], "lc-collate": like["collate"], "lc-ctype": like["ctype"]}
+    if like["provider"] in PROVIDERS:
+        provider, option = PROVIDERS[like["provider"]]
+        options |= {"locale-provider": provider, option: like["locale"]}
+    given = " ".join(f"--{name}={shlex.quote(str(value))}" for name, value in options.items())
+    yield f"          createdb --template=template0 {given} lawsker_restored"
+    archive = shlex.quote(str(folder.absolute() / "database"))
+    yield f"          pg_restore --exit-on-error --jobs=4 --dbname=lawsker_restored {archive}"
 
 
 def _name_folder(failed: BaseException, folder: Path) -> None:

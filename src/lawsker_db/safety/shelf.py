@@ -1,20 +1,30 @@
-"""The backups that are kept: list them, look into one, thin them out, write one as readable SQL."""
+"""The backups that are kept: list them, find one, thin them out, write one as readable SQL."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shlex
 import shutil
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 from lawsker_db import processes
 from lawsker_db.errors import BackupFailed, Refused
-from lawsker_db.postgres.tools import find_tool
-from lawsker_db.record.manifest import MANIFEST, Manifest, check_files, read_manifest
+from lawsker_db.postgres.tools import Tool, find_tools
+from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, sync_folder
+from lawsker_db.record.manifest import MANIFEST, Manifest, check_files, read_manifest, swappable
 
 BACKUP = "backup"  # the folder of a backup within the folder of its run
+GOING = "backup.going"  # what `prune` has begun to remove
 REFERRING = ("outcome unknown", "committed, not proven", "rolled back")  # verdicts whose backup may still be wanted
+COMPLAINT_BYTES = 64 << 10
+LISTING = "look what there is: lawsker-db backup list --runs FOLDER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,92 +40,233 @@ class Kept:
         """Pure. When it was taken, aware."""
         return datetime.fromisoformat(self.manifest.taken_at)
 
+    @property
+    def database(self) -> tuple[str, ...]:
+        """Pure. Which database it is of, so that no other one is taken for the same."""
+        server = self.manifest.server
+        identifier = str(server["system_identifier"])
+        known = (
+            (identifier,) if identifier != "unknown" else (str(server.get("address")), str(server.get("database_oid")))
+        )
+        return (*known, str(server["database"]))
+
 
 def list_backups(runs: Path) -> tuple[tuple[Kept, ...], tuple[str, ...]]:
-    """Backups below the runs folder, oldest first, and sentences about folders that hold none that can be read."""
+    """Backups below the runs folder, oldest first, and sentences about what stands there in the place of one.
+
+    Folders and files of others are passed over. Raises `Refused` when there is no such folder to look into.
+    """
     kept: list[Kept] = []
     unreadable: list[str] = []
-    for path in sorted(runs.glob(f"*/{BACKUP}")):
-        if path.is_symlink() or path.parent.is_symlink() or not (path / MANIFEST).exists():
-            unreadable.append(f"{path} holds no finished backup")
+    for run_folder in _run_folders(runs):
+        path = run_folder / BACKUP
+        if os.path.lexists(run_folder / GOING):
+            unreadable.append(f"{run_folder / GOING} is what a prune left that was cut short; the next one removes it")
+        if not os.access(run_folder, os.R_OK | os.X_OK):
+            unreadable.append(f"{run_folder} may not be looked into")
+        elif not os.path.lexists(path):
             continue
-        try:
-            kept.append(Kept(folder=path, manifest=read_manifest(path), wanted_by=_wanted_by(path.parent)))
-        except BackupFailed as failed:
-            unreadable.append(failed.message)
+        elif run_folder.is_symlink() or path.is_symlink():
+            unreadable.append(f"{run_folder} holds no backup: a symbolic link stands there")
+        elif not os.path.lexists(path / MANIFEST):
+            unreadable.append(f"{path} holds no finished backup")
+        else:
+            try:
+                kept.append(Kept(folder=path, manifest=read_manifest(path), wanted_by=_wanted_by(run_folder)))
+            except BackupFailed as failed:
+                unreadable.append(failed.message)
     return tuple(sorted(kept, key=lambda backup: backup.taken_at)), tuple(unreadable)
 
 
+def newest_proven(kept: tuple[Kept, ...]) -> tuple[Kept, ...]:
+    """Pure. The newest proven backup of each database, oldest first."""
+    proven = {backup.database: backup for backup in sorted(kept, key=_age) if backup.manifest.proof}
+    return tuple(sorted(proven.values(), key=_age))
+
+
 def find_backup(runs: Path, name: str) -> Path:
-    """The folder of a backup by its run's id, or by its path. Names with `..` or links are refused. Raises `Refused`."""
-    given = Path(name)
-    if given.is_dir() and (given / MANIFEST).is_file():
-        return given
-    if given.is_dir() and (given / BACKUP / MANIFEST).is_file():
-        return given / BACKUP
+    """The folder of a backup by its run's id, or by its path. No link is followed at its end. Raises `Refused`."""
+    plain = Path(name).name == name and name not in ("", ".", "..")
     inside = runs / name / BACKUP
-    plain = given.name == name and name not in (".", "..")
-    if plain and (inside / MANIFEST).is_file() and not inside.is_symlink() and not inside.parent.is_symlink():
-        return inside
-    raise Refused(f"There is no backup {name!r} in {runs}.", hint="lawsker-db backup list")
+    places = [inside] if plain else []
+    if name:
+        places += [Path(name), Path(name) / BACKUP]
+    for place in places:
+        if not _stands(place / MANIFEST):
+            continue
+        for link in (place, place.parent) if place.name == BACKUP else (place,):
+            if link.is_symlink():
+                leads = shlex.quote(str(link.resolve()))
+                raise Refused(f"{link} is a symbolic link: it may be planted.", hint=f"name what it leads to: {leads}")
+        if place is inside:
+            _require_private(runs)
+        return place
+    unfinished = next(
+        (f"; {place} holds no finished one" for place in places if place.name == BACKUP and place.is_dir()), ""
+    )
+    raise Refused(f"There is no backup {name!r} in {runs}{unfinished}.", hint=LISTING)
 
 
 def to_remove(kept: tuple[Kept, ...], *, keep_last: int, keep_days: int, now: datetime) -> tuple[Kept, ...]:
     """Pure. Backups that may go: not among the newest `keep_last`, older than `keep_days`, no longer wanted by a run, and
     never the newest proven one of its database."""
-    by_database: dict[tuple[str, str], list[Kept]] = {}
+    by_database: dict[tuple[str, ...], list[Kept]] = {}
     for backup in kept:
-        server = backup.manifest.server
-        by_database.setdefault((str(server["system_identifier"]), str(server["database"])), []).append(backup)
-    going: list[Kept] = []
-    for backups in by_database.values():
-        newest_first = sorted(backups, key=lambda backup: backup.taken_at, reverse=True)
-        proven = next((backup for backup in newest_first if backup.manifest.proof), None)
-        limit = now - timedelta(days=keep_days)
-        going += [
-            backup
-            for backup in newest_first[keep_last:]
-            if backup.taken_at < limit and not backup.wanted_by and backup is not proven
-        ]
-    return tuple(sorted(going, key=lambda backup: backup.taken_at))
+        by_database.setdefault(backup.database, []).append(backup)
+    stays = newest_proven(kept)
+    limit = now - timedelta(days=keep_days)
+    going = [
+        backup
+        for backups in by_database.values()
+        for backup in sorted(backups, key=_age, reverse=True)[keep_last:]
+        if backup.taken_at < limit and not backup.wanted_by and backup not in stays
+    ]
+    return tuple(sorted(going, key=_age))
 
 
-def prune(runs: Path, *, keep_last: int, keep_days: int, dry_run: bool = False) -> tuple[Kept, ...]:
-    """Remove the backups that `to_remove` names, and nothing else of their runs. Returns them. Touches no database.
+def prune(runs: Path, *, keep_last: int, keep_days: int, dry_run: bool = False) -> tuple[tuple[Kept, str], ...]:
+    """Remove the backups that `to_remove` names, and nothing else of their runs. Touches no database.
 
-    The manifest goes first: a removal that is cut short leaves no backup that looks whole.
+    Returns each with the reason why it could not be removed, empty where it was; one that someone else has removed
+    meanwhile is not among them. What an earlier removal left, which was cut short, goes too. Raises `Refused` when
+    others may write into the runs folder.
     """
     kept, _ = list_backups(runs)
+    _require_private(runs)
     going = to_remove(kept, keep_last=keep_last, keep_days=keep_days, now=datetime.now(UTC))
-    for backup in () if dry_run else going:
-        (backup.folder / MANIFEST).unlink()
-        shutil.rmtree(backup.folder)
-    return going
+    if dry_run:
+        return tuple((backup, "") for backup in going)
+    for run_folder in _run_folders(runs):
+        if os.path.lexists(run_folder / GOING) and not run_folder.is_symlink():
+            shutil.rmtree(run_folder / GOING, ignore_errors=True)
+    removed = ((backup, _remove(backup.folder)) for backup in going)
+    return tuple((backup, why) for backup, why in removed if why is not None)
 
 
 def write_sql(folder: Path, to: Path) -> None:
     """Write a backup as the SQL that would make the database, by pg_restore. Reads the archive; no database.
 
-    The file is for reading: restore with pg_restore, which stops at the first error and needs no psql. Raises
-    `BackupFailed` when the archive is not what was written, `Refused` when the file exists already.
+    The file is for reading: restore with pg_restore, which stops at the first error and needs no psql. It is private
+    from its first byte, and under its name only when it is whole. Raises `BackupFailed` when the archive is not what
+    was written, `Refused` when the file exists already or cannot be written.
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
-    if to.exists() or to.is_symlink():
-        raise Refused(f"{to} exists already.", hint="name a file that does not")
-    tool = find_tool("pg_restore", manifest.client_major)
-    said = processes.run([str(tool.path), "--create", f"--file={to}", str(folder / manifest.archive)])
-    if said.exit_code != 0:
+    tool = _find_reader(manifest.client_major)
+    if to.resolve().is_relative_to(folder.resolve()):
+        raise Refused(f"{to} would stand within the backup and spoil it.", hint="name a file elsewhere")
+    partial = to.with_name(f"{to.name}.partial")
+    for path in (to, partial):
+        if os.path.lexists(path):
+            raise Refused(f"{path} exists already.", hint="name a file that does not, or remove that one")
+    try:
+        with os.fdopen(os.open(partial, NEW_FILE, PRIVATE_FILE), "wb") as file:
+            try:
+                _print_archive(tool, folder / manifest.archive, file)
+                os.fsync(file.fileno())
+                if os.path.lexists(to):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(to))
+                partial.rename(to)
+            finally:
+                partial.unlink(missing_ok=True)
+        sync_folder(to.absolute().parent)
+    except OSError as failed:
+        raise Refused(f"{to} cannot be written: {failed.strerror}.", hint="name a file where there is room") from failed
+
+
+def _print_archive(tool: Tool, archive: Path, file: IO[bytes]) -> None:
+    """Have pg_restore write an archive as SQL into an open file. Raises `BackupFailed` with what it said."""
+    command = [str(tool.path), "--create", "--file=-", str(archive)]
+    with tempfile.TemporaryFile() as complaints:
+        with processes.started(command, stdout=file, stderr=complaints) as child:
+            exit_code = child.wait()
+        complaints.seek(0)
+        said = complaints.read(COMPLAINT_BYTES).decode(errors="replace").strip().splitlines()
+    if exit_code != 0:
         raise BackupFailed(
-            f"{tool.label} failed: {said.stderr.strip()[:400]}", hint="free disk space, or take another backup"
+            f"{tool.label} could not write the backup as SQL: {said[0] if said else 'it said nothing'}",
+            hint="name a file where there is room; if that is not it: lawsker-db backup verify "
+            + shlex.quote(str(archive.parent)),
         )
-    to.chmod(0o600)
+
+
+def _find_reader(client_major: int) -> Tool:
+    """The pg_restore that reads an archive of this major: the nearest that is not older. Raises `Refused`."""
+    tools = find_tools("pg_restore")
+    reading = [tool for tool in tools if tool.version[0] >= client_major]
+    if reading:
+        return min(reading, key=lambda tool: (tool.version[0], -tool.version[1]))
+    found = ", ".join(sorted({tool.label for tool in tools})) or "no pg_restore at all"
+    raise Refused(
+        f"An archive by pg_dump {client_major} needs pg_restore {client_major} or newer; found {found}.",
+        hint=f"apt-get install postgresql-client-{client_major}, or set LAWSKER_PG_BIN to the folder that has it",
+    )
+
+
+def _remove(folder: Path) -> str | None:
+    """Remove one backup: out of sight first, so that a removal cut short leaves nothing that looks whole.
+
+    Returns why it could not be removed, empty when it was, None when it was gone already.
+    """
+    going = folder.with_name(GOING)
+    try:
+        folder.rename(going)
+        sync_folder(folder.parent)
+        shutil.rmtree(going)
+        with suppress(OSError):  # the run's folder, where nothing else is in it
+            folder.parent.rmdir()
+    except FileNotFoundError:
+        return None
+    except OSError as failed:
+        return f"{failed.strerror}: {failed.filename}"
+    return ""
+
+
+def _run_folders(runs: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in runs.iterdir() if entry.is_dir())
+    except OSError as failed:
+        raise Refused(
+            f"The runs folder {runs} cannot be looked into: {failed.strerror}.", hint="name it: --runs FOLDER"
+        ) from failed
+
+
+def _require_private(runs: Path) -> None:
+    if swappable(runs):
+        raise Refused(
+            f"Others may write into {runs}: a backup there could be swapped.",
+            hint=f"chmod go-w {shlex.quote(str(runs))}",
+        )
+
+
+def _stands(path: Path) -> bool:
+    """Whether something has this name. Raises `Refused` when that cannot be told."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as failed:
+        said = failed.strerror if isinstance(failed, OSError) else failed
+        raise Refused(
+            f"There is no backup that can be looked at under {str(path)!r}: {said}.", hint=LISTING
+        ) from failed
+    return True
 
 
 def _wanted_by(run_folder: Path) -> str:
-    """The run that a backup belongs to, when it ended in a way after which somebody may want to go back."""
+    """The run that a backup belongs to, when somebody may want to go back: how it ended says so, or nothing tells.
+
+    A run without a report goes on at this moment, was killed, or had no room to write one. (`backup create` has no
+    journal: nobody refers to what it takes.)
+    """
     try:
         report = json.loads((run_folder / "report.json").read_bytes())
-    except (OSError, ValueError):
-        return ""
-    return run_folder.name if report.get("verdict") in REFERRING else ""
+        return run_folder.name if report["verdict"] in REFERRING else ""
+    except FileNotFoundError:
+        return run_folder.name if os.path.lexists(run_folder / "journal.jsonl") else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return run_folder.name
+
+
+def _age(backup: Kept) -> datetime:
+    return backup.taken_at
