@@ -173,20 +173,23 @@ def test_a_standby_is_refused_and_sent_to_the_primary(tmp_path: Path) -> None:
         stays.mkdir()
         assert run(stays, "backup", "create", "--no-proof", url=primary.url("adopted")).code == 0
         (backup,) = (stays / "lawsker-runs").iterdir()
-        with standby_of(primary, tmp_path / "standby") as url:
-            with nothing_changes(url("adopted")), nothing_changes(url("live")):
-                for typed, database in (
-                    (("safe-upgrade", "--yes"), "adopted"),
-                    (("backup", "create"), "adopted"),
-                    (("rehearse",), "adopted"),
-                    (("verify",), "adopted"),
-                    (("adopt", "--yes"), "live"),
-                ):
-                    ended = refuses(stays, *typed, code=10, words=("a standby",), url=url(database))
-                    assert ended.line("Next") == "connect to the primary"
-                proof = ("backup", "verify", backup.name, "--proof-server", url("postgres"))
-                refuses(stays, *proof, code=10, words=("read-only",), url=url("adopted"))
-                assert run(stays, "status", url=url("adopted")).code == 0
+        with (
+            standby_of(primary, tmp_path / "standby") as url,
+            nothing_changes(url("adopted")),
+            nothing_changes(url("live")),
+        ):
+            for typed, database in (
+                (("safe-upgrade", "--yes"), "adopted"),
+                (("backup", "create"), "adopted"),
+                (("rehearse",), "adopted"),
+                (("verify",), "adopted"),
+                (("adopt", "--yes"), "live"),
+            ):
+                ended = refuses(stays, *typed, code=10, words=("a standby",), url=url(database))
+                assert ended.line("Next") == "connect to the primary"
+            proof = ("backup", "verify", backup.name, "--proof-server", url("postgres"))
+            refuses(stays, *proof, code=10, words=("read-only",), url=url("adopted"))
+            assert run(stays, "status", url=url("adopted")).code == 0
 
 
 @contextmanager
