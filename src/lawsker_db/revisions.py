@@ -16,6 +16,7 @@ from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction
 from lawsker_db.postgres.seal import transaction_control
+from lawsker_db.postgres.session import quoted
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -99,10 +100,14 @@ def shipped_config() -> Path:
 
 
 def current_revisions(conn: Connection) -> tuple[str, ...]:
-    """What alembic_version says, empty when there is no such table. Reads only."""
-    stands = conn.execute(text("SELECT to_regclass('alembic_version')")).scalar_one()
+    """What alembic_version says, empty when there is no such table. Reads only. Raises `Refused` without SELECT on it."""
+    stands, may, user = conn.execute(
+        text("SELECT r, has_table_privilege(r, 'SELECT'), current_user FROM to_regclass('alembic_version') AS r")
+    ).one()
     if stands is None:
         return ()
+    if not may:
+        raise Refused(f"{user} may not read alembic_version.", hint=f"GRANT SELECT ON {stands} TO {quoted(user)}")
     return tuple(str(row[0]) for row in conn.execute(text("SELECT version_num FROM alembic_version ORDER BY 1")))
 
 

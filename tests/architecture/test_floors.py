@@ -49,6 +49,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "4 memory": ("record", "record.journal", "record.history", "record.manifest", "record.report", "record.messages"),
     "5 procedures": (
         "safety",
+        "safety.provisions",
         "safety.preflight",
         "safety.archive",
         "safety.backup",

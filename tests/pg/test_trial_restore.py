@@ -21,6 +21,7 @@ from small_disk import small_disk
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.errors import BackupFailed, BackupUnproven, Refused, UsageError
 from lawsker_db.evidence import Event
+from lawsker_db.postgres.restorable import building_stages
 from lawsker_db.record.manifest import read_manifest
 from lawsker_db.safety.adoption import adopt
 from lawsker_db.safety.archive import Form
@@ -331,10 +332,13 @@ def test_an_archive_that_does_not_restore_is_unproven_with_what_pg_restore_said(
         "CREATE TABLE picky (n int CHECK (public.strict()))",
         "INSERT INTO picky VALUES (1)",
     )
-    with pytest.raises(BackupUnproven, match=r"does not restore here: pg_restore.*not in a copy") as refused:
+    words = r"does not restore here: pg_restore.*not in a copy"
+    with pytest.raises(BackupUnproven, match=words):
         take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b")
-    assert "--accept-unproven-backup" in refused.value.hint
     assert read_manifest(tmp_path / "backup").proof is None
+    with pytest.raises(BackupUnproven, match=words) as refused:
+        safe_upgrade(parse_target(adopted_url), options=UpgradeOptions(runs=tmp_path / "runs"))
+    assert "--accept-unproven-backup" in refused.value.hint
 
 
 @contextmanager
@@ -408,6 +412,35 @@ def test_a_scratch_database_that_cannot_be_dropped_is_named_in_the_report(adopte
     report = safe_upgrade(parse_target(adopted_url), options=UpgradeOptions(runs=tmp_path / "runs"), on_event=protect)
     assert [note for note in report.notes if f"DROP DATABASE {seen[0]}" in note]
     execute(adopted_url, f"ALTER DATABASE {seen[0]} IS_TEMPLATE false", f"DROP DATABASE {seen[0]}")
+
+
+def test_a_proof_that_cannot_be_noted_is_a_proof_all_the_same(adopted_url: str, tmp_path: Path) -> None:
+    """A backup on a medium that takes no writes any more."""
+    seen: list[Event] = []
+    with small_disk(tmp_path / "disk", megabytes=50) as disk:
+        take_backup(parse_target(adopted_url), disk / "backup", "b")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        assert verify_backup(parse_target(adopted_url), disk / "backup", on_event=seen.append).rows > 0
+        assert read_manifest(disk / "backup").proof is None
+    assert [event.text for event in seen if event.name == "unnoted" and "Read-only" in event.text]
+
+
+def test_indexes_of_partitions_of_partitions_are_attached_one_after_another(adopted_url: str, tmp_path: Path) -> None:
+    """Two at once can leave the topmost one invalid, or end in a deadlock."""
+    take_backup(parse_target(adopted_url), tmp_path / "backup", "b")
+    with psycopg.connect(adopted_url) as conn:
+        program = oracle.pg_dump(conn.info.server_version // 10000).parent / "pg_restore"
+    command = [str(program), "--list", "--section=post-data", str(tmp_path / "backup" / "database")]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    entries = tuple(line for line in listed.splitlines() if line and not line.startswith(";"))
+    indexes, attaching, rest = building_stages(entries)
+    assert (indexes.parallel, attaching.parallel, rest.parallel) == (True, False, True)
+    assert len(attaching.entries) > 1
+    assert {" ".join(line.split()[3:5]) for line in attaching.entries} == {"INDEX ATTACH"}
+    assert not [
+        line for line in rest.entries if " INDEX " in line or " CONSTRAINT " in line.replace("FK CONSTRAINT", "")
+    ]
+    assert sorted(entries) == sorted((*indexes.entries, *attaching.entries, *rest.entries))
 
 
 # ---- the command afterwards ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lawsker_db.evidence import Server
-from lawsker_db.safety import preflight
+from lawsker_db.safety import provisions
 
 
 def test_a_runs_folder_below_one_that_may_not_be_searched_is_a_finding(
@@ -39,7 +39,7 @@ def test_a_runs_folder_below_one_that_may_not_be_searched_is_a_finding(
         address="local socket",
         system_identifier="1",
     )
-    check = preflight._disk_check(server, closed / "below" / "runs")
+    check = provisions._disk_check(server, closed / "below" / "runs")
     assert check.fails
     assert check.found == f"{closed} is not writable"
     assert "--runs FOLDER" in check.detail

@@ -35,7 +35,7 @@ def doctor(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json:
     """Tell whether safe-upgrade could begin: server, rights, client programs, disk, what a dump would miss. Reads only."""
     from lawsker_db.cli.render import print_json, show_checks, tell, version_text
     from lawsker_db.evidence import failures
-    from lawsker_db.safety.preflight import tools_found
+    from lawsker_db.safety.provisions import tools_found
     from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead
     from lawsker_db.target import find_target
 

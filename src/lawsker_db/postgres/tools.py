@@ -78,21 +78,27 @@ class Tool:
         return f"{self.label} (embedded wheel, no TLS: for local servers only)" if self.embedded else self.label
 
 
-def find_tool(name: str, server_major: int, *, local: bool = True) -> Tool:
+def find_tool(name: str, server_major: int, *, local: bool = True, at_least: int = 0) -> Tool:
     """Find the client program that fits a server of this major version. Runs `--version` of each candidate.
 
     The server's own major is preferred, then the nearest newer one that can still restore into it. Those of the embedded
-    wheel are built without TLS, so they are for local servers only.
-    Raises `Refused` naming what was found and what to install.
+    wheel are built without TLS, so they are for local servers only. An archive is read by a client of the major that wrote
+    it or a newer one: `at_least`. Raises `Refused` naming what was found and what to install.
     """
     tools = find_tools(name)
-    fitting = [tool for tool in tools if fits(tool.version[0], server_major) and (local or not tool.embedded)]
+    fitting = [
+        tool
+        for tool in tools
+        if fits(tool.version[0], server_major) and tool.version[0] >= at_least and (local or not tool.embedded)
+    ]
     if fitting:
         return min(fitting, key=lambda tool: (tool.version[0] - server_major, -tool.version[1]))
     found = ", ".join(sorted({tool.described for tool in tools})) or f"no {name} at all"
+    wanted = max(server_major, at_least)
     raise Refused(
-        f"No {name} fits a server of version {server_major}; found {found}.",
-        hint=f"apt-get install postgresql-client-{server_major}, or set LAWSKER_PG_BIN to the folder that has it",
+        f"No {name} fits a server of version {server_major}"
+        f"{f' and an archive of pg_dump {at_least}' if at_least > server_major else ''}; found {found}.",
+        hint=f"apt-get install postgresql-client-{wanted}, or set LAWSKER_PG_BIN to the folder that has it",
     )
 
 

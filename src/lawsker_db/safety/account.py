@@ -33,7 +33,7 @@ from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.guard import Guarded, unknown_outcome
 from lawsker_db.target import Target
 
-LEFT = "left"  # the event of something that is ours and could not be cleared away
+NOTED = ("left", "unnoted")  # events of what could not be cleared away, or not be written down
 NOT_RESTORED = "the backup was not restored: that its files are what pg_dump wrote is known, that they restore is not"
 NOT_REHEARSED = "the migration was not rehearsed on a restored copy"
 VERIFY = "lawsker-db verify"
@@ -219,11 +219,11 @@ def teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
     """The journal first (on disk before the step), then whoever watches.
 
     What cannot be journalled is not begun. After COMMIT a full disk changes nothing any more: it becomes a note, and so
-    does what a run had to leave behind. A display that fails never matters.
+    does what a run had to leave behind or could not note. A display that fails never matters.
     """
 
     def tell(event: Event) -> None:
-        if event.name == LEFT:
+        if event.name in NOTED:
             account.notes.append(event.text)
         try:
             journal.write(event)

@@ -121,18 +121,22 @@ def write_globals(conn: Connection, folder: Path) -> str:
 
 
 def restore_archive(
-    conn: Connection, archive: Path, entries: Path, *, options: tuple[str, ...], jobs: int, on_wait: Callable[[], None]
+    conn: Connection,
+    tool: Tool,
+    archive: Path,
+    entries: tuple[str, ...],
+    *,
+    options: tuple[str, ...],
+    jobs: int,
+    on_wait: Callable[[], None],
 ) -> str:
-    """Run pg_restore with errors fatal into the database of `conn`, for the entries that a list file names.
+    """Run pg_restore with errors fatal into the database of `conn`, for these entries of the archive's list.
 
-    Returns what went wrong, empty when nothing did. Raises `Refused` when no pg_restore fits.
+    `conn` tells where to connect and nothing else. Returns what went wrong, empty when nothing did.
     """
-    major = server_major(conn)
-    conn.rollback()
-    tool = find_tool("pg_restore", major, local=is_local(conn))
-    with tool_access(conn) as (where, environment), _complaints() as complaints:
+    with _list_file(entries) as listed, tool_access(conn) as (where, environment), _complaints() as complaints:
         command = [
-            *(str(tool.path), "--exit-on-error", f"--jobs={jobs}", "--no-password", f"--use-list={entries}", *options),
+            *(str(tool.path), "--exit-on-error", f"--jobs={jobs}", "--no-password", f"--use-list={listed}", *options),
             *(f"--dbname={where}", str(archive)),
         ]
         with processes.started(command, env=environment, stdout=complaints, stderr=complaints) as child:
@@ -142,15 +146,19 @@ def restore_archive(
         return "" if exit_code == 0 else f"{tool.label} {ended_how(exit_code)}: {said(complaints, first=True)}"
 
 
-def list_entries(conn: Connection, archive: Path) -> tuple[str, ...]:
-    """The table of contents of an archive, a line an entry, in the form that pg_restore takes back. Reads the archive.
-
-    Raises `BackupFailed` when pg_restore cannot read it.
-    """
+def find_restorer(conn: Connection, client_major: int) -> Tool:
+    """The pg_restore that fits the server of `conn` and an archive of this pg_dump. Raises `Refused`."""
     major = server_major(conn)
     conn.rollback()
-    tool = find_tool("pg_restore", major, local=is_local(conn))
-    done = processes.run([str(tool.path), "--list", str(archive)])
+    return find_tool("pg_restore", major, local=is_local(conn), at_least=client_major)
+
+
+def list_entries(tool: Tool, archive: Path, *options: str) -> tuple[str, ...]:
+    """The table of contents of an archive, a line an entry, in the form that pg_restore takes back. Reads the archive.
+
+    `options` narrow it (`--section=post-data`). Raises `BackupFailed` when pg_restore cannot read it.
+    """
+    done = processes.run([str(tool.path), "--list", *options, str(archive)])
     if done.exit_code != 0:
         raise BackupFailed(
             f"{tool.label} cannot read the archive: {_last(done.stderr)}",
@@ -181,6 +189,14 @@ def said(complaints: IO[bytes], *, first: bool = False) -> str:
 def _last(text: str, *, first: bool = False) -> str:
     lines = text.strip().splitlines()
     return lines[0 if first else -1] if lines else "it said nothing"
+
+
+@contextmanager
+def _list_file(entries: tuple[str, ...]) -> Iterator[Path]:
+    with tempfile.NamedTemporaryFile("w", prefix="lawsker-", suffix=".list", encoding="utf-8") as file:
+        file.write("\n".join(entries) + "\n")
+        file.flush()
+        yield Path(file.name)
 
 
 @contextmanager

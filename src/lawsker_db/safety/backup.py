@@ -10,7 +10,6 @@ import shlex
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +33,7 @@ from lawsker_db.postgres.session import find_schema, identify, literal, pin_sess
 from lawsker_db.postgres.snapshot import Snapshot, hold_snapshot, mark_restore_point
 from lawsker_db.postgres.tools import bare_environment
 from lawsker_db.record.journal import PRIVATE_FOLDER
-from lawsker_db.record.manifest import CATALOG, Manifest, file_digest, write_catalog, write_manifest
+from lawsker_db.record.manifest import CATALOG, MANIFEST, Manifest, file_digest, write_catalog, write_manifest
 from lawsker_db.revisions import current_revisions
 from lawsker_db.safety.archive import GLOBALS, Form, Written, disk_failed, ended_how, write_archive, write_globals
 from lawsker_db.safety.preflight import refuse_standby
@@ -82,7 +81,7 @@ def take_backup(
 
     Changes nothing in the database (where the role may, a named restore point goes into the WAL). pg_dump and the
     fingerprints take ACCESS SHARE on every table until they end: nobody who reads or writes waits; DDL does. The snapshot
-    is held by a connection of its own as long. Raises `BackupFailed`; no half archive is left under its final name.
+    is held by a connection of its own as long. Raises `BackupFailed`; no half backup is left.
     """
     began = time.monotonic()
     try:
@@ -92,13 +91,8 @@ def take_backup(
     try:
         return _take(target, folder, backup_id, options or BackupOptions(), began, on_event)
     except BaseException:
-        for partial in folder.glob("*.partial"):
-            if partial.is_dir():
-                shutil.rmtree(partial, ignore_errors=True)
-            else:
-                partial.unlink(missing_ok=True)
-        with suppress(OSError):  # only when it is empty: what was written whole is kept
-            folder.rmdir()
+        if not (folder / MANIFEST).exists():  # what lacks it is no backup, and would fill the disk for ever
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

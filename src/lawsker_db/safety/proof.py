@@ -5,7 +5,6 @@ The copy stays for the block that asked for it, because a rehearsal stands on th
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -40,20 +39,18 @@ from lawsker_db.postgres.databases import (
     room_beside,
     room_needed,
 )
-from lawsker_db.postgres.restorable import Selection, read_restorer, select_entries
+from lawsker_db.postgres.restorable import Selection, Stage, building_stages, read_restorer, select_entries
 from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.postgres.spelling import without_spelling
 from lawsker_db.record.manifest import Manifest, check_files, read_catalog_of, read_manifest, write_manifest
-from lawsker_db.safety.archive import POLL_S, disk_failed, list_entries, restore_archive
+from lawsker_db.safety.archive import POLL_S, find_restorer, list_entries, restore_archive
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
+from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.target import Target
 
 SHOWN = 5
-ACCEPT = "--accept-unproven-backup 'reason'"
 # What a dump of one database does not carry: it hangs on the database or on the server, and stands beside the dump.
 OUTSIDE = ("database", "setting", "role")
-LOADING = ("--section=pre-data", "--section=data")
-BUILDING = ("--section=post-data",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +75,7 @@ def restored_copy(
     Raises `BackupFailed` when the files are not what was written, `BackupUnproven` when they do not restore here.
     """
     check_files(folder, manifest)
-    _require_room(target, manifest)
+    _require_place(target, manifest)
     name = new_scratch_name()
     copy = Target(parameters={**target.parameters, "dbname": name})
     try:
@@ -173,7 +170,8 @@ def prove(copy: Copy, folder: Path, manifest: Manifest, *, on_event: OnEvent = i
     try:
         write_manifest(folder, replace(manifest, proof=proof))
     except OSError as failed:
-        raise disk_failed(folder, failed) from failed
+        words = f"the backup is proven, but its manifest cannot say so: {failed.strerror}"
+        on_event(_event("unnoted", words))
     words = f"restored and equal: {proof.tables} tables, {proof.rows} rows"
     on_event(_event("proven", words, tables=proof.tables, rows=proof.rows, omitted=len(proof.omitted)))
     return proof
@@ -193,22 +191,32 @@ def _is_newer_extension(difference: Difference) -> bool:
     return (difference.kind, difference.attribute) == ("extension", "version")
 
 
-def _require_room(target: Target, manifest: Manifest) -> None:
-    """Whether this role may make a scratch database, and the disk holds it: a full one would stop the original too."""
+def _require_place(target: Target, manifest: Manifest) -> None:
+    """Whether a copy can stand on this server: same major (a proof compares what it prints), right, room on the disk.
+
+    A full disk would stop the original too.
+    """
     with target.connect() as conn:
+        refuse_standby(server := identify(conn), target)
         may, free = may_create_databases(conn), room_beside(conn)
         conn.rollback()
+    origin = int(manifest.server["version"]) // 10000
+    if server.major != origin:
+        raise BackupUnproven(
+            f"The backup cannot be proven here: it is of a PostgreSQL {origin}, and this server is a {server.major}.",
+            hint=f"--proof-server URL of a PostgreSQL {origin}: what a server prints of its schema differs by major",
+        )
     if not may:
         raise BackupUnproven(
             "The backup cannot be proven: the role may not create the scratch database of a trial restore.",
-            hint=f"ALTER ROLE … CREATEDB, or {ACCEPT}",
+            hint="ALTER ROLE … CREATEDB",
         )
     needed = room_needed(int(manifest.server["data_bytes"]))
     if free is not None and free < needed:
         raise BackupUnproven(
             f"The backup cannot be proven: a copy needs {needed / 1e6:.0f} MB on the server's disk, where"
             f" {free / 1e6:.0f} MB are free.",
-            hint=f"free disk space there, or {ACCEPT}",
+            hint="free disk space there",
         )
 
 
@@ -221,7 +229,7 @@ def _create(target: Target, name: str, manifest: Manifest, on_event: OnEvent) ->
         except DBAPIError as failed:
             raise BackupUnproven(
                 f"The backup cannot be proven: no scratch database can be created: {failed.orig}",
-                hint=f"mend that, or {ACCEPT}",
+                hint="mend that, then type it again",
             ) from failed
 
 
@@ -249,35 +257,37 @@ def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event
     """
     archive = folder / manifest.archive
     with _connected(copy) as conn:
-        entries = list_entries(conn, archive)
+        tool = find_restorer(conn, manifest.client_major)
+        entries, later = list_entries(tool, archive), set(list_entries(tool, archive, "--section=post-data"))
         selection = select_entries(entries, read_catalog_of(folder), read_restorer(conn))
-    with tempfile.NamedTemporaryFile("w", prefix="lawsker-", suffix=".list") as listed:
-        listed.write("\n".join(selection.entries) + "\n")
-        listed.flush()
 
-        def load(section: tuple[str, ...], words: str) -> None:
-            on_event(_event("restoring", words))
-            with _connected(copy) as conn:
-                wrong = restore_archive(
-                    conn,
-                    archive,
-                    Path(listed.name),
-                    options=(*section, *selection.options),
-                    jobs=jobs,
-                    on_wait=lambda: on_event(_event("progress", words, lasting=False)),
-                )
-            if wrong:
-                raise BackupUnproven(
-                    f"The backup cannot be proven: it does not restore here: {wrong}",
-                    hint=f"mend what it names and take another, or {ACCEPT}",
-                )
+    def load(stage: Stage, words: str) -> None:
+        on_event(_event("restoring", words))
+        with _connected(copy) as conn:
+            wrong = restore_archive(
+                conn,
+                tool,
+                archive,
+                stage.entries,
+                options=selection.options,
+                jobs=jobs if stage.parallel else 1,
+                on_wait=lambda: on_event(_event("progress", words, lasting=False)),
+            )
+        if wrong:
+            raise BackupUnproven(
+                f"The backup cannot be proven: it does not restore here: {wrong}",
+                hint="mend what it names and take another",
+            )
 
-        load(LOADING, f"restoring tables, {jobs} at once")
-        with _fingerprinting(copy) as reading:
-            load(BUILDING, f"building indexes and keys, {jobs} at once, while the tables are fingerprinted")
-            while wait((reading,), timeout=POLL_S).not_done:
-                on_event(_event("progress", "fingerprinting the copy", lasting=False))
-            return selection, reading.result()
+    tables = tuple(entry for entry in selection.entries if entry not in later)
+    load(Stage(entries=tables, parallel=True), f"restoring tables, {jobs} at once")
+    with _fingerprinting(copy) as reading:
+        for stage in building_stages(tuple(entry for entry in selection.entries if entry in later)):
+            together = f"{jobs} at once" if stage.parallel else "one after another"
+            load(stage, f"building {len(stage.entries)} indexes, keys and more, {together}, beside the fingerprints")
+        while wait((reading,), timeout=POLL_S).not_done:
+            on_event(_event("progress", "fingerprinting the copy", lasting=False))
+        return selection, reading.result()
 
 
 @contextmanager
@@ -302,7 +312,7 @@ def _connected(copy: Target) -> Iterator[Connection]:
         except Unreachable as failed:
             raise BackupUnproven(
                 f"The backup cannot be proven: its scratch database cannot be reached: {failed.message}",
-                hint=f"let this role connect to databases called {SCRATCH_PREFIX}… (pg_hba.conf), or {ACCEPT}",
+                hint=f"let this role connect to databases called {SCRATCH_PREFIX}… (pg_hba.conf)",
             ) from failed
         yield conn
 

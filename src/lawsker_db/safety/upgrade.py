@@ -52,6 +52,7 @@ from lawsker_db.safety.recovery import RECONNECT_S
 from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
 from lawsker_db.target import Target
 
+ACCEPT = "--accept-unproven-backup REASON"
 CONFIRM_HINT = (
     "lawsker-db verify lists what differs; then keep it, or go back with alembic downgrade; the backup of this run stands"
     " in its folder"
@@ -211,6 +212,7 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
                 copy = until_dropped.enter_context(copying)
             except BackupUnproven as unproven:
                 if not options.accept_unproven:
+                    unproven.hint = f"{unproven.hint}, or {ACCEPT}"
                     raise
                 reason = f"{unproven.message} Accepted: {options.accept_unproven}"
                 account.skipped += [f"{NOT_RESTORED}. {reason}", NOT_REHEARSED]
