@@ -55,6 +55,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.backup",
         "safety.proof",
         "safety.shelf",
+        "safety.errands",
         "safety.expectation",
         "safety.gate",
         "safety.recovery",

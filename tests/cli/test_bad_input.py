@@ -188,7 +188,7 @@ def test_a_standby_is_refused_and_sent_to_the_primary(tmp_path: Path) -> None:
                 ended = refuses(stays, *typed, code=10, words=("a standby",), url=url(database))
                 assert ended.line("Next") == "connect to the primary"
             proof = ("backup", "verify", backup.name, "--proof-server", url("postgres"))
-            refuses(stays, *proof, code=10, words=("read-only",), url=url("adopted"))
+            refuses(stays, *proof, code=10, words=("a standby",), url=url("adopted"))
             assert run(stays, "status", url=url("adopted")).code == 0
 
 

@@ -340,7 +340,7 @@ def test_a_plan_that_another_run_has_overtaken_is_refused(adopted_url: str, tmp_
 
 def journal_says(folder: Path, phase: str, name: str) -> bool:
     """Whether the journal of the one run here has this event."""
-    runs = list((folder / "lawsker-runs").glob("*/journal.jsonl"))
+    runs = list((folder / "lawsker-runs").glob("*/*.jsonl"))
     return any((event["phase"], event["name"]) == (phase, name) for path in runs for event in read_journal(path))
 
 
@@ -363,16 +363,33 @@ def test_an_interrupt_on_the_copy_leaves_no_scratch_database(
     assert scratch_databases(adopted_url) == []
 
 
-def test_a_run_killed_on_the_copy_leaves_a_scratch_database_that_its_journal_names(
-    before: Picture, adopted_url: str, tmp_path: Path
+@pytest.mark.parametrize("typed", [REHEARSED, ("backup", "create")], ids=["safe-upgrade", "backup create"])
+def test_what_a_run_killed_on_the_copy_left_is_dropped_by_recover_and_nothing_else(
+    typed: tuple[str, ...], before: Picture, adopted_url: str, tmp_path: Path
 ) -> None:
-    with started(tmp_path, *REHEARSED, url=adopted_url) as tool:
-        assert eventually(lambda: journal_says(tmp_path, "rehearsal", "begin"))
-        os.kill(tool.pid, signal.SIGKILL)
-        tool.child.wait()
-    assert stands_as(before, adopted_url)
-    journal = read_journal(run_folder(tmp_path) / "journal.jsonl")
-    named = [event["facts"]["database"] for event in journal if event["name"] == "scratch"]
-    assert scratch_databases(adopted_url) == named
-    with psycopg.connect(adopted_url, autocommit=True) as conn:
-        conn.execute(f"DROP DATABASE {named[0]} WITH (FORCE)".encode())
+    """Only what a journal names whose run has ended: not a stranger's database, nor that of a run that goes on."""
+    foreign = "lawsker_scratch_0123456789ab"
+    execute(adopted_url, f"CREATE DATABASE {foreign}")
+    try:
+        with started(tmp_path, *typed, url=adopted_url) as tool:
+            assert eventually(lambda: journal_says(tmp_path, "proof", "restoring"))
+            os.kill(tool.pid, signal.SIGSTOP)
+            alive = run(tmp_path, "recover", "--json", url=adopted_url)
+            assert (alive.code, alive.document) == (0, {"dropped": []})
+            os.kill(tool.pid, signal.SIGKILL)
+            tool.child.wait()
+        assert stands_as(before, adopted_url)
+        (left,) = set(scratch_databases(adopted_url)) - {foreign}
+        told = run(tmp_path, "doctor", url=adopted_url)
+        assert f"left-overs of earlier runs: {left}" in told.out
+        assert run(tmp_path, "recover", "--json", url=adopted_url).document == {"dropped": [left]}
+        assert scratch_databases(adopted_url) == [foreign]
+        assert run(tmp_path, "recover", "--json", url=adopted_url).document == {"dropped": []}
+    finally:
+        execute(adopted_url, f"DROP DATABASE {foreign}")
+    ends_done(tmp_path, before, adopted_url)
+
+
+def execute(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(statement.encode())

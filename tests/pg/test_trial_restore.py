@@ -21,6 +21,7 @@ from small_disk import small_disk
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.errors import BackupFailed, BackupUnproven, Refused, UsageError
 from lawsker_db.evidence import Event
+from lawsker_db.postgres.content import read_content
 from lawsker_db.postgres.restorable import building_stages
 from lawsker_db.record.manifest import read_manifest
 from lawsker_db.safety.adoption import adopt
@@ -122,6 +123,28 @@ def test_a_restore_point_is_marked_where_the_role_may_and_the_position_told_anyh
     page = (Path(report.folder) / "report.html").read_text()
     assert f"--target={report.restore_point.lsn}" in page
     assert f"--target-lsn {report.restore_point.lsn}" in page
+
+
+def test_large_objects_are_compared_to_their_last_byte_however_large(adopted_url: str, tmp_path: Path) -> None:
+    """Read in chunks of 8 MB: one that ends within a chunk, at its end, just behind it, and an empty one."""
+    sizes = (20_000_001, 8 << 20, (16 << 20) + 1, 0)
+    with psycopg.connect(adopted_url) as conn:
+        made = [
+            conn.execute("SELECT lo_from_bytea(0, convert_to(repeat('x', %s), 'UTF8'))", (size,)).fetchone()
+            for size in sizes
+        ]
+        standing = conn.execute("SELECT count(*) FROM pg_largeobject_metadata").fetchone()
+    before = read_content(parse_target(adopted_url)).large_objects
+    assert (before.rows,) == standing
+    assert take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b").proven
+    seen = {before.sums}
+    for (oid,), size in zip([row for row in made if row], sizes, strict=True):
+        for place in {size, max(size - 1, 0)}:  # one byte more, and the last one changed
+            with psycopg.connect(adopted_url) as conn:
+                conn.execute("SELECT lo_put(%s, %s, 'y')", (oid, place))
+                conn.commit()
+            seen.add(read_content(parse_target(adopted_url)).large_objects.sums)
+    assert len(seen) == 8
 
 
 # ---- the copy is like the original -----------------------------------------------------------------------------------

@@ -60,6 +60,27 @@ def doctor(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json:
 
 
 @app.command()
+def recover(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json: Json = False) -> None:
+    """Drop the scratch databases that killed runs left behind: those that a journal in the runs folder names, no other.
+
+    The database itself is not changed. What became of a run at COMMIT: lawsker-db status --run ID.
+    """
+    from lawsker_db.cli.render import print_json, tell
+    from lawsker_db.safety.errands import drop_leftovers
+    from lawsker_db.target import find_target
+
+    target = find_target(database_url)
+    dropped = drop_leftovers(target, runs)
+    if as_json:
+        print_json({"dropped": list(dropped)})
+        return
+    for name in dropped:
+        tell(f"Dropped: scratch database {name}")
+    tell(f"{len(dropped)} scratch databases of ended runs dropped.")
+    tell("Next: lawsker-db status")
+
+
+@app.command()
 def adopt(database_url: Url = None, dry_run: DryRun = False, yes: Yes = False, as_json: Json = False) -> None:
     """Stamp a live Lawsker database that no chain has stamped as revision 012, after a look at it.
 

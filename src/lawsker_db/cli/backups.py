@@ -42,33 +42,19 @@ def create(
 
     Changes nothing in the database.
     """
-    from contextlib import suppress
-
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import tell
-    from lawsker_db.record.journal import create_run_folder, new_run_id
     from lawsker_db.safety.archive import Form as ArchiveForm
-    from lawsker_db.safety.backup import BackupOptions, after_words, take_backup
-    from lawsker_db.safety.proof import take_proven_backup
+    from lawsker_db.safety.backup import BackupOptions, after_words
+    from lawsker_db.safety.errands import create_backup
     from lawsker_db.target import find_target
 
     target = find_target(database_url)
     if after_backup:
         after_words(after_backup)
     options = BackupOptions(form=ArchiveForm(form.value), jobs=jobs, after=after_backup)
-    run_id = new_run_id("backup")
-    folder = create_run_folder(runs.absolute(), run_id) / "backup"
-    try:
-        with progress(as_json=as_json) as on_event:
-            if no_proof:
-                receipt = take_backup(target, folder, run_id, options=options, on_event=on_event)
-            else:
-                receipt = take_proven_backup(target, folder, run_id, options=options, on_event=on_event)
-    except BaseException as failed:
-        with suppress(OSError):
-            folder.parent.rmdir()  # only where nothing was kept
-        _name_folder(failed, folder)
-        raise
+    with progress(as_json=as_json) as on_event:
+        receipt = create_backup(target, runs, options=options, proven=not no_proof, on_event=on_event)
     if as_json:
         _print(asdict(receipt))
         return
@@ -96,14 +82,14 @@ def verify(
     """
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import tell
-    from lawsker_db.safety.proof import verify_backup
+    from lawsker_db.safety.errands import verify_kept
     from lawsker_db.safety.shelf import find_backup
     from lawsker_db.target import find_target
 
     folder = find_backup(runs, name)
     target = find_target(proof_server or database_url)
     with progress(as_json=as_json) as on_event:
-        proof = verify_backup(target, folder, jobs=jobs, on_event=on_event)
+        proof = verify_kept(target, folder, runs, jobs=jobs, on_event=on_event)
     if as_json:
         _print({"folder": str(folder), "proven": True, "proof": asdict(proof)})
         return
@@ -293,14 +279,6 @@ def _by_hand(folder: Path, manifest: Manifest) -> Iterator[str]:
     yield f"          createdb --template=template0 {given} lawsker_restored"
     archive = shlex.quote(str(folder.absolute() / "database"))
     yield f"          pg_restore --exit-on-error --jobs=4 --dbname=lawsker_restored {archive}"
-
-
-def _name_folder(failed: BaseException, folder: Path) -> None:
-    """Let an error of ours say where the backup is that was taken before it."""
-    from lawsker_db.errors import LawskerError
-
-    if isinstance(failed, LawskerError) and folder.is_dir():
-        failed.fields = {**failed.fields, "folder": str(folder)}
 
 
 def _print(value: object) -> None:

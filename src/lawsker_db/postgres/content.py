@@ -22,6 +22,7 @@ from lawsker_db.target import Target
 # Two connections with a queue of tables beat one with parallel query (measured), and leave the dump its share.
 CONNECTIONS = 2
 LARGE_OBJECTS = "large objects"
+CHUNK_BYTES = 8 << 20
 LOCK_WAIT = "30s"  # behind somebody's DDL, then we give up: we start nothing
 FOR_EVER = "0"  # on a copy of our own only we ourselves can be in the way, and we end
 READER = "lawsker-db reader "
@@ -224,10 +225,24 @@ def _sequence(conn: Connection, name: str) -> Sequence:
 
 
 def _large_objects(conn: Connection) -> Fingerprint:
-    """All large objects as one fingerprint: their ids and bytes. (Pages are not compared: a restore fills holes.)"""
-    form = "hashtextextended(oid::text || ' ' || md5(lo_get(oid)), {seed})"
+    """All large objects as one fingerprint: their ids and bytes. (Pages are not compared: a restore fills holes.)
+
+    Read in chunks: one may be larger than a value can be (1 GB), and the server's memory stays flat.
+    """
+    form = "hashtextextended(oid::text || ' ' || place::text || ' ' || digest, {seed})"
     sums = ", ".join(f"coalesce(sum({form.format(seed=seed)}), 0)::text" for seed in (1, 2))
-    row = conn.execute(literal(f"SELECT count(*), {sums} FROM pg_largeobject_metadata")).one()
+    row = conn.execute(
+        text(
+            "WITH RECURSIVE chunks AS ("
+            " SELECT m.oid, 0::bigint AS place, md5(c.bytes) AS digest, length(c.bytes) AS size"
+            " FROM pg_largeobject_metadata m, LATERAL (SELECT lo_get(m.oid, 0, :chunk) AS bytes OFFSET 0) c"
+            " UNION ALL SELECT p.oid, p.place + :chunk, md5(c.bytes), length(c.bytes)"
+            " FROM chunks p, LATERAL (SELECT lo_get(p.oid, p.place + :chunk, :chunk) AS bytes OFFSET 0) c"
+            " WHERE p.size = :chunk)"
+            f" SELECT count(DISTINCT oid), {sums} FROM chunks"
+        ),
+        {"chunk": CHUNK_BYTES},
+    ).one()
     return Fingerprint(table=LARGE_OBJECTS, columns=("oid", "bytes"), rows=int(row[0]), sums=(row[1], row[2]))
 
 

@@ -113,7 +113,7 @@ def select_entries(entries: tuple[str, ...], catalog: Catalog, restorer: Restore
     extensions = {
         name.strip('"').replace('""', '"') for kind, name in catalog.objects if kind == "extension"
     } - restorer.extensions
-    going = [entry for entry in entries if _is_of(entry, types) or _is_of_extension(entry, extensions)]
+    going = {entry: None for entry in entries if _is_of(entry, types) or _is_of_extension(entry, extensions)}
     named = [what for entry in going if not (what := _what(entry)).startswith(("COMMENT ", "ACL "))]
     why = "only a superuser may create it" if not restorer.superuser else "a copy must not touch the original's slot"
     owners = f"owners and grants: roles that {restorer.user} is not, or that are not on this server: {_few(foreign)}"
@@ -136,17 +136,15 @@ def building_stages(entries: tuple[str, ...]) -> tuple[Stage, ...]:
     15.18): each looks whether the other is done before it is. So they go one after another, between what they attach and
     what may need them.
     """
-    attaching = tuple(entry for entry in entries if _is_of(entry, ATTACHING))
+    indexes: list[str] = []
+    attaching: list[str] = []
+    rest: list[str] = []
+    for entry in entries:
+        (attaching if _is_of(entry, ATTACHING) else indexes if _is_of(entry, INDEXES) else rest).append(entry)
     if not attaching:
         return (Stage(entries=entries, parallel=True),) if entries else ()
-    indexes = tuple(entry for entry in entries if entry not in attaching and _is_of(entry, INDEXES))
-    rest = tuple(entry for entry in entries if entry not in attaching and entry not in indexes)
-    stages = (
-        Stage(entries=indexes, parallel=True),
-        Stage(entries=attaching, parallel=False),
-        Stage(entries=rest, parallel=True),
-    )
-    return tuple(stage for stage in stages if stage.entries)
+    stages = ((indexes, True), (attaching, False), (rest, True))
+    return tuple(Stage(entries=tuple(found), parallel=parallel) for found, parallel in stages if found)
 
 
 def _left(catalog: Catalog, extensions: set[str], *, everything: bool) -> list[Identity]:

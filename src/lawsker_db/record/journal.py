@@ -6,6 +6,7 @@ A journal may end anywhere, after a crash or on a full disk: `read_journal` give
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from lawsker_db.evidence import Event
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+JOURNAL = "journal.jsonl"
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -75,13 +77,17 @@ def sync_folder(folder: Path) -> None:
 
 
 class Journal:
-    """The open journal of one run. Lasting events are on disk when `write` returns; mere progress is not written."""
+    """The open journal of one run. Lasting events are on disk when `write` returns; mere progress is not written.
 
-    def __init__(self, folder: Path) -> None:
-        """Create `journal.jsonl` in the folder. Raises `Refused` when the disk does not take it."""
-        self.path = folder / "journal.jsonl"
+    It is locked (flock) as long as its run lives: whoever finds it unlocked knows that nobody goes on with it.
+    """
+
+    def __init__(self, folder: Path, name: str = JOURNAL) -> None:
+        """Create the journal in the folder. Raises `Refused` when the disk does not take it."""
+        self.path = folder / name
         try:
             self._file = os.fdopen(os.open(self.path, NEW_FILE | os.O_APPEND, PRIVATE_FILE), "ab")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             sync_folder(folder)
         except OSError as failed:
             raise Refused(f"The journal cannot be written: {failed}", hint="free disk space") from failed
@@ -106,6 +112,16 @@ class Journal:
         self._file.write(line)
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def goes_on(path: Path) -> bool:
+    """Whether the run of a journal lives: then it holds the lock on it. Kernels release it when a process ends."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def read_journal(path: Path) -> tuple[dict[str, Any], ...]:

@@ -14,6 +14,7 @@ from lawsker_db.safety.provisions import backup_checks, proof_checks
 from lawsker_db.target import Target
 
 SHOWN = 5
+LARGE_ROWS = 10_000  # below it a guess costs nothing
 LOCKING = "UPDATE, DELETE, TRUNCATE"  # any of them: what LOCK TABLE wants above ROW EXCLUSIVE
 NOT_EMPTY = "lawsker-db adopt --dry-run lists how this database differs"
 HALF_MADE = "mend that (rename or drop what is in the way, if nobody needs it), then lawsker-db safe-upgrade --dry-run"
@@ -29,6 +30,7 @@ def preflight(
     """
     server = identify(conn)
     checks = [*_server_checks(server), _standby_check(conn), *_right_checks(conn, plan), _event_trigger_check(conn)]
+    checks.append(_statistics_check(conn, plan))
     checks += backup_checks(conn, server, runs)
     if prove:
         checks += proof_checks(conn, server, warning=accept_unproven)
@@ -254,6 +256,34 @@ def _event_trigger_check(conn: Connection) -> Check:
         ok=not names,
         expected="none that fires on DDL",
         found=f"{names}: {told}" if names else "none",
+        warning=True,
+    )
+
+
+def _statistics_check(conn: Connection, plan: Plan) -> Check:
+    """Without statistics the planner guesses, in production as in a copy (where a rehearsal gathers them first).
+
+    Large tables that the steps read, and of which there are none, as after a restore. By the server's count of rows: their
+    size on disk would need a lock.
+    """
+    tables = sorted({table for contract in plan.contracts for table in (*contract.reads, *contract.alters)})
+    rows = conn.execute(
+        text(
+            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.oid = ANY (SELECT to_regclass(quote_ident(t))::oid FROM unnest(:tables ::text[]) AS t)"
+            " AND pg_stat_get_live_tuples(c.oid) > :large AND has_table_privilege(c.oid, 'SELECT')"
+            " AND NOT EXISTS (SELECT FROM pg_stats s WHERE s.schemaname = n.nspname AND s.tablename = c.relname)"
+            " ORDER BY 1"
+        ),
+        {"tables": tables, "large": LARGE_ROWS},
+    )
+    names = [str(name) for name in rows.scalars()]
+    return Check(
+        name="statistics",
+        ok=not names,
+        expected="of every large table that the steps read",
+        found=f"{', '.join(names)} never analyzed: the steps may take longer than rehearsed" if names else "there",
+        detail=f"ANALYZE {', '.join(quoted(name) for name in names)}" if names else "",
         warning=True,
     )
 

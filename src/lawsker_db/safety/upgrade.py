@@ -45,6 +45,7 @@ from lawsker_db.safety.account import (
     timed,
 )
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
+from lawsker_db.safety.errands import leftover_check
 from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
@@ -99,6 +100,7 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always
         checks: tuple[Check, ...] = ()
         if plan.steps or always:
             checks = preflight(conn, plan, options.runs, prove=options.prove, accept_unproven=accept)
+            checks = (*checks, leftover_check(conn, options.runs))
         return Outlook(server=server, chain=chain, plan=plan, checks=checks)
 
 

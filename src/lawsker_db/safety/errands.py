@@ -1,0 +1,143 @@
+"""`backup create` and `backup verify`, each with a journal of its own, and what killed runs left behind.
+
+A run that is killed leaves its scratch database behind. Its journal, which nobody holds any more, names it: from that
+`recover` knows what is ours and may go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+
+from lawsker_db.errors import LawskerError
+from lawsker_db.evidence import BackupReceipt, Check, Event, OnEvent, Proof, ignore
+from lawsker_db.postgres.databases import SCRATCH_NAME, drop_scratch
+from lawsker_db.record.journal import JOURNAL, Journal, create_run_folder, goes_on, new_run_id, read_journal
+from lawsker_db.safety.archive import disk_failed
+from lawsker_db.safety.backup import BackupOptions, take_backup
+from lawsker_db.safety.proof import take_proven_backup, verify_backup
+from lawsker_db.safety.shelf import BACKUP
+from lawsker_db.target import Target
+
+ERRAND = "errand.jsonl"  # of what is no run: it goes when the errand has ended and left nothing
+RECOVER = "lawsker-db recover"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """A scratch database that a run of ours created and did not drop, and the journal that says so."""
+
+    database: str
+    journal: Path
+
+
+def create_backup(
+    target: Target, runs: Path, *, options: BackupOptions, proven: bool = True, on_event: OnEvent = ignore
+) -> BackupReceipt:
+    """Take a backup into a new folder below `runs`, and prove it. Changes nothing in the database.
+
+    Locks as take_backup. Raises `BackupFailed`, `BackupUnproven`, whose field `folder` names what was kept all the same.
+    """
+    run_id = new_run_id("backup")
+    folder = create_run_folder(runs.absolute(), run_id)
+    take = take_proven_backup if proven else take_backup
+    try:
+        with _journalled(folder, on_event) as tell:
+            return take(target, folder / BACKUP, run_id, options=options, on_event=tell)
+    except LawskerError as failed:
+        if (folder / BACKUP).is_dir():
+            failed.fields = {**failed.fields, "folder": str(folder / BACKUP)}
+        raise
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def verify_kept(
+    target: Target, backup: Path, runs: Path, *, jobs: int | None = None, on_event: OnEvent = ignore
+) -> Proof:
+    """Prove a backup that is kept, on the server of `target`, with a journal below `runs` as long as it takes.
+
+    Raises what verify_backup raises.
+    """
+    folder = create_run_folder(runs.absolute(), new_run_id("verify"))
+    try:
+        with _journalled(folder, on_event) as tell:
+            return verify_backup(target, backup, jobs=jobs, on_event=tell)
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def find_leftovers(conn: Connection, runs: Path) -> tuple[Leftover, ...]:
+    """Scratch databases on this server that a journal below `runs` names, whose run has ended. Reads."""
+    standing = set(conn.execute(text("SELECT datname FROM pg_database")).scalars())
+    found: list[Leftover] = []
+    for path in sorted((*runs.glob(f"*/{JOURNAL}"), *runs.glob(f"*/{ERRAND}"))):
+        if path.is_symlink() or path.parent.is_symlink() or goes_on(path):
+            continue
+        found += [Leftover(database=name, journal=path) for name in scratches_left(path) if name in standing]
+    return tuple(found)
+
+
+def drop_leftovers(target: Target, runs: Path) -> tuple[str, ...]:
+    """Drop the scratch databases of ended runs below `runs`, and whoever is connected to them. Returns their names.
+
+    Drops nothing that no journal of ours names. Raises `Refused` when the server does not let it.
+    """
+    with target.connect(autocommit=True) as conn:
+        leftovers = find_leftovers(conn, runs)
+        for leftover in leftovers:
+            drop_scratch(conn, leftover.database)
+            if leftover.journal.name == ERRAND:
+                leftover.journal.unlink(missing_ok=True)
+    return tuple(leftover.database for leftover in leftovers)
+
+
+def leftover_check(conn: Connection, runs: Path) -> Check:
+    """Whether earlier runs left scratch databases: they take room, and nobody needs them. Reads."""
+    found = ", ".join(leftover.database for leftover in find_leftovers(conn, runs))
+    return Check(
+        name="left-overs of earlier runs",
+        ok=not found,
+        expected="no scratch database",
+        found=found or "none",
+        detail=RECOVER if found else "",
+        warning=True,
+    )
+
+
+def scratches_left(journal: Path) -> tuple[str, ...]:
+    """The scratch databases that a journal names as created and not as dropped. Reads the file."""
+    left: dict[str, None] = {}
+    for event in read_journal(journal):
+        name = str(event.get("facts", {}).get("database", ""))
+        if event.get("name") == "scratch" and SCRATCH_NAME.fullmatch(name):
+            left[name] = None
+        if event.get("name") == "dropped":
+            left.pop(name, None)
+    return tuple(left)
+
+
+@contextmanager
+def _journalled(folder: Path, on_event: OnEvent) -> Iterator[Callable[[Event], None]]:
+    """The journal first, then whoever watches. It is removed at the end, unless it names something that was left."""
+    try:
+        with Journal(folder, ERRAND) as journal:
+
+            def tell(event: Event) -> None:
+                try:
+                    journal.write(event)
+                except OSError as failed:
+                    raise disk_failed(folder, failed) from failed
+                on_event(event)
+
+            yield tell
+    finally:
+        path = folder / ERRAND
+        if path.exists() and not scratches_left(path):
+            path.unlink()
