@@ -60,13 +60,13 @@ upgrade: .venv/.stamp-base ## plain Alembic: upgrade to head (guarded by the gat
 downgrade: .revision-given .venv/.stamp-base ## plain Alembic: downgrade to REVISION=012
 	@.venv/bin/alembic downgrade "$$REVISION" $(ARGS)
 
-safe-upgrade: .venv/.stamp-base ## back up, upgrade in one transaction, prove, COMMIT, report
+safe-upgrade: .venv/.stamp-base ## back up, prove, rehearse, upgrade in one transaction, prove, COMMIT, report
 	@.venv/bin/lawsker-db safe-upgrade $(ARGS)
 
-rehearse: .venv/.stamp-base ## back up, restore the backup beside it, rehearse the upgrade there
+rehearse: .venv/.stamp-base ## back up, prove by a trial restore, rehearse the upgrade on the copy
 	@.venv/bin/lawsker-db rehearse $(ARGS)
 
-doctor: .venv/.stamp-base ## tell whether safe-upgrade could begin
+doctor: .venv/.stamp-base ## server, rights, tools, disk, what a dump would miss: could safe-upgrade begin?
 	@.venv/bin/lawsker-db doctor $(ARGS)
 
 adopt: .venv/.stamp-base ## put a live database that Alembic does not know under its control
