@@ -97,12 +97,12 @@ def test_a_disk_that_is_full_when_any_of_the_last_files_is_written_leaves_no_bac
     whole = len([*taken.rglob("*")]) + 2  # with the folder that everything is in, and the journal beside it
     before = everything(adopted_url)
     for missing in (3, 2, 1):
-        with disk(tmp_path / f"{missing}", f"size=64m,nr_inodes={whole - missing}") as runs:
+        with disk(tmp_path / f"{missing}", f"size=256m,nr_inodes={whole - missing}") as runs:
             typed = ("backup", "create", "--runs", str(runs), "--no-proof")
             ended = refuses(tmp_path, *typed, words=("No space left on device",), url=adopted_url)
             assert "--runs FOLDER" in ended.line("Next")
             assert not files(runs)
-    with disk(tmp_path / "0", f"size=64m,nr_inodes={whole}") as runs:
+    with disk(tmp_path / "0", f"size=256m,nr_inodes={whole}") as runs:
         ended = run(tmp_path, "backup", "create", "--runs", str(runs), url=adopted_url)
         assert ended.code == 0, ended.said
         assert "proven, but its manifest cannot say so: No space left on device" in ended.err
@@ -134,7 +134,7 @@ def test_a_disk_that_takes_no_writes_can_be_read_and_is_told_where_it_cannot(
         readable = ("--runs", str(mounted))
         assert run(tmp_path, "backup", "show", "new", *readable).code == 0
         assert len(run(tmp_path, "backup", "list", *readable, "--json").document["backups"]) == 2
-        refuses(tmp_path, "backup", "create", *readable, words=("Read-only file system",), url=adopted_url)
+        refuses(tmp_path, "backup", "create", *readable, words=("is not writable",), url=adopted_url)
         refuses(tmp_path, "backup", "sql", "new", f"{mounted}/x.sql", *readable, words=("Read-only file system",))
         ended = refuses(
             tmp_path,

@@ -22,8 +22,11 @@ from small_disk import small_disk
 
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import DEFAULT_SETTINGS, ThrowawayServer, _way, throwaway_server
+from lawsker_db.errors import BackupFailed
 from lawsker_db.processes import started
 from lawsker_db.safety.adoption import adopt
+from lawsker_db.safety.archive import Form
+from lawsker_db.safety.backup import BackupOptions, take_backup
 from lawsker_db.target import parse_target
 
 ROOT = Path(__file__).parents[2]
@@ -324,30 +327,29 @@ def test_a_disk_without_room_is_found_before_anything_begins(adopted_url: str, t
         assert "--runs FOLDER" in ended.line("Next")
 
 
-def test_a_disk_that_fills_up_under_the_dump_stops_the_run_before_the_migration(
-    adopted_url: str, tmp_path: Path
-) -> None:
-    """`backup` asks for no room first, so that the disk is full in the middle of the dump."""
+def test_a_disk_that_fills_up_under_the_dump_leaves_nothing(adopted_url: str, tmp_path: Path) -> None:
+    """By the call behind `backup create`, which would have looked for room first."""
     execute(
         adopted_url,
         "CREATE TABLE bulk AS SELECT md5(n::text) || md5((n * 7)::text) AS noise FROM generate_series(1, 120000) n",
     )
     with small_disk(tmp_path / "disk", megabytes=4) as disk, nothing_changes(adopted_url):
-        words = ("cannot be written", "No space left on device")
-        ended = refuses(tmp_path, "backup", "create", "--runs", str(disk), code=10, words=words, url=adopted_url)
-        assert "--runs FOLDER" in ended.line("Next")
-        assert not files(disk)
+        for form in Form:
+            with pytest.raises(BackupFailed, match=r"cannot be written.*No space left on device") as refused:
+                take_backup(parse_target(adopted_url), disk / "backup", "b", options=BackupOptions(form=form))
+            assert "--runs FOLDER" in refused.value.hint
+            assert not list(disk.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_refused(adopted_url: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with nothing_changes(adopted_url):
-        for runs, typed in (
-            ("file", "safe-upgrade --yes"),
-            ("file/below", "backup create"),
-            ("/proc/x", "backup create"),
+        for runs, typed, place in (
+            ("file", "safe-upgrade --yes", "file"),
+            ("file/below", "backup create", "file"),
+            ("/proc/x", "backup create", "/proc"),
         ):
-            ended = refuses(tmp_path, *typed.split(), "--runs", runs, code=10, words=(runs,), url=adopted_url)
+            ended = refuses(tmp_path, *typed.split(), "--runs", runs, code=10, words=(place,), url=adopted_url)
             assert "--runs FOLDER" in ended.line("Next")
     assert list(files(tmp_path)) == ["file"]
 

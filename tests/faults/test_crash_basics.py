@@ -375,19 +375,34 @@ def test_what_a_run_killed_on_the_copy_left_is_dropped_by_recover_and_nothing_el
             assert eventually(lambda: journal_says(tmp_path, "proof", "restoring"))
             os.kill(tool.pid, signal.SIGSTOP)
             alive = run(tmp_path, "recover", "--json", url=adopted_url)
-            assert (alive.code, alive.document) == (0, {"dropped": []})
+            assert (alive.code, alive.document) == (0, {"dropped": [], "removed": []})
             os.kill(tool.pid, signal.SIGKILL)
             tool.child.wait()
         assert stands_as(before, adopted_url)
         (left,) = set(scratch_databases(adopted_url)) - {foreign}
         told = run(tmp_path, "doctor", url=adopted_url)
         assert f"left-overs of earlier runs: {left}" in told.out
-        assert run(tmp_path, "recover", "--json", url=adopted_url).document == {"dropped": [left]}
+        assert run(tmp_path, "recover", "--json", url=adopted_url).document["dropped"] == [left]
         assert scratch_databases(adopted_url) == [foreign]
-        assert run(tmp_path, "recover", "--json", url=adopted_url).document == {"dropped": []}
+        assert run(tmp_path, "recover", "--json", url=adopted_url).document["dropped"] == []
     finally:
         execute(adopted_url, f"DROP DATABASE {foreign}")
     ends_done(tmp_path, before, adopted_url)
+
+
+def test_a_backup_that_was_never_finished_is_removed_by_recover(
+    before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    with held(adopted_url, "ACCESS EXCLUSIVE"), started(tmp_path, "backup", "create", url=adopted_url) as tool:
+        assert eventually(lambda: len(waiting(adopted_url)) > 1 or tool.child.poll() is not None)
+        assert run(tmp_path, "recover", "--json", url=adopted_url).document["removed"] == []
+        os.kill(tool.pid, signal.SIGKILL)
+        tool.child.wait()
+    (folder,) = (tmp_path / "lawsker-runs").iterdir()
+    ended = run(tmp_path, "recover", "--json", url=adopted_url)
+    assert ended.document == {"dropped": [], "removed": [f"lawsker-runs/{folder.name}/backup"]}
+    assert not (folder / "backup").exists()
+    assert stands_as(before, adopted_url)
 
 
 def execute(url: str, statement: str) -> None:

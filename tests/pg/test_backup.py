@@ -168,7 +168,7 @@ def test_an_archive_that_does_not_restore_is_refused(adopted_url: str, tmp_path:
     name = str(largest.relative_to(folder))
     (folder / "SHA256SUMS").unlink()
     write_manifest(folder, replace(manifest, files={**manifest.files, name: file_digest(largest)}))
-    with pytest.raises(BackupUnproven, match="does not restore here: pg_restore"):
+    with pytest.raises(BackupFailed, match="does not restore here: pg_restore"):
         verify_backup(target, folder)
     assert read_manifest(folder).proof is None
 

@@ -19,7 +19,7 @@ from psycopg import sql
 from small_disk import small_disk
 
 from lawsker_db.demo.sample import load_sample
-from lawsker_db.errors import BackupFailed, BackupUnproven, Refused, UsageError
+from lawsker_db.errors import BackupFailed, BackupUnproven, Refused, RehearsalFailed, Unreachable, UsageError
 from lawsker_db.evidence import Event
 from lawsker_db.postgres.content import read_content
 from lawsker_db.postgres.restorable import building_stages
@@ -341,10 +341,73 @@ def forge(folder: Path, name: str, attribute: str, value: str) -> None:
     write_manifest(folder, replace(manifest, files=files))
 
 
+def test_nobody_who_may_not_read_the_original_can_connect_to_its_copy(server: Server, tmp_path: Path) -> None:
+    """A new database lets PUBLIC in, and a stranger's session would keep an ordinary role from dropping it."""
+    server.run("CREATE ROLE snoop LOGIN PASSWORD 'x'")
+    seen: list[str] = []
+
+    def peep(event: Event) -> None:
+        if event.name == "restoring":
+            given = parse_target(server.url("postgres")).parameters
+            name = max(scratch_databases(server))
+            try:
+                Target(parameters={**given, "dbname": name, "user": "snoop", "password": "x"}).raw_connection().close()
+            except Unreachable as refused:
+                seen.append(refused.message)
+
+    try:
+        with owned_by(server, "discreet", "CREATEDB") as target:
+            take_proven_backup(target, tmp_path / "backup", "b", on_event=peep)
+    finally:
+        server.run("DROP ROLE snoop")
+    assert seen
+    assert all("permission denied for database" in message for message in seen)
+
+
+def test_a_rehearsal_writes_to_no_other_server(server: Server, adopted_url: str, tmp_path: Path) -> None:
+    """A foreign table in the copy leads where the original's leads, perhaps back to production."""
+    with psycopg.connect(adopted_url) as conn:
+        there = conn.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'postgres_fdw'").fetchone()
+        own = conn.info.dbname
+        host, port, user = conn.info.host, conn.info.port, conn.info.user
+    if there is None:
+        pytest.skip("this server has no postgres_fdw")
+    server.run("CREATE DATABASE far_away")
+    try:
+        execute(server.url("far_away"), "CREATE TABLE heard (what text)")
+        execute(
+            adopted_url,
+            "CREATE EXTENSION postgres_fdw",
+            "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw"
+            f" OPTIONS (dbname 'far_away', host '{host}', port '{port}')",
+            f"CREATE USER MAPPING FOR CURRENT_USER SERVER far OPTIONS (user '{user}', password_required 'false')"
+            if major(adopted_url) >= 13
+            else f"CREATE USER MAPPING FOR CURRENT_USER SERVER far OPTIONS (user '{user}')",
+            "CREATE FOREIGN TABLE heard (what text) SERVER far",
+            "CREATE FUNCTION tell() RETURNS event_trigger LANGUAGE plpgsql AS"
+            " $$BEGIN INSERT INTO public.heard VALUES (current_database()); END$$",
+            "CREATE EVENT TRIGGER telling ON ddl_command_end EXECUTE FUNCTION tell()",
+            "INSERT INTO heard VALUES ('the road is open')",
+        )
+        with pytest.raises(RehearsalFailed):
+            safe_upgrade(parse_target(adopted_url), options=UpgradeOptions(runs=tmp_path / "runs"))
+        with psycopg.connect(server.url("far_away")) as conn:
+            heard = {str(row[0]) for row in conn.execute("SELECT what FROM heard").fetchall()}
+        assert heard <= {"the road is open", own}
+        execute(adopted_url, "DROP EVENT TRIGGER telling")
+    finally:
+        server.run("DROP DATABASE far_away WITH (FORCE)" if major(adopted_url) >= 13 else "DROP DATABASE far_away")
+
+
+def major(url: str) -> int:
+    with psycopg.connect(url) as conn:
+        return conn.info.server_version // 10000
+
+
 # ---- where no trial restore is possible ------------------------------------------------------------------------------
 
 
-def test_an_archive_that_does_not_restore_is_unproven_with_what_pg_restore_said(
+def test_a_backup_that_does_not_restore_is_refused_whatever_was_accepted_beforehand(
     adopted_url: str, tmp_path: Path
 ) -> None:
     """A check that the rows which stand do not keep: NOT VALID lets it be, a restore of a forged dump would not."""
@@ -356,12 +419,12 @@ def test_an_archive_that_does_not_restore_is_unproven_with_what_pg_restore_said(
         "INSERT INTO picky VALUES (1)",
     )
     words = r"does not restore here: pg_restore.*not in a copy"
-    with pytest.raises(BackupUnproven, match=words):
+    with pytest.raises(BackupFailed, match=words):
         take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b")
     assert read_manifest(tmp_path / "backup").proof is None
-    with pytest.raises(BackupUnproven, match=words) as refused:
-        safe_upgrade(parse_target(adopted_url), options=UpgradeOptions(runs=tmp_path / "runs"))
-    assert "--accept-unproven-backup" in refused.value.hint
+    options = UpgradeOptions(runs=tmp_path / "runs", accept_unproven="there is no CREATEDB here")
+    with pytest.raises(BackupFailed, match=words):
+        safe_upgrade(parse_target(adopted_url), options=options)
 
 
 @contextmanager
@@ -394,7 +457,7 @@ def on_a_disk_of_its_own(
 def test_a_copy_that_would_fill_the_disk_of_the_original_is_not_begun(
     server: Server, adopted_template: str, tmp_path: Path
 ) -> None:
-    with on_a_disk_of_its_own(server, adopted_template, tmp_path / "disk", megabytes=200) as (target, _):
+    with on_a_disk_of_its_own(server, adopted_template, tmp_path / "disk", megabytes=90) as (target, _):
         with pytest.raises(Refused, match="disk for the scratch copy") as refused:
             safe_upgrade(target, options=UpgradeOptions(runs=tmp_path / "runs"))
         assert "--accept-unproven-backup" in refused.value.hint
@@ -417,7 +480,7 @@ def test_a_disk_that_fills_up_under_the_trial_restore_leaves_the_original_alone(
             if event.name == "dropped":
                 (disk / "full").unlink()
 
-        with pytest.raises(BackupUnproven, match=r"does not restore here: .*No space left on device"):
+        with pytest.raises(BackupUnproven, match="given up before it filled the server's disk"):
             take_proven_backup(target, tmp_path / "backup", "b", on_event=fill)
         assert oracle.picture(server.url("cramped")) == before
 
@@ -481,13 +544,16 @@ def test_a_proven_backup_is_handed_to_the_operators_command(adopted_url: str, tm
 def test_a_command_that_fails_stops_the_run_before_the_migration(adopted_url: str, tmp_path: Path) -> None:
     before = oracle.picture(adopted_url)
     for command, words in (
-        ("sh -c 'echo no space at the far end >&2; exit 3' {path}", "exit code 3: no space at the far end"),
+        ("sh -c 'echo far end: s3cret >&2; exit 3' {path}", "exit code 3; what it said is in .*after-backup.log"),
         ("/nonexistent/program {path}", "cannot be run: /nonexistent/program: No such file"),
     ):
         options = UpgradeOptions(runs=tmp_path / "runs", backup=BackupOptions(after=command))
         with pytest.raises(BackupFailed, match=words):
             safe_upgrade(parse_target(adopted_url), options=options)
     assert oracle.picture(adopted_url) == before
+    told = [path for path in (tmp_path / "runs").rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+    assert [path.name for path in told] == ["after-backup.log"]
+    assert stat.S_IMODE(told[0].stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("command", ["rclone copy", "'unended {path}", " "])

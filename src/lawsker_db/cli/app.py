@@ -61,22 +61,24 @@ def doctor(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json:
 
 @app.command()
 def recover(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json: Json = False) -> None:
-    """Drop the scratch databases that killed runs left behind: those that a journal in the runs folder names, no other.
+    """Clear away what killed runs left: scratch databases that a journal in the runs folder names, and unfinished backups.
 
     The database itself is not changed. What became of a run at COMMIT: lawsker-db status --run ID.
     """
     from lawsker_db.cli.render import print_json, tell
-    from lawsker_db.safety.errands import drop_leftovers
+    from lawsker_db.safety.errands import drop_leftovers, remove_unfinished
     from lawsker_db.target import find_target
 
     target = find_target(database_url)
-    dropped = drop_leftovers(target, runs)
+    dropped, removed = drop_leftovers(target, runs), remove_unfinished(runs)
     if as_json:
-        print_json({"dropped": list(dropped)})
+        print_json({"dropped": list(dropped), "removed": [str(path) for path in removed]})
         return
     for name in dropped:
         tell(f"Dropped: scratch database {name}")
-    tell(f"{len(dropped)} scratch databases of ended runs dropped.")
+    for path in removed:
+        tell(f"Removed: unfinished backup {path}")
+    tell(f"{len(dropped)} scratch databases and {len(removed)} unfinished backups of ended runs cleared away.")
     tell("Next: lawsker-db status")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lawsker_db.cli.options import After, DryRun, Form, Format, Jobs, Json, Runs, Url, Yes
+from lawsker_db.cli.options import After, DryRun, Form, Format, Jobs, Json, ProofServer, Runs, Url, Yes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,8 @@ backup_app = typer.Typer(
 )
 RUNS = Path("lawsker-runs")
 SHOWN = 20
-PROVIDERS = {"i": ("icu", "icu-locale"), "b": ("builtin", "builtin-locale")}  # pg_database.datlocprovider: for createdb
+# pg_database.datlocprovider: its name for createdb, and the option that gives its locale
+PROVIDERS = {"c": ("libc", ""), "i": ("icu", "icu-locale"), "b": ("builtin", "builtin-locale")}
 Name = Annotated[str, typer.Argument(help="Id of its run, or its folder.", show_default=False)]
 
 
@@ -35,6 +36,7 @@ def create(
     form: Format = Form.DIRECTORY,
     jobs: Jobs = None,
     after_backup: After = "",
+    proof_server: ProofServer = None,
     no_proof: Annotated[bool, typer.Option("--no-proof", help="Do not restore it; it is called unproven.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,17 +46,27 @@ def create(
     """
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import tell
+    from lawsker_db.errors import UsageError
     from lawsker_db.safety.archive import Form as ArchiveForm
     from lawsker_db.safety.backup import BackupOptions, after_words
     from lawsker_db.safety.errands import create_backup
-    from lawsker_db.target import find_target
+    from lawsker_db.target import find_target, parse_target
 
     target = find_target(database_url)
     if after_backup:
         after_words(after_backup)
+    if no_proof and (after_backup or proof_server):
+        raise UsageError("--no-proof leaves nothing to hand over, and no server to prove on.", hint="leave one out")
     options = BackupOptions(form=ArchiveForm(form.value), jobs=jobs, after=after_backup)
     with progress(as_json=as_json) as on_event:
-        receipt = create_backup(target, runs, options=options, proven=not no_proof, on_event=on_event)
+        receipt = create_backup(
+            target,
+            runs,
+            options=options,
+            proven=not no_proof,
+            proof_server=parse_target(proof_server) if proof_server else None,
+            on_event=on_event,
+        )
     if as_json:
         _print(asdict(receipt))
         return
@@ -67,10 +79,7 @@ def create(
 @backup_app.command()
 def verify(
     name: Name,
-    proof_server: Annotated[
-        str | None,
-        typer.Option("--proof-server", help="Restore there; default: the database's own server.", show_default=False),
-    ] = None,
+    proof_server: ProofServer = None,
     database_url: Url = None,
     runs: Runs = RUNS,
     jobs: Jobs = None,
@@ -251,8 +260,8 @@ def _described(folder: Path, manifest: Manifest, now: datetime) -> Iterator[str]
     objects = f", {manifest.large_objects.rows} large objects" if manifest.large_objects.rows else ""
     size = f"{manifest.bytes / 1e6:.1f} MB in {len(manifest.files)} files by {manifest.client}"
     yield f"Holds:    {len(manifest.tables)} tables, {rows} rows{objects}; {size}"
-    for relation, why in manifest.left_out:
-        yield f"          {relation}: not compared, {why}"
+    omitted = manifest.proof.omitted if manifest.proof else tuple(f"{name}: {why}" for name, why in manifest.left_out)
+    yield from (f"          not compared: {line}" for line in omitted)
     yield from _by_hand(folder, manifest)
     largest = sorted(manifest.tables, key=lambda table: (-table.rows, table.table))
     yield "Rows:     " + ", ".join(f"{table.table} {table.rows}" for table in largest[:SHOWN])
@@ -262,7 +271,9 @@ def _described(folder: Path, manifest: Manifest, now: datetime) -> Iterator[str]
 
 def _by_hand(folder: Path, manifest: Manifest) -> Iterator[str]:
     """Pure. Where it may be restored, by which client (the rule of `postgres.tools.fits`), and the commands."""
+    from lawsker_db.postgres.databases import PROVIDER_MAJOR
     from lawsker_db.postgres.tools import OLD_SERVERS_NEWEST_CLIENT
+    from lawsker_db.safety.archive import GLOBALS
 
     client, server = manifest.client_major, int(manifest.server["version"]) // 10000
     which = f"{max(client, server)} or newer"
@@ -272,13 +283,17 @@ def _by_hand(folder: Path, manifest: Manifest) -> Iterator[str]:
     yield f"Restore:  into PostgreSQL {server} or newer, by pg_restore {which}"
     like = manifest.properties
     options = {"encoding": like["encoding"], "lc-collate": like["collate"], "lc-ctype": like["ctype"]}
-    if like["provider"] in PROVIDERS:
+    if server >= PROVIDER_MAJOR:
         provider, option = PROVIDERS[like["provider"]]
-        options |= {"locale-provider": provider, option: like["locale"]}
+        options |= {"locale-provider": provider} | ({option: like["locale"]} if option else {})
     given = " ".join(f"--{name}={shlex.quote(str(value))}" for name, value in options.items())
     yield f"          createdb --template=template0 {given} lawsker_restored"
-    archive = shlex.quote(str(folder.absolute() / "database"))
+    archive = shlex.quote(str(folder.absolute() / manifest.archive))
     yield f"          pg_restore --exit-on-error --jobs=4 --dbname=lawsker_restored {archive}"
+    yield "          then SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid, which must find nothing; ANALYZE"
+    yield f"Roles:    {manifest.without_globals or shlex.quote(str(folder.absolute() / GLOBALS))}"
+    yield f"WAL:      {manifest.restore_point.name or 'no restore point'}, LSN {manifest.restore_point.lsn}"
+    yield from (f"          {command}" for command in manifest.restore_point.commands)
 
 
 def _print(value: object) -> None:

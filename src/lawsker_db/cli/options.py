@@ -36,6 +36,12 @@ After = Annotated[
     str,
     typer.Option("--after-backup", help="Command for the proven backup, {path} in it: to carry a copy elsewhere."),
 ]
+ProofServer = Annotated[
+    str | None,
+    typer.Option(
+        "--proof-server", help="URL of the server to restore on; default: the database's own.", show_default=False
+    ),
+]
 Accept = Annotated[
     str, typer.Option("--accept-unproven-backup", help="Why to go on where a backup cannot be proven here.")
 ]

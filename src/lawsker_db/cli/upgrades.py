@@ -21,6 +21,7 @@ from lawsker_db.cli.options import (
     Json,
     LockPatience,
     MaxLock,
+    ProofServer,
     Runs,
     Url,
     Yes,
@@ -57,6 +58,7 @@ def safe_upgrade(
     form: Format = Form.DIRECTORY,
     jobs: Jobs = None,
     after_backup: After = "",
+    proof_server: ProofServer = None,
     accept_unproven_backup: Accept = "",
     no_rehearsal: Annotated[
         bool, typer.Option("--no-rehearsal", help="Skip the rehearsal; the report says so.")
@@ -77,7 +79,7 @@ def safe_upgrade(
     from lawsker_db.safety.preflight import refuse_unless
     from lawsker_db.safety.upgrade import UpgradeOptions
     from lawsker_db.safety.upgrade import safe_upgrade as upgrade
-    from lawsker_db.target import find_target
+    from lawsker_db.target import find_target, parse_target
 
     _refuse_way_back(on_failure)
     target = find_target(database_url)
@@ -88,6 +90,7 @@ def safe_upgrade(
         patience_s=lock_patience,
         reconnect_s=reconnect,
         backup=_backup_options(form, jobs, after_backup),
+        proof_server=parse_target(proof_server) if proof_server else None,
         accept_unproven=accept_unproven_backup.strip(),
         rehearsal=not no_rehearsal,
         max_lock_s=max_lock_s,
@@ -114,6 +117,7 @@ def rehearse(
     form: Format = Form.DIRECTORY,
     jobs: Jobs = None,
     after_backup: After = "",
+    proof_server: ProofServer = None,
     max_lock_s: MaxLock = 5.0,
     as_json: Json = False,
 ) -> None:
@@ -124,7 +128,7 @@ def rehearse(
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import show_report
     from lawsker_db.safety.upgrade import UpgradeOptions, rehearse_upgrade
-    from lawsker_db.target import find_target
+    from lawsker_db.target import find_target, parse_target
 
     target = find_target(database_url)
     options = UpgradeOptions(
@@ -132,6 +136,7 @@ def rehearse(
         config=config,
         chain_options=_pairs(option),
         backup=_backup_options(form, jobs, after_backup),
+        proof_server=parse_target(proof_server) if proof_server else None,
         max_lock_s=max_lock_s,
     )
     with progress(as_json=as_json) as on_event:

@@ -96,7 +96,9 @@ def read_content(
         wanted = [name for name, kind, of_extension, _ in relations if kind == "r" and not of_extension]
         for name in wanted if hold else ():
             conn.execute(literal(f"LOCK TABLE ONLY {name} IN ACCESS SHARE MODE"))
-        sequences = tuple(_sequence(conn, name) for name, kind, of_extension, _ in relations if kind == "S")
+        sequences = tuple(
+            _sequence(conn, name) for name, kind, of_extension, _ in relations if kind == "S" and not of_extension
+        )
         large_objects = _large_objects(conn)
         if not hold:
             conn.rollback()
@@ -117,7 +119,8 @@ def read_content(
 
 def read_sequences(conn: Connection) -> tuple[Sequence, ...]:
     """Where every sequence stands now. Takes ACCESS SHARE on each."""
-    names = [name for name, kind, *_ in conn.execute(text(_TABLES)) if kind == "S"]
+    relations = conn.execute(text(_TABLES)).all()
+    names = [name for name, kind, of_extension, _ in relations if kind == "S" and not of_extension]
     return tuple(sorted((_sequence(conn, name) for name in names), key=lambda sequence: sequence.name))
 
 
@@ -234,9 +237,9 @@ def _large_objects(conn: Connection) -> Fingerprint:
     row = conn.execute(
         text(
             "WITH RECURSIVE chunks AS ("
-            " SELECT m.oid, 0::bigint AS place, md5(c.bytes) AS digest, length(c.bytes) AS size"
+            " SELECT m.oid, 0::bigint AS place, encode(sha256(c.bytes), 'hex') AS digest, length(c.bytes) AS size"
             " FROM pg_largeobject_metadata m, LATERAL (SELECT lo_get(m.oid, 0, :chunk) AS bytes OFFSET 0) c"
-            " UNION ALL SELECT p.oid, p.place + :chunk, md5(c.bytes), length(c.bytes)"
+            " UNION ALL SELECT p.oid, p.place + :chunk, encode(sha256(c.bytes), 'hex'), length(c.bytes)"
             " FROM chunks p, LATERAL (SELECT lo_get(p.oid, p.place + :chunk, :chunk) AS bytes OFFSET 0) c"
             " WHERE p.size = :chunk)"
             f" SELECT count(DISTINCT oid), {sums} FROM chunks"

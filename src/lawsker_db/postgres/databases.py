@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -19,7 +20,9 @@ SCRATCH_NAME = re.compile(rf"{SCRATCH_PREFIX}[0-9a-f]{{12}}")
 FORCED_DROP_MAJOR = 13  # DROP DATABASE ... WITH (FORCE)
 PROVIDER_MAJOR = 15  # LOCALE_PROVIDER
 EVERYBODY = "*"
-SPARE_BYTES = 256 << 20  # the WAL of a restore comes on top of its tables, up to a checkpoint or so
+SPARE_BYTES = 64 << 20
+# pg_database.datlocprovider: its name in CREATE DATABASE, and how its locale is given
+PROVIDERS = {"c": ("libc", ""), "i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,19 +79,23 @@ def create_scratch(conn: Connection, name: str, like: DatabaseProperties) -> Non
     """Create an empty database with the encoding and locale of another. `conn` is in autocommit. Needs CREATEDB.
 
     From template0: template1 may hold anything. In the other's tablespace where this role may use it: there is the room
-    for a second one. ALLOW_CONNECTIONS stays on, for pg_restore; nobody else knows the name.
+    for a second one. Only this role and superusers may connect: a copy is as secret as its original, which PUBLIC could
+    otherwise read there, and a stranger's session would keep an ordinary role from dropping it.
     """
-    parts = [f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {_text(like.encoding)}"]
+    _without_limits(conn)
+    parts = [f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {_text(like.encoding)} ALLOW_CONNECTIONS false"]
     parts.append(f"LC_COLLATE {_text(like.collate)} LC_CTYPE {_text(like.ctype)}")
-    if server_major(conn) >= PROVIDER_MAJOR and like.provider == "i":
-        parts.append(f"LOCALE_PROVIDER icu ICU_LOCALE {_text(like.locale)}")
+    if server_major(conn) >= PROVIDER_MAJOR:  # else it is the template's
+        provider, locale = PROVIDERS[like.provider]
+        parts.append(f"LOCALE_PROVIDER {provider}")
+        parts += [f"{locale} {_text(like.locale)}"] if locale else []
     if like.rules:
         parts.append(f"ICU_RULES {_text(like.rules)}")
-    if like.provider == "b":
-        parts.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {_text(like.locale)}")
     if _may_use(conn, like.tablespace):
         parts.append(f"TABLESPACE {quoted(like.tablespace)}")
     conn.execute(literal(" ".join(parts)))
+    conn.execute(literal(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC"))
+    conn.execute(literal(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
 
 
 def apply_settings(conn: Connection, name: str, settings: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
@@ -125,6 +132,7 @@ def drop_scratch(conn: Connection, name: str) -> None:
     """
     if not SCRATCH_NAME.fullmatch(name):
         raise ValueError(f"{name} is not a scratch database")
+    _without_limits(conn)
     if server_major(conn) >= FORCED_DROP_MAJOR:
         conn.execute(literal(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
         return
@@ -144,8 +152,8 @@ def may_create_databases(conn: Connection) -> bool:
     )
 
 
-def room_beside(conn: Connection) -> int | None:
-    """Bytes free on the disk that holds the current database; None where the server's disk cannot be seen from here.
+def disk_of(conn: Connection) -> Path | None:
+    """The folder on the server's disk that holds the current database; None where that disk cannot be seen from here.
 
     Reads. The path needs pg_read_all_settings.
     """
@@ -158,12 +166,28 @@ def room_beside(conn: Connection) -> int | None:
     ).scalar_one_or_none()
     if place is None or not is_local(conn) or not os.access(place, os.F_OK):
         return None
-    return shutil.disk_usage(place).free
+    return Path(str(place))
+
+
+def room_beside(conn: Connection) -> int | None:
+    """Bytes free on the disk that holds the current database; None where the server's disk cannot be seen from here."""
+    place = disk_of(conn)
+    return None if place is None else shutil.disk_usage(place).free
 
 
 def room_needed(data_bytes: int) -> int:
-    """Pure. Bytes that must be free for a copy of a database of this size: a full disk would stop the original too."""
-    return data_bytes + SPARE_BYTES
+    """Pure. Bytes that must be free for a copy of a database of this size, and for the WAL of making it.
+
+    The WAL is about as large as the copy (measured: 184 MB for 205 MB), and stays where a slot lags or archiving fails; a
+    full disk would stop the original too.
+    """
+    return 2 * data_bytes + SPARE_BYTES
+
+
+def _without_limits(conn: Connection) -> None:
+    """No time-out of the role ends CREATE or DROP DATABASE, which may wait for a checkpoint."""
+    conn.execute(text("SET statement_timeout = 0"))
+    conn.execute(text("SET lock_timeout = 0"))
 
 
 def _may_use(conn: Connection, tablespace: str) -> bool:

@@ -71,6 +71,11 @@ class Selection:
     ownership: bool
     superuser: bool
 
+    @property
+    def may_break_others(self) -> bool:
+        """Pure. Whether something was left out that other objects may need: then a restore may fail because of that."""
+        return any(not line.startswith(SUBSCRIPTIONS) for line in self.omitted)
+
     def covers(self, difference: Difference) -> bool:
         """Pure. Whether a difference between original and copy follows from what was left out."""
         identity = (difference.kind, difference.name)

@@ -59,6 +59,18 @@ PASSED_ON = frozenset(
 )
 
 
+# What came later, as variables: a libpq that does not know one ignores it, and one that does keeps the rule.
+NEWER = {
+    "channel_binding": "PGCHANNELBINDING",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION",
+    "sslcrldir": "PGSSLCRLDIR",
+    "sslcertmode": "PGSSLCERTMODE",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "require_auth": "PGREQUIREAUTH",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
     """One client program and its version (major, minor)."""
@@ -144,6 +156,7 @@ def tool_access(conn: Connection) -> Iterator[tuple[str, dict[str, str]]]:
     given["application_name"] = "lawsker-db"
     environment = {k: v for k, v in bare_environment().items() if k != "PGOPTIONS"}
     environment["PGCLIENTENCODING"] = "UTF8"
+    environment |= {NEWER[name]: value for name, value in live.get_parameters().items() if name in NEWER}
     if not live.password:
         yield conninfo.make_conninfo(**given), environment
         return

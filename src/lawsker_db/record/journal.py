@@ -54,6 +54,7 @@ def create_run_folder(root: Path, run_id: str) -> Path:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all: `.partial`, fsync, rename, fsync of the folder. 0600."""
     partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)  # of somebody who was killed while he wrote it
     handle = os.open(partial, NEW_FILE, PRIVATE_FILE)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -61,7 +62,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)

@@ -143,7 +143,7 @@ def restore_archive(
             while not processes.ended(child, within_s=POLL_S):
                 on_wait()
             exit_code = child.returncode
-        return "" if exit_code == 0 else f"{tool.label} {ended_how(exit_code)}: {said(complaints, first=True)}"
+        return "" if exit_code == 0 else f"{tool.label} {ended_how(exit_code)}: {said(complaints)}"
 
 
 def find_restorer(conn: Connection, client_major: int) -> Tool:
@@ -161,10 +161,11 @@ def list_entries(tool: Tool, archive: Path, *options: str) -> tuple[str, ...]:
     done = processes.run([str(tool.path), "--list", *options, str(archive)])
     if done.exit_code != 0:
         raise BackupFailed(
-            f"{tool.label} cannot read the archive: {_last(done.stderr)}",
+            f"{tool.label} cannot read the archive: {_gist(done.stderr)}",
             hint="do not rely on this backup; take another: lawsker-db backup create",
         )
-    return tuple(line for line in done.stdout.splitlines() if line and not line.startswith(";"))
+    # not splitlines(): a name may hold one of the other characters that it takes for the end of a line
+    return tuple(line for line in done.stdout.split("\n") if line and not line.startswith(";"))
 
 
 def disk_failed(folder: Path, failed: OSError) -> BackupFailed:
@@ -180,15 +181,18 @@ def ended_how(exit_code: int) -> str:
     return f"was ended by signal {-exit_code}" if exit_code < 0 else f"failed with exit code {exit_code}"
 
 
-def said(complaints: IO[bytes], *, first: bool = False) -> str:
-    """What a program complained of: its last line, or its first (of pg_restore the later ones only follow from it)."""
+def said(complaints: IO[bytes]) -> str:
+    """What a program complained of: its first error (what follows explains it or follows from it), else its last line.
+
+    For people alone: nothing is decided by it.
+    """
     complaints.seek(0)
-    return _last(complaints.read(COMPLAINT_BYTES).decode(errors="replace"), first=first)
+    return _gist(complaints.read(COMPLAINT_BYTES).decode(errors="replace"))
 
 
-def _last(text: str, *, first: bool = False) -> str:
-    lines = text.strip().splitlines()
-    return lines[0 if first else -1] if lines else "it said nothing"
+def _gist(text: str) -> str:
+    lines = text.strip().splitlines() or ["it said nothing"]
+    return next((line for line in lines if "error:" in line), lines[-1])
 
 
 @contextmanager

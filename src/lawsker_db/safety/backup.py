@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,16 +32,26 @@ from lawsker_db.postgres.databases import DatabaseProperties, read_properties
 from lawsker_db.postgres.session import find_schema, identify, literal, pin_session
 from lawsker_db.postgres.snapshot import Snapshot, hold_snapshot, mark_restore_point
 from lawsker_db.postgres.tools import bare_environment
-from lawsker_db.record.journal import PRIVATE_FOLDER
+from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, PRIVATE_FOLDER
 from lawsker_db.record.manifest import CATALOG, MANIFEST, Manifest, file_digest, write_catalog, write_manifest
 from lawsker_db.revisions import current_revisions
-from lawsker_db.safety.archive import GLOBALS, Form, Written, disk_failed, ended_how, write_archive, write_globals
+from lawsker_db.safety.archive import (
+    GLOBALS,
+    POLL_S,
+    Form,
+    Written,
+    disk_failed,
+    ended_how,
+    write_archive,
+    write_globals,
+)
 from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.target import Target
 
 PROGRESS_S = 1.0
 MOST_JOBS = 4  # beyond it the disk is the limit on most machines, and the application needs its share of the cores
 PATH = "{path}"
+HOOK_LOG = "after-backup.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,22 +109,27 @@ def take_backup(
 def hand_over(command: str, folder: Path, on_event: OnEvent = ignore) -> None:
     """Run the operator's own command on a proven backup, `{path}` in it being the folder: to carry it elsewhere.
 
-    Touches no database. No shell reads it. Raises `UsageError` for a command that is none, `BackupFailed` when it fails:
+    Touches no database. No shell reads it. What it says goes into a file (0600) beside the backup and nowhere else: it may
+    name secrets of its own. Raises `UsageError` for a command that is none, `BackupFailed` when it fails:
     whoever wants a copy elsewhere wants it before the migration.
     """
     words = [word.replace(PATH, str(folder)) for word in after_words(command)]
     on_event(_event("handing over", f"--after-backup: {words[0]}"))
+    log = folder.parent / HOOK_LOG
     try:
-        done = processes.run(words, env=bare_environment())
+        with (
+            os.fdopen(os.open(log, NEW_FILE, PRIVATE_FILE), "wb") as said,
+            processes.started(words, env=bare_environment(), stdout=said, stderr=said) as child,
+        ):
+            exit_code = child.wait()
     except OSError as failed:
         raise BackupFailed(
             f"The command after the backup cannot be run: {words[0]}: {failed.strerror}.",
             hint="mend --after-backup, or leave it out; the backup itself is proven",
         ) from failed
-    if done.exit_code != 0:
-        lines = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
+    if exit_code != 0:
         raise BackupFailed(
-            f"The command after the backup {ended_how(done.exit_code)}: {lines[-1]}",
+            f"The command after the backup {ended_how(exit_code)}; what it said is in {log}.",
             hint="mend what it names, or leave out --after-backup; the backup itself is proven",
         )
     on_event(_event("handed over", f"{words[0]} ended well"))
@@ -144,12 +159,14 @@ def _take(
         marked = mark_readers(target)
         seeing = aside.submit(_see, marked, snapshot)
         try:
-            written = _dump(target, snapshot, folder, options, server, on_event)
+            written = _dump(target, snapshot, folder, options, server, seeing, on_event)
+            dump_s = round(time.monotonic() - began, 3)
+            while wait((seeing,), timeout=POLL_S).not_done:
+                on_event(_event("progress", "fingerprinting", lasting=False))
+            seen = seeing.result()
         except BaseException:
             end_readers(target, marked, seeing.done)
             raise
-        dump_s = round(time.monotonic() - began, 3)
-        seen = seeing.result()
     with target.connect() as conn:
         sequences_after = read_sequences(conn)
         conn.rollback()
@@ -191,42 +208,51 @@ def _take(
 
 
 def _dump(
-    target: Target, snapshot: Snapshot, folder: Path, options: BackupOptions, server: Server, on_event: OnEvent
+    target: Target,
+    snapshot: Snapshot,
+    folder: Path,
+    options: BackupOptions,
+    server: Server,
+    seeing: Future[Seen],
+    on_event: OnEvent,
 ) -> Written:
     last = time.monotonic()
 
     def tell(written: int) -> None:
-        """About once a second. A dump is smaller than its database; how much is not known."""
+        """About once a second. A dump is smaller than its database; how much is not known.
+
+        Fingerprints that have failed end the dump too: it may go on for hours, and would be no backup.
+        """
         nonlocal last
         if time.monotonic() - last >= PROGRESS_S:
             last = time.monotonic()
+            if seeing.done():
+                seeing.result()
             words = f"{written / 1e6:.0f} MB written (database: {server.data_bytes / 1e6:.0f} MB)"
             on_event(_event("progress", words, lasting=False, bytes=written))
 
     jobs = options.workers
-    on_event(
-        _event("snapshot", f"pg_dump, {options.form.value} format, {jobs} at once, under snapshot {snapshot.name}")
-    )
+    together = f"{jobs} at once" if options.form is Form.DIRECTORY else "one worker"
+    words = f"pg_dump, {options.form.value} format, {together}, under snapshot {snapshot.name}"
+    on_event(_event("snapshot", words))
     with target.connect() as conn:
         return write_archive(conn, snapshot, folder, form=options.form, jobs=jobs, on_bytes=tell)
 
 
 def _see(target: Target, snapshot: Snapshot) -> Seen:
-    """Content, catalog, properties and revision under the snapshot, on connections of their own."""
-    content = read_content(target, snapshot)
+    """Content, catalog, properties and revision under the snapshot, on connections of their own.
+
+    The catalog first: what a server prints of a definition is not under the snapshot, but as it is now.
+    """
     with target.connect() as conn:
         conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         conn.execute(literal(f"SET TRANSACTION SNAPSHOT '{snapshot.name}'"))
         pin_session(conn, find_schema(conn))
-        seen = Seen(
-            server=identify(conn),
-            properties=read_properties(conn),
-            revision=current_revisions(conn),
-            catalog=read_catalog(conn),
-            content=content,
-        )
+        server, properties = identify(conn), read_properties(conn)
+        revision, catalog = current_revisions(conn), read_catalog(conn)
         conn.rollback()
-    return seen
+    content = read_content(target, snapshot)
+    return Seen(server=server, properties=properties, revision=revision, catalog=catalog, content=content)
 
 
 def _manifest(

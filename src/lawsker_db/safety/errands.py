@@ -6,9 +6,10 @@ A run that is killed leaves its scratch database behind. Its journal, which nobo
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Connection, text
@@ -16,10 +17,14 @@ from sqlalchemy import Connection, text
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import BackupReceipt, Check, Event, OnEvent, Proof, ignore
 from lawsker_db.postgres.databases import SCRATCH_NAME, drop_scratch
+from lawsker_db.postgres.session import identify
 from lawsker_db.record.journal import JOURNAL, Journal, create_run_folder, goes_on, new_run_id, read_journal
+from lawsker_db.record.manifest import MANIFEST
 from lawsker_db.safety.archive import disk_failed
-from lawsker_db.safety.backup import BackupOptions, take_backup
-from lawsker_db.safety.proof import take_proven_backup, verify_backup
+from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
+from lawsker_db.safety.preflight import refuse_standby, refuse_unless
+from lawsker_db.safety.proof import verify_backup
+from lawsker_db.safety.provisions import backup_checks, proof_checks
 from lawsker_db.safety.shelf import BACKUP
 from lawsker_db.target import Target
 
@@ -36,18 +41,37 @@ class Leftover:
 
 
 def create_backup(
-    target: Target, runs: Path, *, options: BackupOptions, proven: bool = True, on_event: OnEvent = ignore
+    target: Target,
+    runs: Path,
+    *,
+    options: BackupOptions,
+    proven: bool = True,
+    proof_server: Target | None = None,
+    on_event: OnEvent = ignore,
 ) -> BackupReceipt:
-    """Take a backup into a new folder below `runs`, and prove it. Changes nothing in the database.
+    """Look whether it can be, take a backup into a new folder below `runs`, and prove it, on `proof_server` if one is given.
 
-    Locks as take_backup. Raises `BackupFailed`, `BackupUnproven`, whose field `folder` names what was kept all the same.
+    Changes nothing in the database; locks as take_backup. Raises `Refused` before it begins, `BackupFailed` and
+    `BackupUnproven`, whose field `folder` names what was kept all the same.
     """
+    with target.connect() as conn:
+        refuse_standby(server := identify(conn), target)
+        checks = backup_checks(conn, server, runs)
+        if proven and proof_server is None:
+            checks += proof_checks(conn, server, warning=False)
+        conn.rollback()
+    refuse_unless(tuple(checks), what="No backup can be taken")
     run_id = new_run_id("backup")
     folder = create_run_folder(runs.absolute(), run_id)
-    take = take_proven_backup if proven else take_backup
     try:
         with _journalled(folder, on_event) as tell:
-            return take(target, folder / BACKUP, run_id, options=options, on_event=tell)
+            receipt = take_backup(target, folder / BACKUP, run_id, options=options, on_event=tell)
+            if not proven:
+                return receipt
+            verify_backup(proof_server or target, folder / BACKUP, jobs=options.jobs, on_event=tell)
+            if options.after:
+                hand_over(options.after, folder / BACKUP, tell)
+            return replace(receipt, proven=True)
     except LawskerError as failed:
         if (folder / BACKUP).is_dir():
             failed.fields = {**failed.fields, "folder": str(folder / BACKUP)}
@@ -84,6 +108,25 @@ def find_leftovers(conn: Connection, runs: Path) -> tuple[Leftover, ...]:
     return tuple(found)
 
 
+def find_unfinished(runs: Path) -> tuple[Path, ...]:
+    """Folders of backups that a run below `runs` began and did not finish, and whose run has ended. Reads the disk."""
+    found = []
+    for path in sorted((*runs.glob(f"*/{JOURNAL}"), *runs.glob(f"*/{ERRAND}"))):
+        backup = path.parent / BACKUP
+        ours = not any(place.is_symlink() for place in (path, path.parent, backup)) and backup.is_dir()
+        if ours and not goes_on(path) and not (backup / MANIFEST).exists():
+            found.append(backup)
+    return tuple(found)
+
+
+def remove_unfinished(runs: Path) -> tuple[Path, ...]:
+    """Remove the backups of killed runs that were never finished: without a manifest they are none. Returns them."""
+    unfinished = find_unfinished(runs)
+    for folder in unfinished:
+        shutil.rmtree(folder)
+    return unfinished
+
+
 def drop_leftovers(target: Target, runs: Path) -> tuple[str, ...]:
     """Drop the scratch databases of ended runs below `runs`, and whoever is connected to them. Returns their names.
 
@@ -99,12 +142,13 @@ def drop_leftovers(target: Target, runs: Path) -> tuple[str, ...]:
 
 
 def leftover_check(conn: Connection, runs: Path) -> Check:
-    """Whether earlier runs left scratch databases: they take room, and nobody needs them. Reads."""
-    found = ", ".join(leftover.database for leftover in find_leftovers(conn, runs))
+    """Whether killed runs left scratch databases or half backups: they take room, and nobody needs them. Reads."""
+    databases = [leftover.database for leftover in find_leftovers(conn, runs)]
+    found = ", ".join((*databases, *(str(path) for path in find_unfinished(runs))))
     return Check(
         name="left-overs of earlier runs",
         ok=not found,
-        expected="no scratch database",
+        expected="no scratch database, no unfinished backup",
         found=found or "none",
         detail=RECOVER if found else "",
         warning=True,

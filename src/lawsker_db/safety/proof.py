@@ -5,6 +5,7 @@ The copy stays for the block that asked for it, because a rehearsal stands on th
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -33,9 +34,11 @@ from lawsker_db.postgres.databases import (
     DatabaseProperties,
     apply_settings,
     create_scratch,
+    disk_of,
     drop_scratch,
     may_create_databases,
     new_scratch_name,
+    read_properties,
     room_beside,
     room_needed,
 )
@@ -51,6 +54,8 @@ from lawsker_db.target import Target
 SHOWN = 5
 # What a dump of one database does not carry: it hangs on the database or on the server, and stands beside the dump.
 OUTSIDE = ("database", "setting", "role")
+LOCALE = ("encoding", "provider", "collate", "ctype", "locale", "rules")
+RESERVE_BYTES = 64 << 20  # of free disk at which a restore is given up: the original needs it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +143,7 @@ def prove(copy: Copy, folder: Path, manifest: Manifest, *, on_event: OnEvent = i
     with copy.target.connect() as conn:
         pin_session(conn, find_schema(conn))
         version = identify(conn).version
+        _require_alike(manifest, read_properties(conn))
         differences = compare_catalogs(read_catalog_of(folder), read_catalog(conn))
         newer = tuple(difference for difference in differences if _is_newer_extension(difference))
         structure = without_spelling(conn, _comparable(differences, copy.selection))
@@ -175,6 +181,17 @@ def prove(copy: Copy, folder: Path, manifest: Manifest, *, on_event: OnEvent = i
     words = f"restored and equal: {proof.tables} tables, {proof.rows} rows"
     on_event(_event("proven", words, tables=proof.tables, rows=proof.rows, omitted=len(proof.omitted)))
     return proof
+
+
+def _require_alike(manifest: Manifest, copy: DatabaseProperties) -> None:
+    """Pure. What orders and compares text must be the same in a copy. Raises `BackupUnproven`."""
+    original = _properties(manifest)
+    differing = [name for name in LOCALE if getattr(original, name) != getattr(copy, name)]
+    if differing:
+        raise BackupUnproven(
+            f"The backup cannot be proven here: the copy differs from the original in {', '.join(differing)}.",
+            hint="--proof-server URL of a server that has the original's locale",
+        )
 
 
 def _comparable(differences: tuple[Difference, ...], selection: Selection) -> tuple[Difference, ...]:
@@ -257,9 +274,18 @@ def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event
     """
     archive = folder / manifest.archive
     with _connected(copy) as conn:
+        place = disk_of(conn)
         tool = find_restorer(conn, manifest.client_major)
         entries, later = list_entries(tool, archive), set(list_entries(tool, archive, "--section=post-data"))
         selection = select_entries(entries, read_catalog_of(folder), read_restorer(conn))
+
+    def watch(words: str) -> None:
+        if place is not None and shutil.disk_usage(place).free < RESERVE_BYTES:
+            raise BackupUnproven(
+                "The backup cannot be proven: the trial restore was given up before it filled the server's disk.",
+                hint="free disk space there",
+            )
+        on_event(_event("progress", words, lasting=False))
 
     def load(stage: Stage, words: str) -> None:
         on_event(_event("restoring", words))
@@ -271,13 +297,11 @@ def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event
                 stage.entries,
                 options=selection.options,
                 jobs=jobs if stage.parallel else 1,
-                on_wait=lambda: on_event(_event("progress", words, lasting=False)),
+                on_wait=lambda: watch(words),
             )
         if wrong:
-            raise BackupUnproven(
-                f"The backup cannot be proven: it does not restore here: {wrong}",
-                hint="mend what it names and take another",
-            )
+            watch(words)
+            raise _not_restored(wrong, selection)
 
     tables = tuple(entry for entry in selection.entries if entry not in later)
     load(Stage(entries=tables, parallel=True), f"restoring tables, {jobs} at once")
@@ -288,6 +312,19 @@ def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event
         while wait((reading,), timeout=POLL_S).not_done:
             on_event(_event("progress", "fingerprinting the copy", lasting=False))
         return selection, reading.result()
+
+
+def _not_restored(wrong: str, selection: Selection) -> LawskerError:
+    """Pure. That pg_restore failed: a fault of the backup, unless what this role had to leave out may be missing."""
+    if selection.may_break_others:
+        return BackupUnproven(
+            f"The backup cannot be proven by this role, which leaves out {'; '.join(selection.omitted[:SHOWN])}: {wrong}",
+            hint="prove it as a superuser, or on a server where it may create them: --proof-server URL",
+        )
+    return BackupFailed(
+        f"The backup does not restore here: {wrong}",
+        hint="do not rely on this backup; mend what it names and take another",
+    )
 
 
 @contextmanager

@@ -91,7 +91,9 @@ def _tool_checks(conn: Connection, server: Server) -> list[Check]:
 def _scratch_check(conn: Connection, server: Server, *, warning: bool) -> Check:
     """A trial restore needs a scratch database."""
     may = may_create_databases(conn)
-    hint = f'ALTER ROLE "{server.user}" CREATEDB, or --accept-unproven-backup REASON'
+    hint = (
+        f'ALTER ROLE "{server.user}" CREATEDB, or --proof-server URL, or safe-upgrade --accept-unproven-backup REASON'
+    )
     return Check(
         name="right: CREATEDB",
         ok=may,
@@ -109,7 +111,7 @@ def _scratch_disk_check(conn: Connection, server: Server, *, warning: bool) -> C
     if free is None:
         found = "NOT CHECKED: the server's disk cannot be seen from here"
         return Check(name=name, ok=None, expected=expected, found=found, warning=True)
-    hint = "free disk space on the server, or --accept-unproven-backup REASON"
+    hint = "free disk space on the server, or --proof-server URL, or safe-upgrade --accept-unproven-backup REASON"
     return Check(
         name=name,
         ok=free >= needed,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlalchemy import text
 
 from lawsker_db.errors import LawskerError, RehearsalFailed
@@ -11,7 +9,7 @@ from lawsker_db.evidence import Event, LockForecast, OnEvent, Phase, Rehearsal, 
 from lawsker_db.postgres.catalog import Catalog, compare_catalogs, read_catalog
 from lawsker_db.postgres.content import Content, read_content
 from lawsker_db.postgres.meter import STRONG, Meter, metered, telling
-from lawsker_db.postgres.session import find_schema, pin_session
+from lawsker_db.postgres.session import find_schema, literal, pin_session
 from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import Chain, Plan, current_revisions, plan_downgrade, run_steps
 from lawsker_db.safety.expectation import alembics_own
@@ -22,6 +20,7 @@ from lawsker_db.target import Target
 MAX_LOCK_S = 5.0  # how long everybody may wait for a table, when the operator has not said otherwise
 SLOWEST = 12  # statements that the report shows
 SHOWN = 5
+OF_THE_SERVER = ("role", "setting")
 
 
 def rehearse(
@@ -39,6 +38,7 @@ def rehearse(
     own database OID. Production is not touched and not locked. Raises `RehearsalFailed` with what would have happened, or
     when a table would be locked longer than `max_lock_s`.
     """
+    _cut_off(copy, on_event)
     catalog = _catalog(copy)
     try:
         _analyze(copy, on_event)
@@ -84,10 +84,7 @@ def _result(first: Meter, again: Meter, max_lock_s: float) -> Rehearsal:
     Every lock that writers wait for counts, not only ACCESS EXCLUSIVE: to whoever wants to write a case, a SHARE lock for a
     minute is a minute's outage.
     """
-    second = {(lock.table, lock.mode): lock.held_s for lock in again.locks}
-    locks = telling(
-        tuple(replace(lock, held_s=max(lock.held_s, second.get((lock.table, lock.mode), 0.0))) for lock in first.locks)
-    )
+    locks = telling((*first.locks, *again.locks))
     too_long = [lock for lock in locks if lock.held_s > max_lock_s]
     slowest = sorted(first.statements, key=lambda statement: -statement.duration_s)
     return Rehearsal(
@@ -112,6 +109,24 @@ def _too_long(lock: LockForecast, max_lock_s: float) -> str:
 def _is_felt(cost: StatementCost) -> bool:
     """Pure. Whether others wait for what this statement did, or a table got a new file by it."""
     return bool(cost.rewritten) or any(lock.mode in STRONG for lock in cost.locks)
+
+
+def _cut_off(copy: Target, on_event: OnEvent) -> None:
+    """Drop the copy's user mappings: a trigger or a revision that writes to a foreign table would write there for good,
+    perhaps into production itself, through the copy."""
+    with copy.connect() as conn:
+        rows = conn.execute(
+            text(
+                "SELECT CASE umuser WHEN 0 THEN 'PUBLIC' ELSE quote_ident(usename) END, quote_ident(srvname)"
+                " FROM pg_user_mappings ORDER BY 1, 2"
+            )
+        ).all()
+        for user, server in rows:
+            conn.execute(literal(f"DROP USER MAPPING FOR {user} SERVER {server}"))
+        conn.commit()
+    if rows:
+        servers = ", ".join(sorted({str(server) for _, server in rows}))
+        on_event(_event("cut off", f"the copy reaches no other server: no user mapping for {servers}"))
 
 
 def _analyze(copy: Target, on_event: OnEvent) -> None:
@@ -154,10 +169,17 @@ def _catalog(copy: Target) -> Catalog:
 
 
 def _compare(before: tuple[Catalog, Content], after: tuple[Catalog, Content]) -> None:
-    """The copy after the downgrade against the copy before the upgrade, Alembic's table and our history apart."""
-    structure = [d.label for d in compare_catalogs(before[0], after[0]) if not alembics_own(d)]
-    old = {table.table: table for table in before[1].tables}
-    new = {table.table: table for table in after[1].tables}
+    """The copy after the downgrade against the copy before the upgrade, Alembic's table and our history apart.
+
+    Roles belong to the server, where others may make some meanwhile: the gate compares them, within its transaction.
+    """
+    structure = [
+        difference.label
+        for difference in compare_catalogs(before[0], after[0])
+        if not alembics_own(difference) and difference.kind not in OF_THE_SERVER
+    ]
+    old = {table.table: table for table in (*before[1].tables, before[1].large_objects)}
+    new = {table.table: table for table in (*after[1].tables, after[1].large_objects)}
     content = [
         f"content of {name}"
         for name in sorted(old.keys() | new.keys())

@@ -53,7 +53,7 @@ from lawsker_db.safety.recovery import RECONNECT_S
 from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
 from lawsker_db.target import Target
 
-ACCEPT = "--accept-unproven-backup REASON"
+ACCEPT = "safe-upgrade --accept-unproven-backup REASON"
 CONFIRM_HINT = (
     "lawsker-db verify lists what differs; then keep it, or go back with alembic downgrade; the backup of this run stands"
     " in its folder"
@@ -62,7 +62,10 @@ CONFIRM_HINT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpgradeOptions:
-    """What an operator may choose. `accept_unproven`: why it may go on where a backup cannot be proven, empty for never."""
+    """What an operator may choose. `accept_unproven`: why it may go on where a backup cannot be proven, empty for never.
+
+    `proof_server` is where the copy is made, None for the database's own server.
+    """
 
     runs: Path = Path("lawsker-runs")
     config: Path | None = None
@@ -70,6 +73,7 @@ class UpgradeOptions:
     patience_s: float = locks.PATIENCE_S
     reconnect_s: float = RECONNECT_S
     backup: BackupOptions = field(default_factory=BackupOptions)
+    proof_server: Target | None = None
     prove: bool = True
     accept_unproven: str = ""
     rehearsal: bool = True
@@ -99,7 +103,8 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always
         accept = bool(options.accept_unproven)
         checks: tuple[Check, ...] = ()
         if plan.steps or always:
-            checks = preflight(conn, plan, options.runs, prove=options.prove, accept_unproven=accept)
+            beside = options.prove and options.proof_server is None
+            checks = preflight(conn, plan, options.runs, prove=beside, accept_unproven=accept)
             checks = (*checks, leftover_check(conn, options.runs))
         return Outlook(server=server, chain=chain, plan=plan, checks=checks)
 
@@ -124,6 +129,7 @@ def safe_upgrade(
         with locks.run_lock(target) as require_lock:
             _back_up(account, options, tell)
             _try_out(account, outlook.chain, options, tell)
+            _carry_off(account, options, tell)
             require_lock()
             account.restore_point = _mark(account, tell)
             expected = _migrate(account, outlook.chain, options, tell)
@@ -151,6 +157,7 @@ def rehearse_upgrade(
         with locks.run_lock(target):
             _back_up(account, options, tell)
             _try_out(account, outlook.chain, options, tell)
+            _carry_off(account, options, tell)
         said.verdict = Verdict.REHEARSED
     return said.report
 
@@ -209,9 +216,11 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
     with ExitStack() as until_dropped:
         with timed(account, Phase.PROOF, tell, "trial restore and comparison"):
             manifest = read_manifest(folder)
-            copying = restored_copy(account.target, folder, manifest, jobs=options.backup.jobs, on_event=tell)
+            place = options.proof_server or account.target
+            copying = restored_copy(place, folder, manifest, jobs=options.backup.jobs, on_event=tell)
             try:
                 copy = until_dropped.enter_context(copying)
+                account.proof = prove(copy, folder, manifest, on_event=tell)
             except BackupUnproven as unproven:
                 if not options.accept_unproven:
                     unproven.hint = f"{unproven.hint}, or {ACCEPT}"
@@ -220,16 +229,22 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
                 account.skipped += [f"{NOT_RESTORED}. {reason}", NOT_REHEARSED]
                 tell(Event(phase=Phase.PROOF, name="accepted", text=reason))
                 return
-            account.proof = prove(copy, folder, manifest, on_event=tell)
             if account.backup:
                 account.backup = replace(account.backup, proven=True)
-            if options.backup.after:
-                hand_over(options.backup.after, folder, tell)
         if not options.rehearsal:
             account.skipped.append(f"{NOT_REHEARSED}, because the operator said so")
             return
         with timed(account, Phase.REHEARSAL, tell, "upgrade, verify, downgrade, compare, upgrade again on the copy"):
             account.rehearsal = _rehearse(account, chain, copy, options, tell)
+        if options.proof_server:
+            account.notes.append(f"rehearsed on {place.label}: times and locks are of that server")
+
+
+def _carry_off(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
+    """Hand the proven backup to the operator's command, when its copy is gone: it may take long."""
+    if options.backup.after and account.proof:
+        with timed(account, Phase.BACKUP, tell, "the command after the backup"):
+            hand_over(options.backup.after, account.folder / "backup", tell)
 
 
 def _mark(account: Account, tell: OnEvent) -> RestorePoint:
