@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from lawsker_db.postgres.session import quoted_as_read
 PATIENT = "60s"
 
 _ACL = "(SELECT jsonb_agg(i::text ORDER BY i::text) FROM unnest({acl}) AS i)"
+# A dump sorts the options of foreign objects.
+_OPTIONS = '(SELECT jsonb_agg(i ORDER BY i COLLATE "C") FROM unnest({options}) AS i)'
 _OURS = (
     "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'lawsker_db')"
     " AND n.nspname !~ '^pg_(temp|toast_temp)_'"
@@ -55,7 +58,7 @@ QUERIES: Mapping[str, str] = {
             'partition_key', CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END,
             'inherits', (SELECT jsonb_agg(i.inhparent::regclass::text ORDER BY i.inhseqno)
                 FROM pg_inherits i WHERE i.inhrelid = c.oid),
-            'foreign', (SELECT jsonb_build_object('server', s.srvname, 'options', to_jsonb(f.ftoptions))
+            'foreign', (SELECT jsonb_build_object('server', s.srvname, 'options', {_OPTIONS.format(options="f.ftoptions")})
                 FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = c.oid),
             'columns', (SELECT jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -71,8 +74,8 @@ QUERIES: Mapping[str, str] = {
                 WHERE o.oid = a.attcollation AND y.oid = a.atttypid AND y.typcollation <> a.attcollation),
             'storage', a.attstorage, 'compression', to_jsonb(a) ->> 'attcompression',
             'statistics', nullif(a.attstattarget, -1), 'options', to_jsonb(a.attoptions),
-            'local', a.attislocal, 'acl', {_ACL.format(acl="a.attacl")}, 'foreign', to_jsonb(a.attfdwoptions),
-            'comment', col_description(c.oid, a.attnum))
+            'local', a.attislocal, 'acl', {_ACL.format(acl="a.attacl")},
+            'foreign', {_OPTIONS.format(options="a.attfdwoptions")}, 'comment', col_description(c.oid, a.attnum))
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
@@ -143,7 +146,8 @@ QUERIES: Mapping[str, str] = {
             'labels', (SELECT jsonb_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l WHERE l.enumtypid = y.oid),
             'base', CASE WHEN y.typtype = 'd' THEN format_type(y.typbasetype, y.typtypmod) END,
             'range', (SELECT format_type(g.rngsubtype, NULL) FROM pg_range g WHERE g.rngtypid = y.oid),
-            'not_null', y.typnotnull, 'default', y.typdefault, 'comment', obj_description(y.oid, 'pg_type'))
+            'not_null', y.typnotnull, 'default', coalesce(pg_get_expr(y.typdefaultbin, 0), y.typdefault),
+            'comment', obj_description(y.oid, 'pg_type'))
         FROM pg_type y JOIN pg_namespace n ON n.oid = y.typnamespace LEFT JOIN pg_class c ON c.oid = y.typrelid
         WHERE (c.oid IS NULL OR c.relkind = 'c') AND y.typcategory <> 'A' AND {_filter("pg_type", "y.oid")}""",
     "collation": f"""
@@ -181,7 +185,7 @@ QUERIES: Mapping[str, str] = {
     "large object": """
         SELECT d.objoid::text, jsonb_build_object('comment', d.description)
         FROM pg_description d WHERE d.classoid = 'pg_largeobject'::regclass""",
-    "object": """
+    "object": f"""
         SELECT i.type || ' ' || i.identity, jsonb_build_object('owner', pg_get_userbyid(x.owner), 'facts', x.facts,
             'comment', obj_description(x.oid, x.catalog::regclass::name))
         FROM (
@@ -196,15 +200,17 @@ QUERIES: Mapping[str, str] = {
             UNION ALL SELECT tableoid, oid, conowner, to_jsonb(conproc) FROM pg_conversion
             UNION ALL SELECT tableoid, oid, lanowner, to_jsonb(lanacl::text[]) FROM pg_language
             UNION ALL SELECT tableoid, oid, NULL, to_jsonb(amhandler) FROM pg_am
-            UNION ALL SELECT tableoid, oid, fdwowner, to_jsonb(fdwoptions) FROM pg_foreign_data_wrapper
+            UNION ALL SELECT tableoid, oid, fdwowner, {_OPTIONS.format(options="fdwoptions")} FROM pg_foreign_data_wrapper
             UNION ALL SELECT tableoid, oid, NULL, NULL FROM pg_transform
-            UNION ALL SELECT 'pg_user_mapping'::regclass, umid, NULL, to_jsonb(md5(umoptions::text)) FROM pg_user_mappings
+            UNION ALL SELECT 'pg_user_mapping'::regclass, umid, NULL,
+                to_jsonb(encode(sha256(convert_to({_OPTIONS.format(options="umoptions")}::text, 'UTF8')), 'hex'))
+                FROM pg_user_mappings
         ) AS x, LATERAL pg_identify_object(x.catalog, x.oid, 0) AS i
         WHERE x.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend e
             WHERE e.classid = x.catalog AND e.objid = x.oid AND e.deptype = 'e')""",
-    "foreign server": """
+    "foreign server": f"""
         SELECT quote_ident(s.srvname), jsonb_build_object('owner', pg_get_userbyid(s.srvowner),
-            'options', to_jsonb(s.srvoptions), 'acl', to_jsonb(s.srvacl::text[]))
+            'options', {_OPTIONS.format(options="s.srvoptions")}, 'acl', {_ACL.format(acl="s.srvacl")})
         FROM pg_foreign_server s""",
     "default privileges": """
         SELECT pg_get_userbyid(d.defaclrole) || ' ' || coalesce(d.defaclnamespace::regnamespace::text, '*') || ' '
@@ -308,6 +314,11 @@ def compare_catalogs(expected: Catalog, found: Catalog) -> tuple[Difference, ...
             if before.get(key) != after.get(key)
         ]
     return tuple(differences)
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """Pure. The parts of a qualified name, quoted as they are: `a."b.c".d` gives `a`, `"b.c"` and `d`."""
+    return tuple(re.findall(r'"(?:[^"]|"")*"|[^.]+', name))
 
 
 def catalog_digest(catalog: Catalog) -> str:
