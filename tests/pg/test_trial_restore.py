@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,13 @@ from small_disk import small_disk
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.errors import BackupFailed, BackupUnproven, Refused, RehearsalFailed, Unreachable, UsageError
 from lawsker_db.evidence import Event
+from lawsker_db.postgres.catalog import Catalog, compare_catalogs, read_catalog
 from lawsker_db.postgres.content import read_content
-from lawsker_db.postgres.restorable import building_stages
-from lawsker_db.record.manifest import read_manifest
+from lawsker_db.postgres.fingerprint import fingerprint_table
+from lawsker_db.postgres.restorable import Restorer, building_stages, read_restorer, select_entries
+from lawsker_db.record.manifest import read_catalog_of, read_manifest
 from lawsker_db.safety.adoption import adopt
-from lawsker_db.safety.archive import Form
+from lawsker_db.safety.archive import Form, find_restorer, list_entries
 from lawsker_db.safety.backup import BackupOptions, take_backup
 from lawsker_db.safety.proof import restored_copy, take_proven_backup, verify_backup
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
@@ -562,3 +565,171 @@ def test_a_command_that_cannot_be_meant_is_a_usage_error(command: str, adopted_u
 
     with pytest.raises(UsageError, match="--after-backup"):
         after_words(command)
+
+
+# ---- what hangs on what is left out, and what a copy has in other words ----------------------------------------------
+
+
+def test_whatever_hangs_on_what_an_ordinary_role_leaves_out_is_left_out_with_it(server: Server, tmp_path: Path) -> None:
+    """Comments, grants, triggers, defaults, keys of partitions, statistics, sequences; names that need quotes."""
+    with owned_by(server, "lodger", "CREATEDB") as target:
+        execute(server.url("lodger"), *foreign_objects("lodger"))
+        assert take_proven_backup(target, tmp_path / "backup", "b").proven
+        proof = read_manifest(tmp_path / "backup").proof
+        with target.connect() as conn:
+            restorer = read_restorer(conn)
+            entries = list_entries(
+                find_restorer(conn, read_manifest(tmp_path / "backup").client_major), tmp_path / "backup" / "database"
+            )
+    assert proof is not None
+    assert not any(line.startswith(("COMMENT", "ACL")) for line in proof.omitted), proof.omitted
+    for name in ("TRIGGER public aw ay t r", "DEFAULT public aw ay i d", "STATISTICS public seen"):
+        assert any(line.startswith(f"{name} lodger: it hangs on") for line in proof.omitted), proof.omitted
+    selection = select_entries(entries, read_catalog_of(tmp_path / "backup"), restorer)
+    assert [entry for entry in selection.entries if entry.endswith("TRIGGER public aw ay t lodger")]
+    assert selection.may_break_others
+
+
+def foreign_objects(owner: str) -> tuple[str, ...]:
+    """Foreign tables with all that can hang on one, and a table beside them whose names begin alike."""
+    return (
+        "CREATE FOREIGN DATA WRAPPER far OPTIONS (z '1', a '2')",
+        "CREATE SERVER elsewhere FOREIGN DATA WRAPPER far OPTIONS (z '1', a '2')",
+        "CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        'CREATE FOREIGN TABLE "aw ay" (n int OPTIONS (z \'1\', a \'2\') CONSTRAINT "c k" CHECK (n > 0), "i d" serial,'
+        " g int GENERATED ALWAYS AS IDENTITY) SERVER elsewhere OPTIONS (z '1', a '2')",
+        'CREATE TABLE aw (n int CONSTRAINT "ay c k" CHECK (n > 0), "ay i d" int DEFAULT 4)',
+        'CREATE TRIGGER "ay t" BEFORE INSERT ON aw FOR EACH ROW EXECUTE FUNCTION pass()',
+        'CREATE TRIGGER "t r" BEFORE INSERT ON "aw ay" FOR EACH ROW EXECUTE FUNCTION pass()',
+        'CREATE STATISTICS seen ON n, g FROM "aw ay"',
+        "CREATE TABLE year (n int) PARTITION BY RANGE (n)",
+        "CREATE FOREIGN TABLE month PARTITION OF year FOR VALUES FROM (1) TO (5) SERVER elsewhere",
+        'GRANT SELECT ON "aw ay" TO PUBLIC',
+        f'GRANT SELECT (n) ON "aw ay" TO {owner}',
+        f"GRANT USAGE ON FOREIGN DATA WRAPPER far TO {owner}",
+        f"GRANT USAGE ON FOREIGN SERVER elsewhere TO {owner}",
+        "CREATE TRUSTED LANGUAGE other HANDLER plpgsql_call_handler",
+        f"GRANT USAGE ON LANGUAGE other TO {owner}",
+        "CREATE ACCESS METHOD heap_too TYPE TABLE HANDLER heap_tableam_handler",
+        "CREATE TEXT SEARCH TEMPLATE words (LEXIZE = dsimple_lexize)",
+        "CREATE PUBLICATION everything FOR TABLE aw",
+        *(
+            f"COMMENT ON {what} IS 'x'"
+            for what in (
+                *(
+                    'FOREIGN TABLE "aw ay"',
+                    'COLUMN "aw ay".n',
+                    'CONSTRAINT "c k" ON "aw ay"',
+                    'TRIGGER "t r" ON "aw ay"',
+                ),
+                *("STATISTICS seen", "LANGUAGE other", "ACCESS METHOD heap_too", "TEXT SEARCH TEMPLATE words"),
+                *("FOREIGN DATA WRAPPER far", "SERVER elsewhere", "PUBLICATION everything", 'SEQUENCE "aw ay_g_seq"'),
+            )
+        ),
+        *(f"ALTER TABLE {table} OWNER TO {owner}" for table in ('"aw ay"', "aw", "year", "month")),
+        f"ALTER STATISTICS seen OWNER TO {owner}",
+        f"ALTER FUNCTION pass() OWNER TO {owner}",
+    )
+
+
+def test_where_others_own_schema_public_an_ordinary_role_says_that_it_may_differ(
+    server: Server, tmp_path: Path
+) -> None:
+    with owned_by(server, "guest", "CREATEDB") as target:
+        take_proven_backup(target, tmp_path / "plain", "b")
+        with psycopg.connect(server.url("guest"), autocommit=True) as conn:
+            row = conn.execute("SELECT current_user").fetchone()
+            assert row is not None
+            conn.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(str(row[0]))))
+            conn.execute("COMMENT ON SCHEMA public IS 'ours'")
+            conn.execute("GRANT CREATE ON SCHEMA public TO guest")
+        take_proven_backup(target, tmp_path / "theirs", "b")
+    plain, theirs = (read_manifest(tmp_path / name).proof for name in ("plain", "theirs"))
+    assert plain is not None
+    assert theirs is not None
+    said = [line for line in theirs.omitted if line.startswith("owner, grants and comment of ")]
+    assert len(said) == 1
+    assert "schema public" in said[0]
+    assert ("extensions" in said[0]) == any("extensions" in line for line in plain.omitted)
+
+
+def test_only_a_subscription_left_out_breaks_nothing_else() -> None:
+    nobody = Restorer(user="a", superuser=True, roles=frozenset(), extensions=frozenset({"hstore"}))
+    subscription = "3424; 6104 16394 SUBSCRIPTION - feed a"
+    assert not select_entries((subscription,), Catalog(objects={}), nobody).may_break_others
+    extension = Catalog(objects={("extension", '"uuid-ossp"'): {}, ("extension", "hstore"): {}})
+    entries = (
+        *(subscription, "2; 3079 1 EXTENSION - uuid-ossp ", '9; 0 0 COMMENT - EXTENSION "uuid-ossp" '),
+        "3; 3079 2 EXTENSION - hstore ",
+    )
+    selection = select_entries(entries, extension, nobody)
+    assert selection.entries == entries[3:]
+    assert selection.may_break_others
+
+
+def test_a_list_of_many_entries_is_gone_through_in_a_moment() -> None:
+    """100,000 entries, a tenth of them on foreign tables."""
+    facts: dict[tuple[str, str], dict[str, object]] = {}
+    for number in range(10_000):
+        facts["table", f"public.t{number}"] = {"kind": "f", "owner": "a"}
+        facts["column", f"public.t{number}.n"] = {}
+    entries = tuple(f"{number}; 0 0 DEFAULT public t{number} n a" for number in range(100_000))
+    ordinary = Restorer(user="a", superuser=False, roles=frozenset({"a"}), extensions=frozenset())
+    began = time.monotonic()
+    assert len(select_entries(entries, Catalog(objects=facts), ordinary).entries) == 90_000
+    assert time.monotonic() - began < 10
+
+
+def test_options_of_foreign_objects_are_equal_in_whatever_order(adopted_url: str, tmp_path: Path) -> None:
+    """A dump sorts them."""
+    execute(
+        adopted_url,
+        "CREATE FOREIGN DATA WRAPPER far OPTIONS (z '1', a '2')",
+        "CREATE SERVER elsewhere FOREIGN DATA WRAPPER far OPTIONS (z '1', a '2')",
+        "CREATE USER MAPPING FOR PUBLIC SERVER elsewhere OPTIONS (z '1', a '2')",
+        "CREATE FOREIGN TABLE away (n int OPTIONS (z '1', a '2')) SERVER elsewhere OPTIONS (z '1', a '2')",
+    )
+    assert take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b").proven
+    for changed in (
+        "FOREIGN DATA WRAPPER far",
+        "SERVER elsewhere",
+        "USER MAPPING FOR PUBLIC SERVER elsewhere",
+        "FOREIGN TABLE away",
+        "FOREIGN TABLE away ALTER n",
+    ):
+        before = catalog_of(adopted_url)
+        execute(adopted_url, f"ALTER {changed} OPTIONS (SET a '3')")
+        assert len(compare_catalogs(before, catalog_of(adopted_url))) == 1, changed
+
+
+def catalog_of(url: str) -> Catalog:
+    with parse_target(url).connect() as conn:
+        return read_catalog(conn)
+
+
+def test_columns_that_hold_oids_are_proven_by_what_these_mean(adopted_url: str, tmp_path: Path) -> None:
+    """The same table, function, role has another OID in a copy."""
+    execute(
+        adopted_url,
+        "CREATE TABLE filler (n int)",
+        "DROP TABLE filler",
+        "CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql AS 'SELECT $1'",
+        "CREATE FUNCTION once(int) RETURNS int LANGUAGE sql AS 'SELECT $1'",
+        "CREATE TABLE known (c regclass, cs regclass[], r regrole, p regproc, ps regprocedure[], t regtype, n regnamespace)",
+        "INSERT INTO known VALUES ('users', '{users,wallets}', 'pg_monitor', 'once', '{once(int),twice(int)}', 'users',"
+        " 'audit')",
+    )
+    assert take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b").proven
+    seen = {known_print(adopted_url)}
+    for change in (
+        *("c = 'wallets'", "cs = '{wallets,users}'", "r = 'pg_signal_backend'", "p = 'twice'"),
+        *("ps = '{once(int)}'", "t = 'wallets'", "n = 'public'", "c = NULL"),
+    ):
+        execute(adopted_url, f"UPDATE known SET {change}")
+        seen.add(known_print(adopted_url))
+    assert len(seen) == 9
+
+
+def known_print(url: str) -> tuple[str, ...]:
+    with parse_target(url).connect() as conn:
+        return fingerprint_table(conn, "public.known").sums

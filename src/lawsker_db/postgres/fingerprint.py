@@ -51,20 +51,28 @@ def _query(table: str, row_text: str, major: int) -> str:
     return f"SELECT count(*), {sums} FROM (SELECT {form} AS r FROM ONLY {table} AS t OFFSET 0) AS s"
 
 
-def _expression(name: str, built_in: bool) -> str:
-    """Pure. A column as it is hashed: types that are not built in as text, because their OIDs differ in a copy."""
-    return f"t.{quoted(name)}" if built_in else f"t.{quoted(name)}::text"
+def _expression(name: str, cast: str) -> str:
+    """Pure. A column as it is hashed."""
+    return f"t.{quoted(name)}{cast}"
 
 
-def _column_types(conn: Connection, table: str) -> dict[str, bool]:
-    """Column names in order, and whether the type is PostgreSQL's own and has a binary form."""
+def _column_types(conn: Connection, table: str) -> dict[str, str]:
+    """Column names in order, each with the casts under which it is hashed.
+
+    As text go types that are not built in or have no binary form, and those that hold an OID (regclass and the like): OIDs
+    differ in a copy. Overloaded functions and operators have one name, so these are read with their arguments.
+    """
     rows = conn.execute(
         text(
-            "SELECT a.attname, y.typnamespace = 'pg_catalog'::regnamespace AND y.typsend <> 0"
-            " AND coalesce(e.typnamespace = 'pg_catalog'::regnamespace, true)"
-            " FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid LEFT JOIN pg_type e ON e.oid = y.typelem"
+            "SELECT a.attname, CASE WHEN NOT (y.typnamespace = 'pg_catalog'::regnamespace AND y.typsend <> 0"
+            " AND coalesce(e.typnamespace = 'pg_catalog'::regnamespace, true)) THEN '::text'"
+            " WHEN y.typname IN ('regproc', '_regproc') THEN '::regprocedure' || s.brackets || '::text'"
+            " WHEN y.typname IN ('regoper', '_regoper') THEN '::regoperator' || s.brackets || '::text'"
+            " WHEN y.typname ~ '^_?reg' THEN '::text' ELSE '' END"
+            " FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid LEFT JOIN pg_type e ON e.oid = y.typelem,"
+            " LATERAL (SELECT CASE WHEN y.typname ~ '^_' THEN '[]' ELSE '' END AS brackets) s"
             " WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
         ),
         {"table": table},
     )
-    return {str(row[0]): bool(row[1]) for row in rows}
+    return {str(row[0]): str(row[1]) for row in rows}

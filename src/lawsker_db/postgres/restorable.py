@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from lawsker_db.postgres.catalog import Catalog, Difference, Facts, Identity
+from lawsker_db.postgres.catalog import Catalog, Difference, Facts, Identity, parts_of
 from lawsker_db.postgres.session import server_major
 
 TRUSTED_MAJOR = 13  # pg_available_extension_versions.trusted
@@ -23,6 +23,9 @@ SUPERUSERS_ONLY = (
     *("EVENT TRIGGER", "PUBLICATION", "FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING", "FOREIGN TABLE"),
     *("PROCEDURAL LANGUAGE", "ACCESS METHOD", "TRANSFORM", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE"),
 )
+# What comments, grants and security labels on these call them, where that is something else.
+ALSO_CALLED = ("LANGUAGE", "FOREIGN SERVER")
+REMARKS = ("COMMENT", "ACL", "SECURITY LABEL")
 # The same in the words of the catalog, and of its kind "object", which holds others too.
 KINDS = ("event trigger", "publication", "foreign server")
 OBJECTS = (
@@ -37,8 +40,8 @@ PUBLIC = "public"
 _ENTRY = re.compile(r"\d+; \d+ \d+ (?P<what>.*)")
 
 
-INDEXES = ("INDEX", "CONSTRAINT")
-ATTACHING = ("INDEX ATTACH",)
+INDEXES = ("INDEX ", "CONSTRAINT ")
+ATTACHING = "INDEX ATTACH "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +64,15 @@ class Restorer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What is restored: the entries that stay, options for pg_restore, and what was left out, each with its reason."""
+    """What is restored: the entries that stay, options for pg_restore, and what was left out, each with its reason.
+
+    `gone` are the entries that were left out, without their numbers and without what is only said of them.
+    """
 
     entries: tuple[str, ...]
     options: tuple[str, ...]
     omitted: tuple[str, ...]
+    gone: tuple[str, ...]
     kinds: tuple[str, ...]
     names: frozenset[Identity]
     ownership: bool
@@ -73,15 +80,21 @@ class Selection:
 
     @property
     def may_break_others(self) -> bool:
-        """Pure. Whether something was left out that other objects may need: then a restore may fail because of that."""
-        return any(not line.startswith(SUBSCRIPTIONS) for line in self.omitted)
+        """Pure. Whether what stays may need what was left out. Nothing hangs on a subscription."""
+        return self.ownership or any(not what.startswith("SUBSCRIPTION ") for what in self.gone)
 
     def covers(self, difference: Difference) -> bool:
         """Pure. Whether a difference between original and copy follows from what was left out."""
         identity = (difference.kind, difference.name)
-        table = ("table", difference.name.rpartition(".")[0])
+        table = _table_of(difference.name)
         gone = difference.kind == "object" and not self.superuser and difference.name.startswith(OBJECTS)
         if gone or difference.kind in self.kinds or identity in self.names or table in self.names:
+            return True
+        if (
+            identity[0] == "sequence"
+            and difference.attribute == "owned_by"
+            and _table_of(difference.expected) in self.names
+        ):
             return True
         if self.ownership and (difference.attribute in OWNERSHIP or difference.kind == "default privileges"):
             return True
@@ -113,21 +126,29 @@ def read_restorer(conn: Connection) -> Restorer:
 
 def select_entries(entries: tuple[str, ...], catalog: Catalog, restorer: Restorer) -> Selection:
     """Pure. The entries of an archive's list that `restorer` can restore, of a database whose catalog this was."""
-    types = SUBSCRIPTIONS if restorer.superuser else (*SUBSCRIPTIONS, *SUPERUSERS_ONLY)
     foreign = _foreign_roles(catalog, restorer)
     extensions = {
-        name.strip('"').replace('""', '"') for kind, name in catalog.objects if kind == "extension"
-    } - restorer.extensions
-    going = {entry: None for entry in entries if _is_of(entry, types) or _is_of_extension(entry, extensions)}
-    named = [what for entry in going if not (what := _what(entry)).startswith(("COMMENT ", "ACL "))]
-    why = "only a superuser may create it" if not restorer.superuser else "a copy must not touch the original's slot"
+        name for kind, name in catalog.objects if kind == "extension" and _raw(name) not in restorer.extensions
+    }
+    hanging = {} if restorer.superuser else _hanging(catalog)
+    exact = _of_extensions(extensions) | {entry for entries_of in hanging.values() for entry in entries_of}
+    if not restorer.superuser:
+        exact |= _of_text_search(catalog) | _of_schema_public(catalog, restorer)
+    prefixes = _prefixes(restorer)
+    going = {entry for entry in entries if (what := _what(entry)).startswith(prefixes) or what.rstrip() in exact}
+    gone = tuple(what for entry in entries if entry in going and not (what := _what(entry)).startswith(REMARKS))
     owners = f"owners and grants: roles that {restorer.user} is not, or that are not on this server: {_few(foreign)}"
     return Selection(
         entries=tuple(entry for entry in entries if entry not in going),
         options=("--no-owner", "--no-acl") if foreign else (),
-        omitted=(*(f"{name}: {why}" for name in named), *((owners,) if foreign else ())),
+        omitted=(
+            *(f"{what}: {_why(what)}" for what in gone),
+            *((owners,) if foreign else ()),
+            *_unlike(catalog, restorer),
+        ),
+        gone=gone,
         kinds=("subscription",) if restorer.superuser else ("subscription", *KINDS),
-        names=frozenset(_left(catalog, extensions, everything=not restorer.superuser)),
+        names=frozenset((*(("extension", name) for name in extensions), *hanging)),
         ownership=bool(foreign),
         superuser=restorer.superuser,
     )
@@ -145,23 +166,134 @@ def building_stages(entries: tuple[str, ...]) -> tuple[Stage, ...]:
     attaching: list[str] = []
     rest: list[str] = []
     for entry in entries:
-        (attaching if _is_of(entry, ATTACHING) else indexes if _is_of(entry, INDEXES) else rest).append(entry)
+        what = _what(entry)
+        (attaching if what.startswith(ATTACHING) else indexes if what.startswith(INDEXES) else rest).append(entry)
     if not attaching:
         return (Stage(entries=entries, parallel=True),) if entries else ()
     stages = ((indexes, True), (attaching, False), (rest, True))
     return tuple(Stage(entries=tuple(found), parallel=parallel) for found, parallel in stages if found)
 
 
-def _left(catalog: Catalog, extensions: set[str], *, everything: bool) -> list[Identity]:
-    """Pure. Objects of the catalog that will not be there: extensions, and for ordinary roles foreign tables."""
-    left: list[Identity] = [
-        (kind, name)
-        for kind, name in catalog.objects
-        if kind == "extension" and name.strip('"').replace('""', '"') in extensions
-    ]
-    if everything:
-        left += [(kind, name) for (kind, name), facts in catalog.objects.items() if facts.get("kind") == "f"]
-    return left
+def _prefixes(restorer: Restorer) -> tuple[str, ...]:
+    """Pure. How entries begin that are left out for what they are, or that only say something of such a one."""
+    types = SUBSCRIPTIONS if restorer.superuser else (*SUBSCRIPTIONS, *SUPERUSERS_ONLY, *ALSO_CALLED)
+    return (*(f"{kind} " for kind in types), *(f"{remark} - {kind} " for remark in REMARKS for kind in types))
+
+
+def _of_extensions(extensions: set[str]) -> set[str]:
+    """Pure. Entries of these extensions and the comments on them. Only remarks quote a name."""
+    entries = {f"EXTENSION - {_raw(name)}" for name in extensions}
+    return entries | {f"COMMENT - EXTENSION {spelled}" for name in extensions for spelled in (name, _raw(name))}
+
+
+def _of_text_search(catalog: Catalog) -> set[str]:
+    """Pure. Comments on text search parsers and templates, which stand in schemas."""
+    found = (
+        (kind.upper(), parts_of(name.removeprefix(f"{kind} ")))
+        for _, name in catalog.objects
+        for kind in ("text search parser", "text search template")
+        if name.startswith(f"{kind} ")
+    )
+    return {f"COMMENT {_raw(parts[0])} {kind} {parts[-1]}" for kind, parts in found}
+
+
+def _of_schema_public(catalog: Catalog, restorer: Restorer) -> set[str]:
+    """Pure. Entries of schema public where it is somebody else's, which it is in the copy too or cannot become."""
+    theirs = ("SCHEMA - public", *(f"{remark} - SCHEMA public" for remark in REMARKS))
+    owner = _owner_of_public(catalog)
+    return {f"{entry} {owner}" for entry in theirs} if owner not in (None, OWNER_OF_DATABASE, restorer.user) else set()
+
+
+def _owner_of_public(catalog: Catalog) -> str | None:
+    owner = catalog.objects.get(("schema", PUBLIC), {}).get("owner")
+    return None if owner is None else str(owner)
+
+
+def _unlike(catalog: Catalog, restorer: Restorer) -> tuple[str, ...]:
+    """Pure. What may be different in the copy of an ordinary role without being left out, in one line."""
+    if restorer.superuser:
+        return ()
+    extensions = any(kind == "extension" and name != "plpgsql" for kind, name in catalog.objects)
+    public = _owner_of_public(catalog) not in (None, OWNER_OF_DATABASE, restorer.user)
+    what = " and of ".join((*(("extensions",) if extensions else ()), *(("schema public",) if public else ())))
+    return (f"owner, grants and comment of {what}: {restorer.user} cannot give them in a copy",) if what else ()
+
+
+def _why(what: str) -> str:
+    """Pure. Why an entry is left out."""
+    if what.startswith(SUBSCRIPTIONS):
+        return "a copy must not touch the original's slot"
+    if what.startswith((*SUPERUSERS_ONLY, "EXTENSION ")):
+        return "only a superuser may create it"
+    return "it hangs on what only a superuser may create"
+
+
+def _hanging(catalog: Catalog) -> dict[Identity, set[str]]:
+    """Pure. Foreign tables and what stands or falls with them, each with its entries.
+
+    An entry is its type, schema, name and owner, in which names are printed as they are, and quoted in remarks. So a name
+    with spaces in it cannot be told from a name and an owner, and entries are matched whole.
+    """
+    tables = {
+        name: facts for (kind, name), facts in catalog.objects.items() if kind == "table" and facts.get("kind") == "f"
+    }
+    hanging: dict[Identity, set[str]] = {}
+    for (kind, name), facts in catalog.objects.items() if tables else ():
+        table = _foreign_table_of(kind, name, facts)
+        if table not in tables:
+            continue
+        parts = parts_of(name)
+        entries = _entries_of(kind, parts)
+        if kind == "sequence" and not _is_identity(catalog, str(facts["owned_by"])):
+            entries = {f"SEQUENCE OWNED BY {_raw(parts[0])} {_raw(parts[-1])}"}
+        else:
+            hanging.setdefault((kind, name), set())
+        owner = facts.get("owner", tables[table].get("owner"))
+        hanging.setdefault(("table", table), set()).update(f"{entry} {owner}" for entry in entries)
+    return hanging
+
+
+def _foreign_table_of(kind: str, name: str, facts: Facts) -> str:
+    """Pure. The table that an object of these kinds belongs to, "" for others."""
+    if kind == "table":
+        return name
+    if kind == "statistics":
+        return str(facts.get("definition")).rpartition(" FROM ")[2]
+    if kind == "sequence":
+        return _table_of(str(facts.get("owned_by")))[1]
+    return _table_of(name)[1] if kind in ("column", "constraint", "trigger") else ""
+
+
+def _entries_of(kind: str, parts: tuple[str, ...]) -> set[str]:
+    """Pure. The entries that may exist of an object on a foreign table, without their owners."""
+    schema, last, raw = _raw(parts[0]), parts[-1], " ".join(_raw(part) for part in parts)
+    table = parts[1] if len(parts) > 2 else ""
+    types, remarks = {
+        "table": (("TABLE ATTACH",), (f"TABLE {last}", f"FOREIGN TABLE {last}")),
+        "column": (("DEFAULT",), (f"COLUMN {table}.{last}",)),
+        "constraint": (("CONSTRAINT", "CHECK CONSTRAINT"), (f"CONSTRAINT {last} ON {table}",)),
+        "trigger": (("TRIGGER",), (f"TRIGGER {last} ON {table}",)),
+        "statistics": (("STATISTICS",), (f"STATISTICS {last}",)),
+        "sequence": (("SEQUENCE", "SEQUENCE SET"), (f"SEQUENCE {last}",)),
+    }[kind]
+    said = {f"{remark} {schema} {what}" for remark in REMARKS for what in remarks}
+    return {f"{what} {raw}" for what in types} | said
+
+
+def _is_identity(catalog: Catalog, column: str) -> bool:
+    """Pure. Whether a column makes its sequence: that one cannot be without it."""
+    return bool(catalog.objects.get(("column", column), {}).get("identity"))
+
+
+def _table_of(name: str) -> Identity:
+    """Pure. What a column, a trigger or a constraint stands on, by its qualified name."""
+    return "table", ".".join(parts_of(name)[:-1])
+
+
+def _raw(part: str) -> str:
+    """Pure. A part of a name as it is, on one line as the list of an archive has it."""
+    bare = part[1:-1].replace('""', '"') if part.startswith('"') else part
+    return re.sub(r"[\r\n]", " ", bare)
 
 
 def _foreign_roles(catalog: Catalog, restorer: Restorer) -> tuple[str, ...]:
@@ -203,22 +335,6 @@ def _what(entry: str) -> str:
     """Pure. An entry of the list without its numbers: "EVENT TRIGGER - watch alice"."""
     match = _ENTRY.fullmatch(entry)
     return match["what"] if match else entry
-
-
-def _is_of(entry: str, types: tuple[str, ...]) -> bool:
-    """Pure. Whether an entry, or the comment on it, is of one of these types."""
-    what = _what(entry)
-    return any(what.startswith((f"{kind} ", f"COMMENT - {kind} ", f"ACL - {kind} ")) for kind in types)
-
-
-def _is_of_extension(entry: str, extensions: set[str]) -> bool:
-    """Pure. Whether an entry is one of these extensions, or the comment on it. Names are printed as they are."""
-    what = _what(entry)
-    return any(
-        what.rstrip() in (f"EXTENSION - {name}", f"COMMENT - EXTENSION {name}")
-        or what.startswith((f"EXTENSION - {name} ", f"COMMENT - EXTENSION {name} "))
-        for name in extensions
-    )
 
 
 def _few(names: tuple[str, ...]) -> str:
