@@ -650,6 +650,7 @@ def test_where_others_own_schema_public_an_ordinary_role_says_that_it_may_differ
     said = [line for line in theirs.omitted if line.startswith("owner, grants and comment of ")]
     assert len(said) == 1
     assert "schema public" in said[0]
+    assert [line for line in theirs.omitted if line.startswith("SCHEMA - public") and "somebody else's" in line]
     assert ("extensions" in said[0]) == any("extensions" in line for line in plain.omitted)
 
 

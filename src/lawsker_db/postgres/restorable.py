@@ -223,7 +223,11 @@ def _why(what: str) -> str:
     """Pure. Why an entry is left out."""
     if what.startswith(SUBSCRIPTIONS):
         return "a copy must not touch the original's slot"
-    if what.startswith((*SUPERUSERS_ONLY, "EXTENSION ")):
+    if what.startswith("EXTENSION "):
+        return "the server does not have it, or only a superuser may create it"
+    if what.startswith("SCHEMA "):
+        return "it is somebody else's"
+    if what.startswith(SUPERUSERS_ONLY):
         return "only a superuser may create it"
     return "it hangs on what only a superuser may create"
 
