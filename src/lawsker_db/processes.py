@@ -1,17 +1,20 @@
 """Start, feed and stop child processes: the only place that does.
 
 A child of ours dies with us: on Linux the kernel sends it SIGTERM when its parent dies (prctl(2), PR_SET_PDEATHSIG),
-because an orphaned pg_dump would hold its table locks and block every later DDL.
+because an orphaned pg_dump would hold its table locks and block every later DDL. A launcher asks for that and then becomes
+the program: the usual way, a function between fork and exec, has Python run the hooks of its modules around the fork, and
+an interrupt that falls into one of them is swallowed, with logging's lock held for ever (a hang in 1 of 20 interrupts).
 """
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,23 @@ PIPE = subprocess.PIPE
 Child = subprocess.Popen[bytes]
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Its parent, whom to become, the program, its argv. Becoming somebody takes the request back, so it comes after; a parent
+# that died before it was made would never be told.
+LAUNCHER = f"""
+import os, sys
+parent, who, program, *command = sys.argv[1:]
+if who:
+    uid, gid = map(int, who.split(":"))
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+if sys.platform.startswith("linux"):
+    import ctypes
+    ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {int(signal.SIGTERM)}, 0, 0, 0)
+if os.getppid() != int(parent):
+    os._exit(1)
+os.execv(program, command)
+"""
 STOP_GRACE_S = 10.0  # pg_dump cancels its statement on SIGTERM at once; more than this is a hang
 
 
@@ -43,7 +63,7 @@ def run(
     timeout_s: float | None = None,
     user: tuple[int, int] | None = None,
 ) -> Finished:
-    """Run a child to its end and keep its output. `env` replaces the environment; None inherits it.
+    """Run a short-lived child to its end and keep its output. `env` replaces the environment; None inherits it.
 
     `user` (uid, gid) is whom the child runs as; only root may name one.
     Raises `FileNotFoundError` or `PermissionError` when it cannot be started and `TimeoutError` when it outlives
@@ -59,7 +79,6 @@ def run(
             capture_output=True,
             timeout=timeout_s,
             check=False,
-            preexec_fn=_die_with_parent(),
             **_identity(user),
         )
     except subprocess.TimeoutExpired as late:
@@ -86,17 +105,19 @@ def started(
     user: tuple[int, int] | None = None,
     grace_s: float = STOP_GRACE_S,
 ) -> Iterator[Child]:
-    """Start a child and give it to the block; when the block ends, however it ends, the child has ended too."""
+    """Start a child and give it to the block; when the block ends, however it ends, the child has ended too.
+
+    Raises `FileNotFoundError` or `PermissionError` when there is no such program, or none that may be run.
+    """
     child = subprocess.Popen(
-        list(command),
+        _launched(command, user) if dies_with_parent else list(command),
         env=None if env is None else dict(env),
         cwd=cwd,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         start_new_session=new_session,
-        preexec_fn=_die_with_parent() if dies_with_parent else None,
-        **_identity(user),
+        **_identity(None if dies_with_parent else user),
     )
     try:
         yield child
@@ -139,16 +160,13 @@ def _identity(user: tuple[int, int] | None) -> _Identity:
     return {} if user is None else {"user": user[0], "group": user[1], "extra_groups": ()}
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """Return what a fresh child runs before exec: ask the kernel for SIGTERM at the parent's death (Linux only)."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def ask() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # the parent died between fork and prctl: nobody would tell us any more
-            os._exit(1)
-
-    return ask
+def _launched(command: Sequence[str], user: tuple[int, int] | None) -> list[str]:
+    """Pure but for the disk. The command by way of the launcher, which also becomes `user`: our own interpreter may stand
+    where that one may not look. Raises `OSError` for what cannot be run.
+    """
+    program = shutil.which(command[0])
+    if program is None:
+        reason = errno.EACCES if os.path.exists(command[0]) else errno.ENOENT  # noqa: PTH110 - beside shutil.which
+        raise OSError(reason, os.strerror(reason), command[0])
+    who = "" if user is None else f"{user[0]}:{user[1]}"
+    return [sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), who, program, *command]
