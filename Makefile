@@ -21,7 +21,7 @@ export DATABASE_URL
 endif
 
 .PHONY: help demo test test-majors test-long lint typecheck build bench
-.PHONY: upgrade downgrade safe-upgrade rehearse doctor adopt verify backup status clean .revision-given
+.PHONY: upgrade downgrade safe-upgrade rehearse doctor recover adopt verify backup status clean .revision-given
 
 help: ## list the targets
 	@echo "usage: make TARGET [DATABASE_URL=postgresql://...] [ARGS='...'] [PYTHON=/path/to/python]"
@@ -68,6 +68,9 @@ rehearse: .venv/.stamp-base ## back up, prove by a trial restore, rehearse the u
 
 doctor: .venv/.stamp-base ## server, rights, tools, disk, what a dump would miss: could safe-upgrade begin?
 	@.venv/bin/lawsker-db doctor $(ARGS)
+
+recover: .venv/.stamp-base ## clear away scratch databases and half backups of killed runs
+	@.venv/bin/lawsker-db recover $(ARGS)
 
 adopt: .venv/.stamp-base ## put a live database that Alembic does not know under its control
 	@.venv/bin/lawsker-db adopt $(ARGS)

@@ -29,14 +29,17 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LAUNCHER = f"""
 import os, sys
 parent, who, program, *command = sys.argv[1:]
+libc = None
+if sys.platform.startswith("linux"):
+    import ctypes
+    libc = ctypes.CDLL(None)
 if who:
     uid, gid = map(int, who.split(":"))
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
-if sys.platform.startswith("linux"):
-    import ctypes
-    ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {int(signal.SIGTERM)}, 0, 0, 0)
+if libc:
+    libc.prctl({PR_SET_PDEATHSIG}, {int(signal.SIGTERM)}, 0, 0, 0)
 if os.getppid() != int(parent):
     os._exit(1)
 os.execv(program, command)

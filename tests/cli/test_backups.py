@@ -396,7 +396,7 @@ def test_show_tells_all_that_a_restore_by_hand_needs(runs: Path, empty_url: str,
     shown = run(tmp_path, "backup", "show", "one")
     assert shown.code == 0, shown.said
     lines = {line[:10].strip(" :"): line[10:] for line in shown.out.splitlines() if line[:1] != " "}
-    assert set(lines) == {"Backup", "Files", "Proven", "Database", "Taken", "Holds", "Restore", "Rows"}
+    assert set(lines) == {"Backup", "Files", "Proven", "Database", "Taken", "Holds", "Restore", "Roles", "WAL", "Rows"}
     assert lines["Proven"].startswith("no, it was never restored. Next: lawsker-db backup verify ")
     manifest = read_manifest(runs / "one" / "backup")
     assert f" by pg_restore {manifest.client_major} " in lines["Restore"]

@@ -165,7 +165,8 @@ def test_the_verdict_is_done_and_all_checks_passed(upgraded: Upgraded) -> None:
     assert report.verdict is Verdict.DONE
     assert (report.from_revisions, report.to_revisions, report.steps) == (("012",), ("013",), ("013",))
     # the sample has an unlogged table, which a crash of the server would empty
-    assert [check.name for check in report.checks if check.ok is not True] == ["dump: unlogged tables"]
+    told = [check.name for check in report.checks if check.ok is not True]
+    assert [name for name in told if not name.startswith("holes of")] == ["dump: unlogged tables"]
     gate = [check for check in report.checks if not check.name.startswith(("needed", "right", "contract"))]
     assert len(gate) >= 33
     assert rows(upgraded.url, "SELECT version_num FROM alembic_version") == [("013",)]
@@ -244,8 +245,9 @@ def test_report_json_tells_how_each_old_relation_was_proven(upgraded: Upgraded) 
 
 def test_report_html_shows_the_verdict_and_every_check(upgraded: Upgraded) -> None:
     page = (Path(upgraded.report.folder) / "report.html").read_text()
-    assert page.count("passed") >= len(upgraded.report.checks) - 1
-    assert page.count(">warning<") == 1
+    warnings = sum(check.warning and check.ok is not True for check in upgraded.report.checks)
+    assert page.count("passed") >= len(upgraded.report.checks) - warnings
+    assert page.count(">warning<") == warnings
     assert "FAILED" not in page
     assert upgraded.report.run_id in page
     assert "http://" not in page

@@ -21,7 +21,7 @@ from lawsker_db.errors import BackupFailed, Refused
 from lawsker_db.postgres.content import LOCK_WAIT
 from lawsker_db.postgres.session import server_major
 from lawsker_db.postgres.snapshot import Snapshot
-from lawsker_db.postgres.tools import Tool, compression, find_tool, is_local, tool_access
+from lawsker_db.postgres.tools import Tool, bare_environment, compression, find_tool, is_local, tool_access
 from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, PRIVATE_FOLDER, sync_folder
 from lawsker_db.record.manifest import file_digest
 
@@ -158,7 +158,7 @@ def list_entries(tool: Tool, archive: Path, *options: str) -> tuple[str, ...]:
 
     `options` narrow it (`--section=post-data`). Raises `BackupFailed` when pg_restore cannot read it.
     """
-    done = processes.run([str(tool.path), "--list", *options, str(archive)])
+    done = processes.run([str(tool.path), "--list", *options, str(archive)], env=bare_environment())
     if done.exit_code != 0:
         raise BackupFailed(
             f"{tool.label} cannot read the archive: {_gist(done.stderr)}",

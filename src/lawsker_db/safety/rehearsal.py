@@ -38,9 +38,9 @@ def rehearse(
     own database OID. Production is not touched and not locked. Raises `RehearsalFailed` with what would have happened, or
     when a table would be locked longer than `max_lock_s`.
     """
-    _cut_off(copy, on_event)
-    catalog = _catalog(copy)
     try:
+        _cut_off(copy, on_event)
+        catalog = _catalog(copy)
         _analyze(copy, on_event)
         measured = _pass(copy, chain, plan, "upgrade", on_event)
         _verify(copy, chain, on_event)
@@ -121,6 +121,8 @@ def _cut_off(copy: Target, on_event: OnEvent) -> None:
                 " FROM pg_user_mappings ORDER BY 1, 2"
             )
         ).all()
+        if rows:  # event triggers of the copy must not answer to this, perhaps through what it takes away
+            conn.execute(text("SET LOCAL session_replication_role = replica"))
         for user, server in rows:
             conn.execute(literal(f"DROP USER MAPPING FOR {user} SERVER {server}"))
         conn.commit()

@@ -16,7 +16,7 @@ from typing import IO
 
 from lawsker_db import processes
 from lawsker_db.errors import BackupFailed, Refused
-from lawsker_db.postgres.tools import Tool, find_tools
+from lawsker_db.postgres.tools import Tool, bare_environment, find_tools
 from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, sync_folder
 from lawsker_db.record.manifest import MANIFEST, Manifest, check_files, read_manifest, swappable
 
@@ -178,7 +178,7 @@ def _print_archive(tool: Tool, archive: Path, file: IO[bytes]) -> None:
     """Have pg_restore write an archive as SQL into an open file. Raises `BackupFailed` with what it said."""
     command = [str(tool.path), "--create", "--file=-", str(archive)]
     with tempfile.TemporaryFile() as complaints:
-        with processes.started(command, stdout=file, stderr=complaints) as child:
+        with processes.started(command, env=bare_environment(), stdout=file, stderr=complaints) as child:
             exit_code = child.wait()
         complaints.seek(0)
         said = complaints.read(COMPLAINT_BYTES).decode(errors="replace").strip().splitlines()
