@@ -9,30 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import oracle
 import psycopg
 import pytest
+from copies import Server, execute, owned_by, scratch_databases
 from psycopg import sql
 
-from lawsker_db.demo.sample import load_sample
 from lawsker_db.errors import BackupFailed, BackupUnproven, Refused
 from lawsker_db.evidence import Event
 from lawsker_db.record.manifest import file_digest, read_manifest, write_manifest
-from lawsker_db.safety.adoption import adopt
 from lawsker_db.safety.backup import take_backup
 from lawsker_db.safety.proof import take_proven_backup, verify_backup
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
 from lawsker_db.target import Target, parse_target
-
-
-class Server(Protocol):
-    """conftest's server."""
-
-    def url(self, database: str) -> str: ...
-
-    def run(self, statement: str) -> None: ...
 
 
 @pytest.fixture(autouse=True)
@@ -41,18 +31,6 @@ def _no_scratch_database_stays(server: Server) -> Iterator[None]:
     before = scratch_databases(server)
     yield
     assert scratch_databases(server) <= before
-
-
-def scratch_databases(server: Server) -> set[str]:
-    with psycopg.connect(server.url("postgres")) as conn:
-        rows = conn.execute("SELECT datname FROM pg_database WHERE datname LIKE 'lawsker_scratch_%'").fetchall()
-    return {str(row[0]) for row in rows}
-
-
-def execute(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as conn:
-        for statement in statements:
-            conn.execute(statement.encode())
 
 
 # ---- what a backup holds ---------------------------------------------------------------------------------------------
@@ -236,23 +214,6 @@ def test_tables_of_any_name_are_backed_up_and_proven(adopted_url: str, tmp_path:
 
 
 # ---- roles -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def owned_by(server: Server, role: str, rights: str) -> Iterator[Target]:
-    """An adopted sample database that an ordinary role owns, as that role."""
-    server.run(f"CREATE ROLE {role} LOGIN PASSWORD 'x' {rights}")
-    server.run(f"CREATE DATABASE {role} OWNER {role} TEMPLATE template0 ENCODING 'UTF8'")
-    given = parse_target(server.url(role)).parameters
-    target = Target(parameters={**given, "user": role, "password": "x"})
-    try:
-        with target.raw_connection() as conn:
-            load_sample(conn, users=30)
-        adopt(target)
-        yield target
-    finally:
-        server.run(f"DROP DATABASE {role}")
-        server.run(f"DROP ROLE {role}")
 
 
 def test_an_ordinary_role_that_may_create_databases_proves_its_backups(server: Server, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import oracle
 import psycopg
 import pytest
+from copies import Server, execute, owned_by, scratch_databases
 from psycopg import sql
 from small_disk import small_disk
 
@@ -36,32 +36,12 @@ from lawsker_db.safety.verification import verify
 from lawsker_db.target import Target, parse_target
 
 
-class Server(Protocol):
-    """conftest's server."""
-
-    def url(self, database: str) -> str: ...
-
-    def run(self, statement: str) -> None: ...
-
-
 @pytest.fixture(autouse=True)
 def _no_scratch_database_stays(server: Server) -> Iterator[None]:
     """Whatever a test does, no scratch database of its own may be left."""
     before = scratch_databases(server)
     yield
     assert scratch_databases(server) <= before
-
-
-def scratch_databases(server: Server) -> set[str]:
-    with psycopg.connect(server.url("postgres")) as conn:
-        rows = conn.execute("SELECT datname FROM pg_database WHERE datname LIKE 'lawsker_scratch_%'").fetchall()
-    return {str(row[0]) for row in rows}
-
-
-def execute(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as conn:
-        for statement in statements:
-            conn.execute(statement.encode())
 
 
 # ---- what belongs to a backup ----------------------------------------------------------------------------------------
@@ -229,23 +209,6 @@ def restore(folder: Path, url: str) -> None:
 
 
 # ---- what a role cannot restore --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def owned_by(server: Server, role: str, rights: str) -> Iterator[Target]:
-    """An adopted sample database that an ordinary role owns, as that role."""
-    server.run(f"CREATE ROLE {role} LOGIN PASSWORD 'x' {rights}")
-    server.run(f"CREATE DATABASE {role} OWNER {role} TEMPLATE template0 ENCODING 'UTF8'")
-    given = parse_target(server.url(role)).parameters
-    target = Target(parameters={**given, "user": role, "password": "x"})
-    try:
-        with target.raw_connection() as conn:
-            load_sample(conn, users=30)
-        adopt(target)
-        yield target
-    finally:
-        server.run(f"DROP DATABASE {role}")
-        server.run(f"DROP ROLE {role}")
 
 
 def test_an_ordinary_role_leaves_out_what_only_superusers_create_and_names_each(server: Server, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, text
@@ -21,9 +21,9 @@ from lawsker_db.postgres.session import identify
 from lawsker_db.record.journal import JOURNAL, Journal, create_run_folder, goes_on, new_run_id, read_journal
 from lawsker_db.record.manifest import MANIFEST
 from lawsker_db.safety.archive import disk_failed
-from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
+from lawsker_db.safety.backup import BackupOptions, take_backup
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless
-from lawsker_db.safety.proof import verify_backup
+from lawsker_db.safety.proof import take_proven_backup, verify_backup
 from lawsker_db.safety.provisions import backup_checks, proof_checks
 from lawsker_db.safety.shelf import BACKUP
 from lawsker_db.target import Target
@@ -65,13 +65,11 @@ def create_backup(
     folder = create_run_folder(runs.absolute(), run_id)
     try:
         with _journalled(folder, on_event) as tell:
-            receipt = take_backup(target, folder / BACKUP, run_id, options=options, on_event=tell)
             if not proven:
-                return receipt
-            verify_backup(proof_server or target, folder / BACKUP, jobs=options.jobs, on_event=tell)
-            if options.after:
-                hand_over(options.after, folder / BACKUP, tell)
-            return replace(receipt, proven=True)
+                return take_backup(target, folder / BACKUP, run_id, options=options, on_event=tell)
+            return take_proven_backup(
+                target, folder / BACKUP, run_id, options=options, proof_server=proof_server, on_event=tell
+            )
     except LawskerError as failed:
         if (folder / BACKUP).is_dir():
             failed.fields = {**failed.fields, "folder": str(folder / BACKUP)}

@@ -108,6 +108,7 @@ def take_proven_backup(
     backup_id: str,
     *,
     options: BackupOptions | None = None,
+    proof_server: Target | None = None,
     on_event: OnEvent = ignore,
 ) -> BackupReceipt:
     """Take a backup, prove it by a trial restore into a scratch database, hand it over. Changes nothing in the database.
@@ -116,7 +117,7 @@ def take_proven_backup(
     """
     options = options or BackupOptions()
     receipt = take_backup(target, folder, backup_id, options=options, on_event=on_event)
-    verify_backup(target, folder, jobs=options.jobs, on_event=on_event)
+    verify_backup(proof_server or target, folder, jobs=options.jobs, on_event=on_event)
     if options.after:
         hand_over(options.after, folder, on_event)
     return replace(receipt, proven=True)
