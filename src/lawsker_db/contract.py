@@ -116,7 +116,12 @@ class Extension:
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """A query whose every row is a violation. `code` is stable; rows are (key, found) pairs of text."""
+    """A query whose every row is a violation when the run commits: key and found, as text, and when it was written.
+
+    `code` is that of verification's list. The third value is when applications last wrote what offends (created_at,
+    updated_at), NULL when nobody can tell: a violation that is younger than the run is theirs, and only information.
+    Keys are never personal data.
+    """
 
     code: str
     says: str

@@ -65,7 +65,10 @@ def ignore(event: Event) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One finding. `ok` None means that it could not be checked, which is never "passed"."""
+    """One finding. `ok` None means that it could not be checked, which is never "passed".
+
+    Checks of verification carry their `code` in the list, the first offending `keys` and a `hint`.
+    """
 
     name: str
     ok: bool | None
@@ -73,6 +76,9 @@ class Check:
     found: str
     detail: str = ""
     warning: bool = False
+    code: str = ""
+    keys: tuple[str, ...] = ()
+    hint: str = ""
 
     @property
     def fails(self) -> bool:

@@ -58,6 +58,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.errands",
         "safety.expectation",
         "safety.gate",
+        "safety.checklist",
         "safety.recovery",
         "safety.guard",
         "safety.plain",
