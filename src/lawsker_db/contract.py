@@ -129,6 +129,19 @@ class Invariant:
 
 
 @dataclass(frozen=True, slots=True)
+class Writes:
+    """An older table whose rows the revision updates: values of `columns` may change, every other one and the number of
+    rows stay. Without columns an update may be made that changes nothing. The gate locks the table before the revision
+    begins, SHARE ROW EXCLUSIVE, or ACCESS EXCLUSIVE where the contract `alters` it.
+
+    Of a sequence: numbers are drawn from it, or it is set forwards.
+    """
+
+    table: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Loss:
     """What a downgrade would destroy that the upgrade did not make: a query that returns the keys of such rows.
 
@@ -165,7 +178,8 @@ class Contract:
     """Everything one revision changes, and nothing else.
 
     `reads` are the tables it looks at to fill its own; `alters` those it changes the shape of, `locks` those it takes
-    stronger locks on (foreign keys) without changing them. No row of any table that stood before may change.
+    stronger locks on (foreign keys) without changing them. No row of any table that stood before may change, but as
+    `writes` says.
     """
 
     revision: str
@@ -177,6 +191,7 @@ class Contract:
     reads: tuple[str, ...] = ()
     alters: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
+    writes: tuple[Writes, ...] = ()
     required: tuple[Required, ...] = ()
     invariants: tuple[Invariant, ...] = ()
     losses: tuple[Loss, ...] = ()

@@ -91,6 +91,12 @@ class CommittedUnproven(LawskerError):
     default_state = "The migration is committed."
 
 
+class ChangedOutside(LawskerError):
+    """The migration was rolled back; another connection committed a change of the schema meanwhile, which stays."""
+
+    exit_code = 13
+
+
 class Busy(LawskerError):
     """Another run is going on in this database."""
 

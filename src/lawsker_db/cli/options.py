@@ -17,6 +17,13 @@ class Form(StrEnum):
     CUSTOM = "custom"
 
 
+class Extent(StrEnum):
+    """Which tables the migration's own transaction fingerprints."""
+
+    TOUCHED = "touched"
+    FULL = "full"
+
+
 Url = Annotated[
     str | None,
     typer.Option("--database-url", help="Database; default DATABASE_URL, else PG* variables.", show_default=False),
@@ -35,6 +42,12 @@ Format = Annotated[
 After = Annotated[
     str,
     typer.Option("--after-backup", help="Command for the proven backup, {path} in it: to carry a copy elsewhere."),
+]
+ProofExtent = Annotated[
+    Extent,
+    typer.Option(
+        "--proof", help="Compare the tables that are touched, or lock all (nobody writes meanwhile) and compare them."
+    ),
 ]
 ProofServer = Annotated[
     str | None,

@@ -15,12 +15,14 @@ from lawsker_db.cli.options import (
     Chosen,
     Config,
     DryRun,
+    Extent,
     Form,
     Format,
     Jobs,
     Json,
     LockPatience,
     MaxLock,
+    ProofExtent,
     ProofServer,
     Runs,
     Url,
@@ -64,6 +66,7 @@ def safe_upgrade(
         bool, typer.Option("--no-rehearsal", help="Skip the rehearsal; the report says so.")
     ] = False,
     max_lock_s: MaxLock = 5.0,
+    proof: ProofExtent = Extent.TOUCHED,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -94,6 +97,7 @@ def safe_upgrade(
         accept_unproven=accept_unproven_backup.strip(),
         rehearsal=not no_rehearsal,
         max_lock_s=max_lock_s,
+        full=proof is Extent.FULL,
     )
     if dry_run or not yes:
         outlook = _preview(target, revision, options, as_json=as_json, final=dry_run)

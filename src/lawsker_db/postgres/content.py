@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -97,12 +97,12 @@ def read_content(
         for name in wanted if hold else ():
             conn.execute(literal(f"LOCK TABLE ONLY {name} IN ACCESS SHARE MODE"))
         sequences = tuple(
-            _sequence(conn, name) for name, kind, of_extension, _ in relations if kind == "S" and not of_extension
+            read_sequence(conn, name) for name, kind, of_extension, _ in relations if kind == "S" and not of_extension
         )
         large_objects = _large_objects(conn)
         if not hold:
             conn.rollback()
-        tables = _in_parallel(target, snapshot, wanted, connections, limit)
+        tables = read_tables(target, wanted, snapshot=snapshot, connections=connections, limit=limit)
     return Content(
         tables=tuple(sorted(tables, key=lambda table: table.table)),
         large_objects=large_objects,
@@ -121,7 +121,7 @@ def read_sequences(conn: Connection) -> tuple[Sequence, ...]:
     """Where every sequence stands now. Takes ACCESS SHARE on each."""
     relations = conn.execute(text(_TABLES)).all()
     names = [name for name, kind, of_extension, _ in relations if kind == "S" and not of_extension]
-    return tuple(sorted((_sequence(conn, name) for name in names), key=lambda sequence: sequence.name))
+    return tuple(sorted((read_sequence(conn, name) for name in names), key=lambda sequence: sequence.name))
 
 
 def compare_content(
@@ -148,12 +148,18 @@ def compare_content(
     return tuple(differences)
 
 
-def _in_parallel(
-    target: Target, snapshot: Snapshot | None, names: list[str], connections: int, limit: str
+def read_tables(
+    target: Target,
+    names: Iterable[str],
+    *,
+    snapshot: Snapshot | None = None,
+    connections: int = CONNECTIONS,
+    limit: str = LOCK_WAIT,
 ) -> list[Fingerprint]:
-    """Work off a queue of tables, the largest first, with a connection a thread. The first error ends all.
+    """Fingerprint tables (quoted and qualified, best the largest first), with a connection a thread. The first error ends
+    all.
 
-    A transaction a table: the locks that must be held are the caller's.
+    A transaction a table: the locks that must be held are the caller's. What an open transaction has written is not seen.
     """
     marked = mark_readers(target)
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -222,9 +228,16 @@ def _begin(conn: Connection, snapshot: Snapshot | None, limit: str) -> None:
     conn.execute(literal(f"SET LOCAL lock_timeout = '{limit}'"))
 
 
-def _sequence(conn: Connection, name: str) -> Sequence:
+def read_sequence(conn: Connection, name: str) -> Sequence:
+    """Where one sequence (quoted and qualified) stands now. Takes ACCESS SHARE until the transaction ends."""
     row = conn.execute(literal(f"SELECT last_value, is_called FROM {name}")).one()
     return Sequence(name=name, last_value=int(row[0]), is_called=bool(row[1]))
+
+
+def counts_upwards(conn: Connection, name: str) -> bool:
+    """Whether a sequence (quoted and qualified) counts upwards. Reads the catalog."""
+    query = text("SELECT seqincrement > 0 FROM pg_sequence WHERE seqrelid = to_regclass(:name)")
+    return bool(conn.execute(query, {"name": name}).scalar_one())
 
 
 def _large_objects(conn: Connection) -> Fingerprint:

@@ -31,6 +31,7 @@ YIELD_S = 0.5  # for autovacuum to notice that it was cancelled and to end
 PATIENCE_S = 600.0
 PAUSE_S = (0.2, 1.5)  # jittered, so that we do not march in step with a job that comes every second
 POLL_S = 0.25
+STRONGEST = "ACCESS EXCLUSIVE"  # keeps readers out too
 LOCK_NOT_AVAILABLE = "55P03"
 _OTHER_SNAPSHOT = (
     "a.pid <> pg_backend_pid() AND a.datname = current_database() AND a.backend_xmin IS NOT NULL"

@@ -93,8 +93,8 @@ def find_schema(conn: Connection) -> str:
 def pin_session(conn: Connection, schema: str) -> None:
     """Set every setting that could change what a statement means or shows, for this transaction only.
 
-    Names resolve in `schema`, then in the session's temporary schema. Raises `Refused` when the role is set to
-    session_replication_role = replica (triggers and foreign keys would be silent).
+    Names resolve in `schema`, then in the session's temporary schema. Raises `Refused` when a setting was not taken, or
+    the role is set to session_replication_role = replica (triggers and foreign keys would be silent).
     """
     version = server_major(conn)
     pins = dict(PINNED)
@@ -102,10 +102,18 @@ def pin_session(conn: Connection, schema: str) -> None:
         if version >= major:
             pins |= more
     pins["search_path"] = f"{quoted(schema)}, pg_temp"
-    conn.execute(
-        text("SELECT set_config(name, value, true) FROM unnest(:names ::text[], :values ::text[]) AS p(name, value)"),
+    rows = conn.execute(
+        text(
+            "SELECT name, set_config(name, value, true) FROM unnest(:names ::text[], :values ::text[]) AS p(name, value)"
+        ),
         {"names": list(pins), "values": list(pins.values())},
     )
+    refused = [f"{name} is {found}, not {pins[name]}" for name, found in rows if found != pins[name]]
+    if refused:
+        raise Refused(
+            f"The server did not take settings that the session needs: {'; '.join(refused)}.",
+            hint="look which extension or pooler changes them, then type it again",
+        )
     role = conn.execute(text("SELECT current_setting('session_replication_role')")).scalar_one()
     if role != "origin":
         raise Refused(

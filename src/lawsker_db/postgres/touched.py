@@ -6,11 +6,26 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from lawsker_db.errors import Refused
+
 # Writing rows takes ROW EXCLUSIVE on the table (manual, "Table-Level Locks"), also through a view, a trigger, a rule, a
 # cascade, or into a partition; TRUNCATE and a rewrite take ACCESS EXCLUSIVE. Each mode that is held is a row of pg_locks
 # of its own, so a table on which we hold only SHARE or SHARE ROW EXCLUSIVE (a foreign key to it) was not written.
 WRITING_MODES = ("RowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 LARGE_OBJECTS = ("pg_largeobject", "pg_largeobject_metadata")
+# What facts.py reads, what follows from it (dependencies, initial grants), and statistics, which prove nothing.
+KNOWN_CATALOGS = (
+    *("pg_aggregate", "pg_am", "pg_amop", "pg_amproc", "pg_attrdef", "pg_attribute", "pg_authid", "pg_auth_members"),
+    *("pg_cast", "pg_class", "pg_collation", "pg_constraint", "pg_conversion", "pg_database", "pg_db_role_setting"),
+    *("pg_default_acl", "pg_depend", "pg_description", "pg_enum", "pg_event_trigger", "pg_extension"),
+    *("pg_foreign_data_wrapper", "pg_foreign_server", "pg_foreign_table", "pg_index", "pg_inherits", "pg_init_privs"),
+    *("pg_language", "pg_namespace", "pg_opclass", "pg_operator", "pg_opfamily", "pg_parameter_acl"),
+    *("pg_partitioned_table", "pg_policy", "pg_proc", "pg_publication", "pg_publication_namespace"),
+    *("pg_publication_rel", "pg_range", "pg_rewrite", "pg_seclabel", "pg_sequence", "pg_shdepend", "pg_shdescription"),
+    *("pg_shseclabel", "pg_statistic", "pg_statistic_ext", "pg_statistic_ext_data", "pg_subscription"),
+    *("pg_tablespace", "pg_transform", "pg_trigger", "pg_ts_config", "pg_ts_config_map", "pg_ts_dict", "pg_ts_parser"),
+    *("pg_ts_template", "pg_type", "pg_user_mapping", *LARGE_OBJECTS),
+)
 # Creating, dropping or granting a large object releases its lock on these two at once (LargeObjectDrop and others close
 # the catalog with the lock). Their counters of this transaction tell; those also count what ROLLBACK TO took back.
 _COUNTED = """
@@ -48,6 +63,57 @@ def read_relations(conn: Connection) -> tuple[Relation, ...]:
         {"large_objects": list(LARGE_OBJECTS)},
     ).mappings()
     return tuple(Relation(**row) for row in rows)
+
+
+def read_family(conn: Connection, table: str) -> tuple[int, ...]:
+    """OIDs of a relation (quoted and qualified) and of all its partitions and children. Reads the catalog alone."""
+    rows = conn.execute(
+        text(
+            "WITH RECURSIVE family AS (SELECT to_regclass(:table)::oid AS oid UNION"
+            " SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.oid)"
+            " SELECT oid::bigint FROM family WHERE oid IS NOT NULL ORDER BY 1"
+        ),
+        {"table": table},
+    )
+    return tuple(int(row[0]) for row in rows)
+
+
+def unknown_catalogs(conn: Connection) -> tuple[str, ...]:
+    """System catalogs that this transaction has written rows of, and that no comparison of ours reads.
+
+    By the counters of our own transaction, which also count what ROLLBACK TO took back. A server newer than this package
+    may keep things in catalogs that it does not know.
+    """
+    rows = conn.execute(
+        text(
+            "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relkind = 'r'"
+            " AND c.relname <> ALL (:known) AND pg_stat_get_xact_tuples_inserted(c.oid)"
+            " + pg_stat_get_xact_tuples_updated(c.oid) + pg_stat_get_xact_tuples_deleted(c.oid) > 0 ORDER BY 1"
+        ),
+        {"known": list(KNOWN_CATALOGS)},
+    )
+    return tuple(str(row[0]) for row in rows)
+
+
+def require_counting(conn: Connection) -> None:
+    """Have the server count what this transaction writes, until it ends; large objects and catalogs are known by that.
+
+    Raises `Refused` where the role has it switched off and may not switch it on.
+    """
+    counting, superuser, user = conn.execute(
+        text(
+            "SELECT current_setting('track_counts')::boolean, rolsuper, quote_ident(rolname) FROM pg_roles"
+            " WHERE rolname = current_user"
+        )
+    ).one()
+    if counting:
+        return
+    if not superuser:
+        raise Refused(
+            "The session runs with track_counts = off: what it writes to large objects could not be told.",
+            hint=f"ALTER ROLE {user} RESET track_counts, or ALTER SYSTEM RESET it, then type it again",
+        )
+    conn.execute(text("SET LOCAL track_counts = on"))
 
 
 def written_relations(conn: Connection) -> frozenset[int]:

@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lawsker_db import __version__
-from lawsker_db.errors import UNTOUCHED, CommittedUnproven, Interrupted, LawskerError, OutcomeUnknown, RolledBack
+from lawsker_db.errors import (
+    UNTOUCHED,
+    ChangedOutside,
+    CommittedUnproven,
+    Interrupted,
+    LawskerError,
+    OutcomeUnknown,
+    RolledBack,
+)
 from lawsker_db.evidence import (
     BackupReceipt,
     Check,
@@ -127,7 +135,8 @@ def reported(account: Account) -> Iterator[Said]:
         raise
     finally:
         if failed is not None:
-            said.verdict = VERDICTS.get(failed.exit_code, Verdict.ROLLED_BACK)
+            outside = isinstance(failed, ChangedOutside)
+            said.verdict = Verdict.ROLLED_BACK if outside else VERDICTS.get(failed.exit_code, Verdict.ROLLED_BACK)
             failed.fields = {**failed.fields, "run_id": account.run_id, "folder": str(account.folder)}
         said.report = _report(account, said.verdict, failed)
         problem = write_report(said.report, account.folder)

@@ -26,19 +26,19 @@ from lawsker_db.evidence import (
 )
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import read_catalog
-from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
+from lawsker_db.postgres.fingerprint import column_names
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.seal import Seal
 from lawsker_db.postgres.session import literal, pin_session, quoted_as_read
-from lawsker_db.postgres.touched import Relation, read_relations, written_relations
+from lawsker_db.postgres.touched import unknown_catalogs
 from lawsker_db.safety.expectation import Promise, unexpected
+from lawsker_db.safety.observation import SEQUENCE, Columns, Observation, Reader
 
-OWN_SCHEMA = "lawsker_db."
 SHOWN = 5  # offending rows or objects in one finding: enough to see the pattern, few enough to read at night
 SNAPSHOT_PATIENCE_S = 5.0  # others queue behind our strong lock while we wait
 NUMBERS_STAY = " Numbers that it drew from or set in these sequences stay so, as ever: {}."
 OBSERVED_MODES = (
-    "ACCESS EXCLUSIVE",
+    locks.STRONGEST,
     "EXCLUSIVE",
     "ROW EXCLUSIVE",
 )  # with these the table may be written or reshaped
@@ -56,8 +56,10 @@ class Gate:
         patience_s: float,
         direction: Direction,
         on_event: OnEvent,
+        beside: Reader | None = None,
     ) -> None:
-        """Remember; `begin` does the work."""
+        """Remember; `begin` does the work. With `beside`, which reads tables on connections of their own, every table is
+        locked and compared, touched or not."""
         self._conn = conn
         self._seal = seal
         self._schema = quoted_as_read(conn, schema)
@@ -65,15 +67,15 @@ class Gate:
         self._patience_s = patience_s
         self._direction = direction
         self._on_event = on_event
+        self._full = beside is not None
         self._promises: dict[str, Promise] = {}
         self._order: list[str] = []
-        self._prints: dict[str, Fingerprint] = {}
+        self._observation = Observation(conn, own=f"{self._schema}.alembic_version", beside=beside)
         self._rewrites = False
         self._judged: list[str] = []
         self.behind_lock: Callable[[str], None] = lambda revision: (
             None
         )  # what must hold behind its locks: raises if not
-        self._moved: list[str] = []
         self.locks: list[LockHeld] = []
         self.checks: list[Check] = []
         self.contents: tuple[TableContent, ...] = ()
@@ -82,27 +84,22 @@ class Gate:
 
     def begin(self, contracts: tuple[Contract, ...]) -> None:
         """Read the catalog and the relations as they stand, and have the server build what is promised. Reads only,
-        but for a scratch schema under a savepoint that is rolled back."""
+        but for a scratch schema under a savepoint that is rolled back. Then lock and observe what the first contract
+        says that its revision writes; with `full` every table, at the strength that the contracts need."""
         for contract in contracts:
             built = build_promised(self._conn, contract, self._schema_name)
             self._promises[contract.revision] = Promise(contract=contract, built=built, schema=self._schema)
             self._order.append(contract.revision)
-        self._before = read_catalog(self._conn)
-        self._relations: Mapping[int, Relation] = {r.oid: r for r in read_relations(self._conn)}
+        self.catalog = self.began_with = read_catalog(self._conn, logins=True)
+        self._observation.begin()
+        if self._full:
+            self._lock_everything(contracts)
+        self._lock_written()
 
     def lock_tables(self, tables: Mapping[str, str], rewrites: tuple[str, ...]) -> None:
         """Take the locks, wait for older snapshots where a table will be rewritten, fingerprint what may be written."""
         qualified = {f"{self._schema}.{table}": mode for table, mode in tables.items()}
-        self._refuse_written(tuple(qualified))
-        granted = locks.lock_tables(self._conn, qualified, patience_s=self._patience_s, on_wait=self._say_wait)
-        self.locks += granted
-        for lock in granted:
-            self._say(
-                "locked",
-                f"{lock.mode} on {lock.table} (try {lock.attempts})",
-                table=lock.table,
-                mode=lock.mode,
-            )
+        self._lock(qualified)
         if rewrites:
             self._rewrites = True
             locks.wait_for_snapshots(
@@ -110,10 +107,56 @@ class Gate:
             )
         if self._order:
             self.behind_lock(self._order[0])
-        standing = {relation.name for relation in self._relations.values()} - self._going()
+        going = self._going()
         for table, mode in qualified.items():
-            if mode in OBSERVED_MODES and table in standing and table not in self._prints:
+            if mode in OBSERVED_MODES and table not in going:
                 self._observe(table)
+
+    def _lock(self, qualified: Mapping[str, str]) -> None:
+        """Take locks at their final strength, bounded, and say so. What was written before can be observed no more."""
+        early = self._observation.written_early(tuple(qualified))
+        if early:
+            expected, found = "locked before it is written", "written before ops.lock_tables"
+            raise self._refusal(tuple(self._check(f"content of {name}", False, expected, found) for name in early))
+        granted = locks.lock_tables(self._conn, qualified, patience_s=self._patience_s, on_wait=self._say_wait)
+        self.locks += granted
+        for lock in granted:
+            words = f"{lock.mode} on {lock.table} (try {lock.attempts})"
+            self._say("locked", words, table=lock.table, mode=lock.mode)
+
+    def _lock_everything(self, contracts: tuple[Contract, ...]) -> None:
+        """Lock all tables, each at the strongest that any of the contracts needs, and observe them all.
+
+        Nobody writes any of them until the transaction ends. What a contract alters is closed to readers too: a lock that
+        was strengthened later would be a deadlock with whoever reads and then writes (measured).
+        """
+        modes = dict.fromkeys(self._observation.tables(), "SHARE")
+        written = self._named(tuple(entry.table for contract in contracts for entry in contract.writes))
+        locked = self._named(tuple(table for contract in contracts for table in contract.locks))
+        altered = self._named(tuple(table for contract in contracts for table in contract.alters))
+        for mode, tables in (("SHARE ROW EXCLUSIVE", (*locked, *written)), (locks.STRONGEST, altered)):
+            modes |= {table: mode for table in tables if table in modes or table in written}
+        self._lock({table: mode for table, mode in modes.items() if table not in self._observation.sequences()})
+        for table in (*altered, *written):
+            self._observe(table)
+        self._observation.observe_beside(tuple(modes))
+
+    def _lock_written(self) -> None:
+        """Lock and observe what the contract of the revision under way says that it writes."""
+        if not self._order:
+            return
+        contract = self._promises[self._order[0]].contract
+        tables = self._named(tuple(entry.table for entry in contract.writes))
+        sequences = self._observation.sequences()
+        altered = self._named(contract.alters)
+        if not self._full:
+            modes = {t: locks.STRONGEST if t in altered else "SHARE ROW EXCLUSIVE" for t in tables}
+            self._lock({table: mode for table, mode in modes.items() if table not in sequences})
+        for table in tables:
+            self._observe(table)
+
+    def _named(self, tables: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"{self._schema}.{table}" for table in tables)
 
     def check_group(self, contract: Contract, group: str) -> None:
         """See that the tables of a group stand with their seeded rows, and send an event. Raises `GateRefused`."""
@@ -190,8 +233,8 @@ class Gate:
         pin_session(self._conn, self._schema_name)  # a revision may have set search_path, synchronous_commit ...
         self._seal.force_constraints()
         promise = self._promises.get(revision)
-        after = read_catalog(self._conn)
-        differences = unexpected(self._before, after, promise, direction)
+        after = read_catalog(self._conn, logins=True)
+        differences = unexpected(self.catalog, after, promise, direction)
         checks = [
             self._check(
                 f"catalog after {revision}",
@@ -207,55 +250,23 @@ class Gate:
         self.checks += checks
         if failures(tuple(checks)):
             raise self._refusal(failures(tuple(checks)))
-        self._before = after
+        self.catalog = after
         self._prepare_next(revision)
         self._judged.append(revision)
         self._say("judged", f"revision {revision}: {len(checks)} checks passed", phase=Phase.GATE, revision=revision)
 
     def _judge_content(self, revision: str, promise: Promise | None, direction: Direction) -> list[Check]:
-        """Every relation that stood before is untouched, or has the fingerprint it had behind its lock."""
-        now = {relation.oid: relation for relation in read_relations(self._conn)}
-        written = written_relations(self._conn)
-        dropped = self._may_drop(promise, direction)
-        checks: list[Check] = []
-        contents: list[TableContent] = []
-        for oid, relation in self._relations.items():
-            if self._alembics_own(relation) or relation.name in dropped:
-                continue
-            same_file = oid in now and now[oid].filenode == relation.filenode
-            if oid not in written and same_file:
-                if relation.name.startswith(OWN_SCHEMA):
-                    continue  # our own history is watched like the rest, and is no part of the report
-                contents.append(TableContent(table=relation.name, proof="untouched"))
-                continue
-            observed = self._prints.get(relation.name)
-            check, content = self._compare(relation, observed, gone=oid not in now)
-            checks.append(check)
-            contents += content
+        """Every relation that stood before is untouched, or has the content it had behind its lock."""
+        checks, contents = self._observation.judge(self._may_drop(promise, direction))
         self.contents = tuple(sorted(contents, key=lambda content: content.table))
         untouched = sum(content.proof == "untouched" for content in contents)
-        checks.append(
-            self._check(f"content after {revision}", True, "old rows unchanged", f"{untouched} relations untouched")
-        )
+        words = f"{untouched} relations untouched"
+        checks.append(self._check(f"content after {revision}", True, "old rows unchanged", words))
+        unknown = unknown_catalogs(self._conn)
+        if unknown:
+            found = f"written: {', '.join(unknown)}"
+            checks.append(self._check("system catalogs", False, "none written that the gate does not read", found))
         return checks
-
-    def _compare(
-        self, relation: Relation, observed: Fingerprint | None, *, gone: bool
-    ) -> tuple[Check, list[TableContent]]:
-        """One written relation: its content now against what was observed behind its lock."""
-        name = f"content of {relation.name}"
-        if gone:
-            return self._check(name, False, "rows unchanged", "the table is gone"), []
-        if relation.kind == "S":
-            self._moved.append(relation.name)
-        if observed is None:
-            found = "written without having been locked by ops.lock_tables first"
-            return self._check(name, False, "untouched", found), []
-        again = fingerprint_table(self._conn, relation.name, observed.columns)
-        same = observed.same_content(again)
-        found = f"{again.rows} rows, the same" if same else f"{again.rows} rows, other content"
-        proof = TableContent(table=relation.name, proof="fingerprint", rows=again.rows)
-        return self._check(name, same, f"{observed.rows} rows, unchanged", found), [proof]
 
     def _judge_rows(self, promise: Promise) -> list[Check]:
         """Row counts of the new tables and the contract's invariants, at COMMIT, behind the locks."""
@@ -267,29 +278,20 @@ class Gate:
             checks.append(self._check(f"rows of {table.name}", rows == expected, str(expected), str(rows)))
         for invariant in promise.contract.invariants:
             found = self._conn.execute(literal(f"SELECT * FROM ({invariant.query}) AS v LIMIT {SHOWN}")).all()
-            shown = "; ".join(": ".join(str(value) for value in row) for row in found)
+            shown = "; ".join(": ".join(str(value) for value in row[:2]) for row in found)
             checks.append(self._check(invariant.code, not found, invariant.says, shown or "no violation"))
         for figure in promise.contract.figures:
             self.figures[figure.says] = int(self._conn.execute(literal(figure.query)).scalar_one())
         return checks
 
-    def _refuse_written(self, tables: tuple[str, ...]) -> None:
-        """A table that this revision wrote before it locked it cannot be observed any more. Raises `GateRefused`."""
-        written = written_relations(self._conn)
-        early = tuple(
-            self._check(f"content of {r.name}", False, "locked before it is written", "written before ops.lock_tables")
-            for r in self._relations.values()
-            if r.oid in written and r.name in tables and r.name not in self._prints
-        )
-        if early:
-            raise self._refusal(early)
-
     def _observe(self, table: str) -> None:
-        """Fingerprint a table behind its lock, on the columns that are to survive this revision."""
-        columns = tuple(name for name in column_names(self._conn, table) if (table, name) not in self._leaving())
-        print_ = fingerprint_table(self._conn, table, columns)
-        self._prints[table] = print_
-        self._say("observed", f"{table}: {print_.rows} rows fingerprinted", table=table, rows=print_.rows)
+        """Fingerprint a table behind its lock, on the columns that are to survive this revision as they are."""
+
+        def tell(print_: Fingerprint) -> None:
+            words = f"{print_.table}: {print_.rows} rows fingerprinted"
+            self._say("observed", words, table=print_.table, rows=print_.rows)
+
+        self._observation.observe(table, self._varying(), tell)
 
     def _going(self) -> frozenset[str]:
         """Tables that the revision under way takes away: a downgrade's own. Their content is not to survive it."""
@@ -297,38 +299,33 @@ class Gate:
             return frozenset()
         return self._may_drop(self._promises[self._order[0]], self._direction)
 
-    def _leaving(self) -> frozenset[tuple[str, str]]:
-        """Columns of older tables that the revision under way takes away: a downgrade's."""
-        if self._direction is not Direction.DOWNGRADE or not self._order:
+    def _varying(self) -> Columns:
+        """Columns of older tables that the revision under way takes away (a downgrade's), or says that it writes; and
+        sequences that it says it moves."""
+        if not self._order:
             return frozenset()
         contract = self._promises[self._order[0]].contract
-        return frozenset(
-            (f"{self._schema}.{extension.table}", column.name)
-            for extension in contract.extensions
-            for column in extension.columns
-        )
+        found = {(entry.table, name) for entry in contract.writes for name in (*entry.columns, SEQUENCE)}
+        if self._direction is Direction.DOWNGRADE:
+            found |= {
+                (extension.table, column.name) for extension in contract.extensions for column in extension.columns
+            }
+        return frozenset((f"{self._schema}.{table}", name) for table, name in found)
 
     def _prepare_next(self, revision: str) -> None:
-        """What this revision made or locked is old to the next one: observe it anew, on the columns of that one."""
+        """What this revision made or wrote is old to the next one."""
         if self._order and self._order[0] == revision:
             self._order.pop(0)
         if not self._order:
             return
-        self._relations = {relation.oid: relation for relation in read_relations(self._conn)}
-        self._prints.clear()
-        written = written_relations(self._conn)
-        for relation in self._relations.values():
-            if relation.oid in written and not self._alembics_own(relation):
-                self._observe(relation.name)
+        self._observation.prepare_next(self._varying(), lambda print_: None)
+        self._lock_written()
 
     def _may_drop(self, promise: Promise | None, direction: Direction) -> frozenset[str]:
         """The contract's own tables and sequences, which its downgrade takes away."""
         if promise is None or direction is not Direction.DOWNGRADE:
             return frozenset()
         return frozenset(name for kind, name in promise.built.objects if kind in ("table", "sequence"))
-
-    def _alembics_own(self, relation: Relation) -> bool:
-        return relation.name == f"{self._schema}.alembic_version"
 
     def _expected_rows(self, table: Table) -> int:
         if isinstance(table.rows, int):
@@ -347,7 +344,8 @@ class Gate:
         return GateRefused(
             f"The gate refused: {shown}{more}.",
             hint="if another session changed the schema meanwhile, type it again; else mend the revision or its contract",
-            state=ROLLED_BACK + (NUMBERS_STAY.format(", ".join(self._moved)) if self._moved else ""),
+            state=ROLLED_BACK
+            + (NUMBERS_STAY.format(", ".join(self._observation.moved)) if self._observation.moved else ""),
             checks=checks,
         )
 

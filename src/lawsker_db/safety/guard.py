@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import psycopg
 from psycopg.pq import ExecStatus, TransactionStatus
@@ -26,12 +27,15 @@ from lawsker_db.errors import (
 )
 from lawsker_db.evidence import Event, Fingerprint, OnEvent, Phase, Server, ignore
 from lawsker_db.postgres import locks
+from lawsker_db.postgres.content import read_tables
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.locks import sqlstate, take_migration_lock
 from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
 from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted_as_read
+from lawsker_db.postgres.touched import require_counting
 from lawsker_db.record.history import Run, write_marker
 from lawsker_db.revisions import Plan, current_revisions
+from lawsker_db.safety.confirmation import with_what_stays
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.recovery import RECONNECT_S, Attempt, Outcome, decide_outcome
 from lawsker_db.target import Target
@@ -51,6 +55,7 @@ class RunOptions:
     backup_id: str | None = None
     patience_s: float = locks.PATIENCE_S
     reconnect_s: float = RECONNECT_S
+    full: Target | None = None  # lock and compare every table, touched or not, by connections to there
     on_event: OnEvent = ignore
 
 
@@ -76,6 +81,7 @@ def migration_transaction(conn: Connection, target: Target, plan: Plan, options:
     server = identify(conn)
     schema = find_schema(conn)
     conn.rollback()
+    guarded: Guarded | None = None
     try:
         create_seal(conn)
         with guarded_steps(conn, plan, options, server=server, schema=schema) as guarded:
@@ -83,11 +89,20 @@ def migration_transaction(conn: Connection, target: Target, plan: Plan, options:
         options.on_event(_about_to_commit(guarded.attempt))
     except DBAPIError as failed:
         roll_back(conn)
-        raise _failed(failed) from failed
+        raise _told_with_what_stays(target, guarded, _failed(failed)) from failed
+    except LawskerError as failed:
+        roll_back(conn)
+        raise _told_with_what_stays(target, guarded, failed) from failed.__cause__
     except BaseException:
         roll_back(conn)
         raise
     commit(conn, target, guarded, options.reconnect_s)
+
+
+def _told_with_what_stays(target: Target, guarded: Guarded | None, error: LawskerError) -> LawskerError:
+    if guarded is None or not isinstance(error, RolledBack):
+        return error
+    return with_what_stays(target, guarded.gate.began_with, error)
 
 
 @contextmanager
@@ -101,10 +116,19 @@ def guarded_steps(
     """
     take_migration_lock(conn)
     pin_session(conn, schema)
+    require_counting(conn)
     _require_start(conn, plan)
     seal = Seal(conn)
     seal.arm()
-    gate = Gate(conn, seal, schema, patience_s=options.patience_s, direction=plan.direction, on_event=options.on_event)
+    gate = Gate(
+        conn,
+        seal,
+        schema,
+        patience_s=options.patience_s,
+        direction=plan.direction,
+        on_event=options.on_event,
+        beside=partial(read_tables, options.full) if options.full else None,
+    )
     gate.begin(plan.contracts)
     guarded = Guarded(gate=gate, attempt=_attempt(conn, server, options.run_id))
     with no_transaction_control(conn, _statement_teller(options.on_event)), _revisions_own_errors():

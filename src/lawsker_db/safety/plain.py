@@ -28,6 +28,7 @@ from lawsker_db.revisions import (
     plan_stamp,
     plan_upgrade,
 )
+from lawsker_db.safety.confirmation import require_confirmed
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.guard import RunOptions, guarded_steps, migration_transaction
 from lawsker_db.safety.preflight import refuse_unless, required_checks
@@ -58,8 +59,9 @@ def reading_connection(url: str | None) -> Iterator[Connection]:
 def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tuple[Connection, Gate | None]]:
     """The RUN lock, a connection, and the guarded transaction in it; committed when the block ends well.
 
-    Where nothing is to be done there is no gate and no record. The same pins, seal, gate and marker as safe-upgrade,
-    without backup and report. Raises as `migration_transaction`, and `Refused` before anything is changed.
+    Where nothing is to be done there is no gate and no record. The same pins, seal, gate, marker and look afterwards as
+    safe-upgrade, without backup and report. Raises as `migration_transaction`, `Refused` before anything is changed, and
+    `CommittedUnproven` when the look afterwards finds something.
     """
     target = find_target(url)
     with locks.run_lock(target), target.connect() as conn:
@@ -72,6 +74,7 @@ def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tu
         with migration_transaction(conn, target, plan, run) as guarded:
             _watch_for_loss(conn, plan, wish, guarded.gate)
             yield conn, guarded.gate
+        require_confirmed(target, run.run_id, plan, guarded.gate.catalog)
 
 
 @contextmanager

@@ -42,6 +42,7 @@ from lawsker_db.postgres.databases import (
     room_beside,
     room_needed,
 )
+from lawsker_db.postgres.facts import OF_THE_SERVER
 from lawsker_db.postgres.restorable import Selection, Stage, building_stages, read_restorer, select_entries
 from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.postgres.spelling import without_spelling
@@ -53,7 +54,7 @@ from lawsker_db.target import Target
 
 SHOWN = 5
 # What a dump of one database does not carry: it hangs on the database or on the server, and stands beside the dump.
-OUTSIDE = ("database", "setting", "role")
+OUTSIDE = ("database", *OF_THE_SERVER)
 LOCALE = ("encoding", "provider", "collate", "ctype", "locale", "rules")
 RESERVE_BYTES = 64 << 20  # of free disk at which a restore is given up: the original needs it
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
-
 from lawsker_db import __version__
-from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed
+from lawsker_db.errors import BackupUnproven, CommittedUnproven, RehearsalFailed
 from lawsker_db.evidence import (
     Check,
     Event,
@@ -23,14 +19,12 @@ from lawsker_db.evidence import (
     RunReport,
     Server,
     Verdict,
-    failures,
     ignore,
 )
 from lawsker_db.postgres import locks
-from lawsker_db.postgres.catalog import Catalog, compare_catalogs, read_catalog
-from lawsker_db.postgres.session import find_schema, identify, pin_session
+from lawsker_db.postgres.catalog import Catalog
+from lawsker_db.postgres.session import identify
 from lawsker_db.postgres.snapshot import mark_restore_point
-from lawsker_db.record.history import has_committed
 from lawsker_db.record.journal import Journal
 from lawsker_db.record.manifest import read_manifest
 from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_upgrade, run_steps
@@ -45,6 +39,7 @@ from lawsker_db.safety.account import (
     timed,
 )
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
+from lawsker_db.safety.confirmation import catalog_now, reading, require_confirmed, require_same_catalog
 from lawsker_db.safety.errands import leftover_check
 from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import preflight, refuse_unless
@@ -54,17 +49,14 @@ from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
 from lawsker_db.target import Target
 
 ACCEPT = "safe-upgrade --accept-unproven-backup REASON"
-CONFIRM_HINT = (
-    "lawsker-db verify lists what differs; then keep it, or go back with alembic downgrade; the backup of this run stands"
-    " in its folder"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpgradeOptions:
     """What an operator may choose. `accept_unproven`: why it may go on where a backup cannot be proven, empty for never.
 
-    `proof_server` is where the copy is made, None for the database's own server.
+    `proof_server` is where the copy is made, None for the database's own server. With `full` every table is locked and
+    compared in the migration, touched or not: nobody writes any meanwhile.
     """
 
     runs: Path = Path("lawsker-runs")
@@ -78,6 +70,7 @@ class UpgradeOptions:
     accept_unproven: str = ""
     rehearsal: bool = True
     max_lock_s: float = MAX_LOCK_S
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +90,7 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always
     database do not go together.
     """
     chain = load_chain(options.config, options.chain_options)
-    with _reading(target) as conn:
+    with reading(target) as conn:
         server = identify(conn)
         plan = plan_upgrade(chain, current_revisions(conn), revision)
         accept = bool(options.accept_unproven)
@@ -162,38 +155,14 @@ def rehearse_upgrade(
     return said.report
 
 
-def confirm(target: Target, run_id: str, plan: Plan, expected: Catalog) -> tuple[Check, ...]:
-    """On a fresh connection: the stamp, the marker, and the catalog exactly as the gate saw it. Reads only.
-
-    DDL that another session committed meanwhile, or a revision over a second connection, shows here.
-    """
-    with _reading(target) as conn:
-        stamped, marked = current_revisions(conn), has_committed(conn, run_id)
-        differences = compare_catalogs(expected, read_catalog(conn))
-    shown = "; ".join(difference.label for difference in differences[:5])
-    return (
-        Check(name="stamp", ok=stamped == plan.goal, expected=", ".join(plan.goal), found=", ".join(stamped)),
-        Check(name="marker", ok=marked, expected="the run's marker row", found="there" if marked else "missing"),
-        Check(
-            name="catalog after COMMIT",
-            ok=not differences,
-            expected="as the gate saw it",
-            found=shown or "so it is",
-            detail="\n".join(difference.label for difference in differences),
-        ),
-    )
-
-
 def _confirm(account: Account, expected: Catalog) -> None:
-    """Look again after COMMIT. Raises `CommittedUnproven` when something differs, or when nobody can look."""
+    """Look again after COMMIT; what was found goes into the report also when it is not as it should be."""
     try:
-        account.confirmed = confirm(account.target, account.run_id, account.plan, expected)
-    except (LawskerError, DBAPIError) as failed:
-        said = failed.message if isinstance(failed, LawskerError) else "the connection was lost"
-        raise CommittedUnproven(f"The look afterwards could not be made: {said}", hint=CONFIRM_HINT) from failed
-    failed_checks = failures(account.confirmed)
-    if failed_checks:
-        raise CommittedUnproven(_listed(failed_checks), hint=CONFIRM_HINT, checks=failed_checks)
+        account.confirmed = require_confirmed(account.target, account.run_id, account.plan, expected)
+    except CommittedUnproven as failed:
+        found = failed.fields.get("checks")
+        account.confirmed = found if isinstance(found, tuple) else ()
+        raise
 
 
 def _back_up(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
@@ -258,13 +227,19 @@ def _mark(account: Account, tell: OnEvent) -> RestorePoint:
 
 
 def _rehearse(account: Account, chain: Chain, copy: Copy, options: UpgradeOptions, tell: OnEvent) -> Rehearsal:
-    """Rehearse the run's plan on the copy. What was measured goes into the report also when it says no."""
+    """Rehearse the run's plan on the copy. What was measured goes into the report also when it says no.
+
+    A revision may open a connection of its own, to the production that it has the address of: so that one is looked at too.
+    """
+    before = catalog_now(account.target)
     try:
-        return rehearse(copy.target, copy.content, chain, account.plan, max_lock_s=options.max_lock_s, on_event=tell)
+        found = rehearse(copy.target, copy.content, chain, account.plan, max_lock_s=options.max_lock_s, on_event=tell)
     except RehearsalFailed as failed:
         measured = failed.fields.get("rehearsal")
         account.rehearsal = measured if isinstance(measured, Rehearsal) else None
         raise
+    require_same_catalog(account.target, before)
+    return found
 
 
 def _migrate(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEvent) -> Catalog:
@@ -276,6 +251,7 @@ def _migrate(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
         backup_id=account.backup.backup_id if account.backup else None,
         patience_s=options.patience_s,
         reconnect_s=options.reconnect_s,
+        full=target if options.full else None,
         on_event=tell,
     )
     steps = ", ".join(step.revision for step in plan.steps)
@@ -284,19 +260,8 @@ def _migrate(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
         with migration_transaction(conn, target, plan, run) as guarded:
             account.guarded = guarded
             run_steps(conn, chain, plan, guarded.gate)
-            expected = read_catalog(conn)
         tell(Event(phase=Phase.COMMIT, name="committed", text="committed", facts={"run_id": account.run_id}))
-    return expected
-
-
-@contextmanager
-def _reading(target: Target) -> Iterator[Connection]:
-    """A READ ONLY transaction with pinned settings and the application's schema on the path."""
-    with target.connect() as conn:
-        conn.exec_driver_sql("SET TRANSACTION READ ONLY")
-        pin_session(conn, find_schema(conn))
-        yield conn
-        conn.rollback()
+    return guarded.gate.catalog
 
 
 def _nothing_to_do(target: Target, outlook: Outlook) -> RunReport:
@@ -316,7 +281,3 @@ def _nothing_to_do(target: Target, outlook: Outlook) -> RunReport:
         state="Nothing was done.",
         hint="lawsker-db verify checks what is there",
     )
-
-
-def _listed(failed: tuple[Check, ...]) -> str:
-    return "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in failed)

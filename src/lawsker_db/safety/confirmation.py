@@ -1,0 +1,110 @@
+"""Look at the database from a fresh connection: is what was committed what was proven, and what did others commit?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from lawsker_db.errors import ChangedOutside, CommittedUnproven, GateRefused, LawskerError, RehearsalFailed, RolledBack
+from lawsker_db.evidence import Check, failures
+from lawsker_db.postgres.catalog import Catalog, Difference, compare_catalogs, read_catalog
+from lawsker_db.postgres.session import find_schema, pin_session
+from lawsker_db.record.history import has_committed
+from lawsker_db.revisions import Plan, current_revisions
+from lawsker_db.target import Target
+
+SHOWN = 5
+HINT = (
+    "lawsker-db verify lists what differs; then keep it, or go back with alembic downgrade; the backup of this run stands"
+    " in its folder"
+)
+OUTSIDE_HINT = (
+    "if the revision opened a connection of its own, undo that by hand and mend the revision; if it was another session,"
+    " type the same command again"
+)
+
+
+@contextmanager
+def reading(target: Target) -> Iterator[Connection]:
+    """A READ ONLY transaction with pinned settings and the application's schema on the path."""
+    with target.connect() as conn:
+        conn.exec_driver_sql("SET TRANSACTION READ ONLY")
+        pin_session(conn, find_schema(conn))
+        yield conn
+        conn.rollback()
+
+
+def catalog_now(target: Target) -> Catalog:
+    """The catalog as a fresh connection sees it, digests of passwords included where the role may look. Reads only."""
+    with reading(target) as conn:
+        return read_catalog(conn, logins=True)
+
+
+def require_confirmed(target: Target, run_id: str, plan: Plan, expected: Catalog) -> tuple[Check, ...]:
+    """Look again after COMMIT: the stamp, the marker, and the catalog exactly as the gate saw it. Reads only.
+
+    DDL that another session committed meanwhile, or a revision over a second connection, shows here. Raises
+    `CommittedUnproven` when something differs, or when nobody can look.
+    """
+    try:
+        with reading(target) as conn:
+            stamped, marked = current_revisions(conn), has_committed(conn, run_id)
+            differences = compare_catalogs(expected, read_catalog(conn, logins=True))
+    except (LawskerError, DBAPIError) as failed:
+        said = failed.message if isinstance(failed, LawskerError) else "the connection was lost"
+        raise CommittedUnproven(f"The look afterwards could not be made: {said}", hint=HINT) from failed
+    checks = (
+        Check(name="stamp", ok=stamped == plan.goal, expected=", ".join(plan.goal), found=", ".join(stamped)),
+        Check(name="marker", ok=marked, expected="the run's marker row", found="there" if marked else "missing"),
+        Check(
+            name="catalog after COMMIT",
+            ok=not differences,
+            expected="as the gate saw it",
+            found=_shown(differences) or "so it is",
+            detail="\n".join(difference.label for difference in differences),
+        ),
+    )
+    failed_checks = failures(checks)
+    if failed_checks:
+        said = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in failed_checks)
+        raise CommittedUnproven(said, hint=HINT, checks=checks)
+    return checks
+
+
+def with_what_stays(target: Target, began_with: Catalog, error: RolledBack) -> LawskerError:
+    """The error of a rolled back transaction, told with what other connections have committed since it began.
+
+    A revision may have opened a connection of its own: our ROLLBACK does not reach what that one committed, and the next
+    try would take it for what was there before. Reads only, on a fresh connection; where that cannot be made, the error
+    stays as it is.
+    """
+    try:
+        differences = compare_catalogs(began_with, catalog_now(target))
+    except (LawskerError, DBAPIError):
+        return error
+    if not differences:
+        return error
+    state = f"The migration was rolled back. What other connections committed meanwhile stays: {_shown(differences)}."
+    if not isinstance(error, GateRefused):
+        error.state = state
+        return error
+    return ChangedOutside(error.message, hint=OUTSIDE_HINT, state=state, **error.fields)
+
+
+def require_same_catalog(target: Target, before: Catalog) -> None:
+    """Raise `RehearsalFailed` when production's schema changed while the migration was rehearsed on a copy. Reads only."""
+    differences = compare_catalogs(before, catalog_now(target))
+    if differences:
+        raise RehearsalFailed(
+            f"While the revision was rehearsed on the copy, the schema of {target.label} changed: {_shown(differences)}.",
+            hint=OUTSIDE_HINT,
+            state="The migration was not started. What other connections committed meanwhile stays.",
+        )
+
+
+def _shown(differences: tuple[Difference, ...]) -> str:
+    more = f" (and {len(differences) - SHOWN} more)" if len(differences) > SHOWN else ""
+    return "; ".join(difference.label for difference in differences[:SHOWN]) + more

@@ -1,0 +1,183 @@
+"""What stood before a revision, and whether it holds the same afterwards: untouched, or fingerprinted twice under a lock.
+
+A relation is untouched when this transaction holds no lock on it with which rows can be written, and its file is the same.
+Whatever else must have been observed behind its lock, on the columns that are to survive, and give the same fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from lawsker_db.evidence import Check, Fingerprint, TableContent
+from lawsker_db.postgres.content import Sequence, counts_upwards, read_sequence
+from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
+from lawsker_db.postgres.touched import Relation, read_family, read_relations, written_relations
+
+OWN_SCHEMA = "lawsker_db."
+SEQUENCE = "S"
+
+Reader = Callable[[list[str]], list[Fingerprint]]
+Columns = frozenset[tuple[str, str]]  # of which table; (sequence, "S") for one that may move on
+
+
+class Observation:
+    """Every relation as it stood when the revision under way began, and what was observed of its content since."""
+
+    def __init__(self, conn: Connection, *, own: str, beside: Reader | None = None) -> None:
+        """Remember; `begin` does the work. `own` is Alembic's table. With `beside`, which reads tables on connections of
+        their own, every table that was observed is compared, touched or not."""
+        self._conn = conn
+        self._own = own
+        self._beside = beside
+        self._relations: dict[int, Relation] = {}
+        self._prints: dict[str, Fingerprint] = {}
+        self._sequences: dict[str, Sequence] = {}
+        self._upwards: dict[str, bool] = {}  # of those that may move on
+        self.moved: list[str] = []
+
+    def begin(self) -> None:
+        """Read what stands now. Reads pg_class alone."""
+        self._relations = {relation.oid: relation for relation in read_relations(self._conn)}
+
+    def tables(self) -> tuple[str, ...]:
+        """Pure. The ordinary tables that stood, Alembic's and ours left out."""
+        found = (relation.name for relation in self._relations.values() if relation.kind == "r")
+        return tuple(name for name in found if name != self._own and not name.startswith((OWN_SCHEMA, "pg_catalog.")))
+
+    def sequences(self) -> frozenset[str]:
+        """Pure. The sequences that stood."""
+        return frozenset(relation.name for relation in self._relations.values() if relation.kind == SEQUENCE)
+
+    def observe(self, table: str, varying: Columns, tell: Callable[[Fingerprint], None]) -> None:
+        """Fingerprint a table, and its partitions and children, on all columns but those that may vary.
+
+        The caller holds the lock. Takes ACCESS SHARE; time grows with the table. What was observed once stays so.
+        """
+        for relation in self._family(table):
+            if relation.name in self._prints:
+                continue
+            if relation.kind == SEQUENCE:
+                self._sequences[relation.name] = read_sequence(self._conn, relation.name)
+                if (relation.name, SEQUENCE) in varying:
+                    self._upwards[relation.name] = counts_upwards(self._conn, relation.name)
+                continue
+            columns = column_names(self._conn, relation.name)
+            kept = tuple(name for name in columns if not {(relation.name, name), (table, name)} & varying)
+            self._prints[relation.name] = fingerprint_table(self._conn, relation.name, kept)
+            tell(self._prints[relation.name])
+
+    def observe_beside(self, tables: tuple[str, ...]) -> None:
+        """Fingerprint those of these tables that were not observed yet, on connections of their own. The caller holds locks
+        on them that keep writers out and let readers in, and has written none of them."""
+        names = {relation.name for relation in self._relations.values()}
+        self._prints |= self._read_beside([name for name in tables if name in names and name not in self._prints])
+
+    def written_early(self, tables: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of these tables that this transaction has written before they were observed. Reads pg_locks."""
+        written = written_relations(self._conn)
+        return tuple(
+            relation.name
+            for table in tables
+            for relation in self._family(table)
+            if relation.oid in written and relation.name not in self._prints
+        )
+
+    def judge(self, dropped: frozenset[str]) -> tuple[list[Check], list[TableContent]]:
+        """Each relation that stood: untouched, or with the content that it had behind its lock; `dropped` may be gone.
+
+        Reads pg_locks, pg_class and each written table once more.
+        """
+        now = {relation.oid: relation for relation in read_relations(self._conn)}
+        written = written_relations(self._conn)
+        checks: list[Check] = []
+        contents: list[TableContent] = []
+        untouched: list[str] = []
+        for oid, relation in self._relations.items():
+            if relation.name == self._own or relation.name in dropped:
+                continue
+            if oid not in written and oid in now and now[oid].filenode == relation.filenode:
+                untouched.append(relation.name)
+                continue
+            check, content = self._compare(relation, gone=oid not in now)
+            checks.append(check)
+            contents += content
+        again = self._read_beside([name for name in untouched if name in self._prints])
+        for name in untouched:
+            if name in again:
+                check, content = self._same(self._prints[name], again[name])
+                checks.append(check)
+                contents += content
+            elif not name.startswith(OWN_SCHEMA):  # our history is watched, and no part of the report
+                contents.append(TableContent(table=name, proof="untouched"))
+        return checks, contents
+
+    def prepare_next(self, varying: Columns, tell: Callable[[Fingerprint], None]) -> None:
+        """What the last revision made or wrote is old to the next one: observe it anew, on the columns of that one."""
+        self.begin()
+        written = written_relations(self._conn)
+        kept = {r.name for r in self._relations.values() if r.oid not in written} if self._beside else set()
+        self._prints = {name: print_ for name, print_ in self._prints.items() if name in kept}
+        self._sequences.clear()
+        self._upwards.clear()
+        for relation in self._relations.values():
+            if relation.oid in written and relation.name != self._own:
+                self.observe(relation.name, varying, tell)
+
+    def _read_beside(self, tables: list[str]) -> dict[str, Fingerprint]:
+        if self._beside is None or not tables:
+            return {}
+        return {print_.table: print_ for print_ in self._beside(tables)}
+
+    def _family(self, table: str) -> tuple[Relation, ...]:
+        """A relation that stood, with all its partitions and children that hold rows."""
+        return tuple(self._relations[oid] for oid in read_family(self._conn, table) if oid in self._relations)
+
+    def _compare(self, relation: Relation, *, gone: bool) -> tuple[Check, list[TableContent]]:
+        """One relation that was written, or is compared in any case: its content now against what was observed."""
+        name = f"content of {relation.name}"
+        if gone:
+            return _check(name, False, "rows unchanged", "the table is gone"), []
+        if relation.kind == SEQUENCE:
+            return self._compare_sequence(name, relation)
+        observed = self._prints.get(relation.name)
+        if observed is None:
+            return _check(name, False, "untouched", "written without having been locked by ops.lock_tables first"), []
+        return self._same(observed, fingerprint_table(self._conn, relation.name, observed.columns))
+
+    def _same(self, observed: Fingerprint, again: Fingerprint) -> tuple[Check, list[TableContent]]:
+        """Pure. Two fingerprints of one table, as a finding."""
+        same = observed.same_content(again)
+        found = f"{again.rows} rows, the same" if same else f"{again.rows} rows, other content"
+        check = _check(f"content of {again.table}", same, f"{observed.rows} rows, unchanged", found)
+        return check, [TableContent(table=again.table, proof="fingerprint", rows=again.rows)]
+
+    def _compare_sequence(self, name: str, relation: Relation) -> tuple[Check, list[TableContent]]:
+        """A sequence that drew numbers or was set: only where the contract says so, and never backwards.
+
+        What others draw meanwhile moves it forwards too, and no rollback takes a number back.
+        """
+        self.moved.append(relation.name)
+        before = self._sequences.get(relation.name)
+        if before is None:
+            return _check(name, False, "untouched", "numbers drawn or set, which the contract does not promise"), []
+        after = read_sequence(self._conn, relation.name)
+        upwards = self._upwards.get(relation.name)
+        if upwards is None:
+            ok, expected = after == before, "untouched"
+        else:
+            ok, expected = _is_forwards(before, after, upwards=upwards), "never backwards"
+        proof = TableContent(table=relation.name, proof="not backwards")
+        return _check(name, ok, expected, f"{before.last_value} to {after.last_value}"), [proof]
+
+
+def _is_forwards(before: Sequence, after: Sequence, *, upwards: bool) -> bool:
+    """Pure. Whether a sequence stands where it stood, or further on in the direction in which it counts."""
+    if before.last_value == after.last_value:
+        return after.is_called or not before.is_called
+    return (after.last_value > before.last_value) is upwards
+
+
+def _check(name: str, ok: bool, expected: str, found: str) -> Check:
+    return Check(name=name, ok=ok, expected=expected, found=found)
