@@ -27,7 +27,7 @@ SUPERUSERS_ONLY = (
 ALSO_CALLED = ("LANGUAGE", "FOREIGN SERVER")
 REMARKS = ("COMMENT", "ACL", "SECURITY LABEL")
 # The same in the words of the catalog, and of its kind "object", which holds others too.
-KINDS = ("event trigger", "publication", "foreign server")
+KINDS = ("event trigger", "publication", "published table", "published schema", "foreign server")
 OBJECTS = (
     *("foreign-data wrapper ", "user mapping ", "language ", "access method ", "transform ", "text search parser "),
     "text search template ",
