@@ -59,6 +59,8 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.expectation",
         "safety.gate",
         "safety.checklist",
+        "safety.contents",
+        "safety.behaviour",
         "safety.recovery",
         "safety.guard",
         "safety.plain",
