@@ -31,9 +31,14 @@ from lawsker_db.contract import (
     Invariant,
     Loss,
     Required,
+    Sample,
     Table,
+    Trial,
     Trigger,
+    Twin,
     Unique,
+    row,
+    rows,
 )
 
 revision = "013"
@@ -1884,18 +1889,23 @@ contract = Contract(
                 VALUES
                     ('users', 'id', 'uuid'),
                     ('users', 'username', NULL),
+                    ('users', 'created_at', 'a time'),
+                    ('users', 'updated_at', 'a time'),
                     ('roles', 'id', 'uuid'),
                     ('roles', 'name', NULL),
                     ('user_roles', 'user_id', 'uuid'),
                     ('user_roles', 'role_id', 'uuid'),
+                    ('user_roles', 'assigned_at', 'a time'),
                     ('cases', 'id', 'uuid'),
-                    ('cases', 'assigned_to_user_id', 'uuid')
+                    ('cases', 'assigned_to_user_id', 'uuid'),
+                    ('cases', 'updated_at', 'a time')
             ) AS needed (tab, col, typ)
             LEFT JOIN pg_attribute AS a
                 ON a.attrelid = to_regclass(needed.tab) AND a.attname = needed.col
                 AND a.attnum > 0 AND NOT a.attisdropped
             LEFT JOIN pg_type AS y ON y.oid = a.atttypid
             WHERE CASE WHEN needed.typ IS NULL THEN y.typcategory IS DISTINCT FROM 'S'
+                WHEN needed.typ = 'a time' THEN y.typcategory IS DISTINCT FROM 'D'
                 ELSE format_type(a.atttypid, NULL) IS DISTINCT FROM needed.typ END
             """,
         ),
@@ -2035,61 +2045,79 @@ contract = Contract(
     ),
     invariants=(
         Invariant(
-            "every_user_is_mapped_once",
-            "every user has one workspace mapping, with the same workspace_id, and every mapping has a user",
-            """
-            SELECT coalesce(u.id, m.user_id)::text,
-                   CASE WHEN u.id IS NULL THEN 'a mapping without a user'
-                        WHEN m.user_id IS NULL THEN 'a user without a mapping'
-                        ELSE 'users says ' || u.workspace_id || ', the mapping ' || m.workspace_id END
-            FROM users AS u
-            FULL JOIN workspace_mappings AS m ON m.user_id = u.id
-            WHERE u.workspace_id IS DISTINCT FROM m.workspace_id
+            code="D09",
+            name="users_and_mappings_agree",
+            says="every user has one mapping with the same workspace_id, an account_type by rule and a known origin",
+            also=("D10", "D11", "D15", "D21"),
+            query="""
+            SELECT pair.key, wrong.found, wrong.written_at, wrong.code
+            FROM (
+                SELECT coalesce(u.id, m.user_id)::text AS key, u.id IS NULL AS no_user, m.user_id IS NULL AS no_mapping,
+                       u.workspace_id <> m.workspace_id AS differ,
+                       m.is_demo OR m.workspace_id NOT LIKE 'ws-____________' AS odd,
+                       u.account_type <> CASE WHEN u.status::text = 'ACTIVE' THEN m.workspace_type
+                                         ELSE 'pending' END AS other_type,
+                       u.registration_source <> 'web'
+                           OR u.email_verified AND u.status::text IS DISTINCT FROM 'ACTIVE' AS other_origin,
+                       u.account_type || ' with status ' || coalesce(u.status::text, 'null') AS type_found,
+                       u.created_at, m.created_at AS mapped_at, greatest(u.created_at, u.updated_at) AS changed_at
+                FROM users AS u
+                FULL JOIN workspace_mappings AS m ON m.user_id = u.id
+            ) AS pair
+            CROSS JOIN LATERAL (
+                VALUES
+                    (no_user, 'D10', 'every_user_is_mapped_once: a mapping without a user', NULL),
+                    (no_mapping, 'D10', 'every_user_is_mapped_once: a user without a mapping', created_at),
+                    (differ, 'D09', 'users and the mapping say two workspace_ids', NULL),
+                    (odd, 'D11', 'mappings_of_the_upgrade: a demonstration, or a workspace_id of another form', mapped_at),
+                    (other_type, 'D15', 'account_type_follows_status: ' || type_found, greatest(changed_at, mapped_at)),
+                    (other_origin, 'D21', 'users_come_from_the_web: not so, or verified and not ACTIVE', changed_at)
+            ) AS wrong (so, code, found, written_at)
+            WHERE (no_user OR no_mapping OR differ OR odd OR other_type OR other_origin) AND wrong.so
             """,
         ),
         Invariant(
-            "workspace_ids_are_well_formed",
-            "a workspace_id is ws- and twelve hexadecimal digits, and no mapping is a demonstration",
-            """
-            SELECT user_id::text, workspace_id || CASE WHEN is_demo THEN ', a demonstration' ELSE '' END
-            FROM workspace_mappings
-            WHERE is_demo OR workspace_id !~ '^ws-[0-9a-f]{12}$'
-            """,
-        ),
-        Invariant(
-            "workspace_type_follows_roles",
-            "a workspace is of type lawyer if its user is one by role, else admin if that, else user",
-            """
-            SELECT m.user_id::text, m.workspace_type
+            code="D11",
+            name="workspace_type_follows_roles",
+            says="a workspace is of type lawyer if its user is one by role, else admin if that, else user",
+            query="""
+            WITH known AS MATERIALIZED (
+                SELECT id, lower(name COLLATE "C") = 'lawyer' AS lawyer
+                FROM roles
+                WHERE lower(name COLLATE "C") IN ('lawyer', 'admin', 'super_admin')
+            )
+            SELECT m.user_id::text, m.workspace_type,
+                   greatest(m.created_at, (SELECT max(assigned_at) FROM user_roles WHERE user_id = m.user_id))
             FROM workspace_mappings AS m
             LEFT JOIN (
-                SELECT ur.user_id,
-                       min(CASE lower(r.name COLLATE "C") WHEN 'lawyer' THEN 1 WHEN 'admin' THEN 2
-                           WHEN 'super_admin' THEN 2 ELSE 3 END) AS rank
+                SELECT ur.user_id, bool_or(known.lawyer) AS lawyer
                 FROM user_roles AS ur
-                JOIN roles AS r ON r.id = ur.role_id
+                JOIN known ON known.id = ur.role_id
                 GROUP BY ur.user_id
-            ) AS best ON best.user_id = m.user_id
-            WHERE m.workspace_type <> CASE best.rank WHEN 1 THEN 'lawyer' WHEN 2 THEN 'admin' ELSE 'user' END
+            ) AS held ON held.user_id = m.user_id
+            WHERE m.workspace_type <> CASE held.lawyer WHEN true THEN 'lawyer' WHEN false THEN 'admin' ELSE 'user' END
             """,
         ),
         Invariant(
-            "level_details_of_lawyers_only",
-            "every lawyer has level details, nobody else has, and they start at level 1 with 0 points",
-            """
-            SELECT u.id::text,
-                   CASE WHEN held.lawyer IS NOT TRUE THEN 'level details of somebody who is no lawyer'
+            code="D12",
+            name="level_details_of_lawyers_only",
+            says="every lawyer has level details, nobody else has, and they start at level 1 with 0 points",
+            query="""
+            SELECT coalesce(d.lawyer_id, lawyer.id)::text,
+                   CASE WHEN lawyer.id IS NULL THEN 'level details of somebody who is no lawyer'
                         WHEN d.lawyer_id IS NULL THEN 'a lawyer without level details'
-                        ELSE 'level details that do not start afresh' END
-            FROM users AS u
-            LEFT JOIN (
-                SELECT ur.user_id, bool_or(lower(r.name COLLATE "C") = 'lawyer') AS lawyer
-                FROM user_roles AS ur
-                JOIN roles AS r ON r.id = ur.role_id
-                GROUP BY ur.user_id
-            ) AS held ON held.user_id = u.id
-            LEFT JOIN lawyer_level_details AS d ON d.lawyer_id = u.id
-            WHERE coalesce(held.lawyer, false) <> (d.lawyer_id IS NOT NULL)
+                        ELSE 'level details that do not start afresh' END,
+                   CASE WHEN d.lawyer_id IS NOT NULL THEN d.updated_at
+                        ELSE greatest((SELECT created_at FROM users WHERE id = lawyer.id),
+                                      (SELECT max(assigned_at) FROM user_roles WHERE user_id = lawyer.id)) END
+            FROM (
+                SELECT DISTINCT user_id AS id
+                FROM user_roles
+                WHERE role_id IN (SELECT id FROM roles WHERE lower(name COLLATE "C") = 'lawyer')
+            ) AS lawyer
+            FULL JOIN lawyer_level_details AS d ON d.lawyer_id = lawyer.id
+            WHERE lawyer.id IS NULL
+                OR d.lawyer_id IS NULL AND (SELECT true FROM users WHERE id = lawyer.id)
                 OR (d.current_level, d.level_points, d.experience_points, d.cases_failed) <> (1, 0, 0, 0)
                 OR (d.total_revenue, d.total_paid_amount, d.total_cases_amount) <> (0, 0, 0)
                 OR (d.total_online_hours, d.total_ai_credits_used, d.response_time_avg) <> (0, 0, 0)
@@ -2099,16 +2127,18 @@ contract = Contract(
             """,
         ),
         Invariant(
-            "case_counts_match_cases",
-            "completed and won cases and the success rate of a lawyer are those of the table cases",
-            """
+            code="D13",
+            name="case_counts_match_cases",
+            says="completed and won cases and the success rate of a lawyer are those of the table cases",
+            query="""
             SELECT d.lawyer_id::text,
                    d.cases_completed || ' completed, ' || d.cases_won || ' won, ' || d.success_rate
                        || ' percent, expected ' || coalesce(counted.completed, 0) || ' of '
-                       || coalesce(counted.assigned, 0)
+                       || coalesce(counted.assigned, 0),
+                   greatest(d.updated_at, counted.changed_at)
             FROM lawyer_level_details AS d
             LEFT JOIN (
-                SELECT assigned_to_user_id, count(*) AS assigned,
+                SELECT assigned_to_user_id, count(*) AS assigned, max(updated_at) AS changed_at,
                        sum(CASE WHEN status = 'COMPLETED' THEN 1 ELSE 0 END) AS completed
                 FROM cases
                 GROUP BY assigned_to_user_id
@@ -2119,50 +2149,34 @@ contract = Contract(
             """,
         ),
         Invariant(
-            "credits_of_credit_users_only",
-            "who holds the role user or institution has 1 credit a week and 1 left; nobody else has a row",
-            """
-            SELECT u.id::text,
-                   CASE WHEN held.credit IS NOT TRUE THEN 'credits of somebody who holds no such role'
+            code="D14",
+            name="credits_of_credit_users_only",
+            says="who holds the role user or institution has 1 credit a week and 1 left; nobody else has a row",
+            query="""
+            SELECT coalesce(c.user_id, credit.id)::text,
+                   CASE WHEN credit.id IS NULL THEN 'credits of somebody who holds no such role'
                         WHEN c.user_id IS NULL THEN 'a credit user without credits'
-                        ELSE 'credits that do not start afresh' END
-            FROM users AS u
-            LEFT JOIN (
-                SELECT ur.user_id, bool_or(lower(r.name COLLATE "C") IN ('user', 'institution')) AS credit
-                FROM user_roles AS ur
-                JOIN roles AS r ON r.id = ur.role_id
-                GROUP BY ur.user_id
-            ) AS held ON held.user_id = u.id
-            LEFT JOIN user_credits AS c ON c.user_id = u.id
-            WHERE coalesce(held.credit, false) <> (c.user_id IS NOT NULL)
+                        ELSE 'credits that do not start afresh' END,
+                   CASE WHEN c.user_id IS NOT NULL THEN c.updated_at
+                        ELSE greatest((SELECT created_at FROM users WHERE id = credit.id),
+                                      (SELECT max(assigned_at) FROM user_roles WHERE user_id = credit.id)) END
+            FROM (
+                SELECT DISTINCT user_id AS id
+                FROM user_roles
+                WHERE role_id IN (SELECT id FROM roles WHERE lower(name COLLATE "C") IN ('user', 'institution'))
+            ) AS credit
+            FULL JOIN user_credits AS c ON c.user_id = credit.id
+            WHERE credit.id IS NULL
+                OR c.user_id IS NULL AND (SELECT true FROM users WHERE id = credit.id)
                 OR (c.credits_weekly, c.credits_remaining, c.credits_purchased) <> (1, 1, 0)
-                OR c.total_credits_used <> 0 OR c.last_reset_date <> CURRENT_DATE
+                OR c.total_credits_used <> 0 OR c.last_reset_date <> c.created_at::date
             """,
         ),
         Invariant(
-            "account_type_follows_status",
-            "account_type is the workspace_type of users whose status is ACTIVE, and pending for the others",
-            """
-            SELECT u.id::text, u.account_type || ' with status ' || coalesce(u.status::text, 'null')
-            FROM users AS u
-            JOIN workspace_mappings AS m ON m.user_id = u.id
-            WHERE u.account_type
-                <> CASE WHEN u.status::text = 'ACTIVE' THEN m.workspace_type ELSE 'pending' END
-            """,
-        ),
-        Invariant(
-            "users_come_from_the_web",
-            "every user is registered from the web, and nobody is verified who is not ACTIVE",
-            """
-            SELECT id::text, registration_source || CASE WHEN email_verified THEN ', verified' ELSE '' END
-            FROM users
-            WHERE registration_source <> 'web' OR (email_verified AND status::text IS DISTINCT FROM 'ACTIVE')
-            """,
-        ),
-        Invariant(
-            "lawyer_levels_as_promised",
-            "the ten lawyer levels are field by field those of the business",
-            """
+            code="D03",
+            name="lawyer_levels_as_promised",
+            says="the ten lawyer levels are field by field those of the business",
+            query="""
             WITH promised (level, name, requirements, benefits, daily, monthly, weight) AS (
                 VALUES
                     (1, '见习律师', '{"level_points": 0, "cases_completed": 0}',
@@ -2186,7 +2200,7 @@ contract = Contract(
                     (10, '首席合伙人', '{"level_points": 800000, "cases_completed": 3000}',
                      '{"ai_credits": 2000, "membership_suggestion": "enterprise"}', 80, 3000000, 4.0)
             )
-            SELECT coalesce(p.level, l.level)::text, coalesce(to_jsonb(l)::text, 'missing')
+            SELECT coalesce(p.level, l.level)::text, coalesce(to_jsonb(l)::text, 'missing'), l.created_at
             FROM promised AS p
             FULL JOIN lawyer_levels AS l ON l.level = p.level
             WHERE (l.name, l.requirements, l.benefits)
@@ -2196,10 +2210,11 @@ contract = Contract(
             """,
         ),
         Invariant(
-            "lawyer_levels_rise",
-            "levels have no gap, the first needs nothing, and every threshold, limit and benefit rises",
-            """
-            SELECT level::text, 'not above the level below'
+            code="B01",
+            name="lawyer_levels_rise",
+            says="levels have no gap, the first needs nothing, and every threshold, limit and benefit rises",
+            query="""
+            SELECT level::text, 'not above the level below', NULL::timestamptz
             FROM (
                 SELECT level, place,
                        points > lag(points) OVER up AND completed > lag(completed) OVER up
@@ -2210,20 +2225,28 @@ contract = Contract(
                        points = 0 AND completed = 0 AS needs_nothing
                 FROM (
                     SELECT *, row_number() OVER (ORDER BY level) AS place,
-                           (requirements ->> 'level_points')::numeric AS points,
-                           (requirements ->> 'cases_completed')::numeric AS completed,
-                           (benefits ->> 'ai_credits')::numeric AS credits
+                           CASE WHEN jsonb_typeof(requirements -> 'level_points') = 'number'
+                               THEN (requirements ->> 'level_points')::numeric END AS points,
+                           CASE WHEN jsonb_typeof(requirements -> 'cases_completed') = 'number'
+                               THEN (requirements ->> 'cases_completed')::numeric END AS completed,
+                           CASE WHEN jsonb_typeof(benefits -> 'ai_credits') = 'number'
+                               THEN (benefits ->> 'ai_credits')::numeric END AS credits
                     FROM lawyer_levels
                 ) AS l
                 WINDOW up AS (ORDER BY level)
             ) AS ladder
             WHERE level <> place OR (CASE WHEN place = 1 THEN needs_nothing ELSE rises END) IS NOT TRUE
+            UNION ALL
+            SELECT n::text, 'missing', NULL
+            FROM generate_series(1, 10) AS n
+            WHERE n NOT IN (SELECT level FROM lawyer_levels)
             """,
         ),
         Invariant(
-            "packages_as_promised",
-            "the four enterprise packages are field by field those of the business",
-            """
+            code="D04",
+            name="packages_as_promised",
+            says="the four enterprise packages are field by field those of the business",
+            query="""
             WITH promised (name, type, fee, volume, features, credits, dedicated, sla) AS (
                 VALUES
                     ('基础企业版', 'basic', 9999, 500,
@@ -2243,7 +2266,7 @@ contract = Contract(
                        "on_premise_deployment", "success_rate_tracking", "api_access"]',
                      100000, true, 2)
             )
-            SELECT coalesce(p.type, e.package_type), coalesce(to_jsonb(e)::text, 'missing')
+            SELECT coalesce(p.type, e.package_type), coalesce(to_jsonb(e)::text, 'missing'), e.updated_at
             FROM promised AS p
             FULL JOIN enterprise_service_packages AS e ON e.package_type = p.type
             WHERE (e.package_name, e.monthly_fee, e.case_volume_limit, e.features)
@@ -2253,12 +2276,13 @@ contract = Contract(
             """,
         ),
         Invariant(
-            "packages_grow",
-            "from basic to custom, packages grow in fee, volume and credits and shrink in hours of response",
-            """
-            SELECT type, 'not above the package below'
+            code="B14",
+            name="packages_grow",
+            says="from basic to custom, packages grow in fee, volume and credits and shrink in hours of response",
+            query="""
+            SELECT type, 'not above the package below', NULL::timestamptz
             FROM (
-                SELECT o.type, o.place,
+                SELECT o.type, o.place > min(o.place) OVER () AS above,
                        e.monthly_fee > lag(e.monthly_fee) OVER up
                        AND e.case_volume_limit > lag(e.case_volume_limit) OVER up
                        AND e.ai_credits_included > lag(e.ai_credits_included) OVER up
@@ -2266,16 +2290,17 @@ contract = Contract(
                 FROM (
                     VALUES (1, 'basic'), (2, 'professional'), (3, 'enterprise'), (4, 'custom')
                 ) AS o (place, type)
-                LEFT JOIN enterprise_service_packages AS e ON e.package_type = o.type AND e.is_active
+                JOIN enterprise_service_packages AS e ON e.package_type = o.type AND e.is_active
                 WINDOW up AS (ORDER BY o.place)
             ) AS ladder
-            WHERE place > 1 AND grows IS NOT TRUE
+            WHERE above AND grows IS NOT TRUE
             """,
         ),
         Invariant(
-            "demo_accounts_as_promised",
-            "the two demonstration accounts are field by field those of the business",
-            """
+            code="D05",
+            name="demo_accounts_as_promised",
+            says="the two demonstration accounts are field by field those of the business",
+            query="""
             WITH promised (workspace_id, type, name, data) AS (
                 VALUES
                     ('demo-lawyer-001', 'lawyer', '张律师（演示）',
@@ -2290,11 +2315,226 @@ contract = Contract(
                        "demo_cases": [{"id": "demo-case-003", "title": "劳动合同纠纷", "amount": 30000,
                                        "status": "匹配中"}]}')
             )
-            SELECT coalesce(p.workspace_id, d.workspace_id), coalesce(to_jsonb(d)::text, 'missing')
+            SELECT coalesce(p.workspace_id, d.workspace_id),
+                   CASE WHEN d.id IS NULL THEN 'missing' WHEN p.workspace_id IS NULL THEN 'one more'
+                        ELSE 'with other values' END,
+                   d.created_at
             FROM promised AS p
             FULL JOIN demo_accounts AS d ON d.workspace_id = p.workspace_id
             WHERE (d.demo_type, d.display_name, d.demo_data, d.is_active)
                 IS DISTINCT FROM (p.type, p.name, p.data::jsonb, true)
+            """,
+        ),
+        # What follows is implied at COMMIT by constraints that the gate has seen, by the above, or may be so.
+        Invariant(
+            code="D06",
+            name="workspace_ids_present",
+            says="every user and every mapping has a workspace_id",
+            at_gate=False,
+            query="""
+            SELECT id::text, 'none in users', NULL::timestamptz FROM users WHERE coalesce(workspace_id, '') = ''
+            UNION ALL
+            SELECT user_id::text, 'none in workspace_mappings', NULL
+            FROM workspace_mappings
+            WHERE coalesce(workspace_id, '') = ''
+            """,
+        ),
+        Invariant(
+            code="D07",
+            name="workspace_ids_are_well_formed",
+            says="a workspace_id is of 3 to 50 lower-case letters, digits and hyphens, and starts with no hyphen",
+            at_gate=False,
+            query="""
+            SELECT id::text, 'in users', NULL::timestamptz
+            FROM users
+            WHERE workspace_id !~ '^[a-z0-9][a-z0-9-]{2,49}$'
+            UNION ALL
+            SELECT user_id::text, 'in workspace_mappings', NULL
+            FROM workspace_mappings
+            WHERE workspace_id !~ '^[a-z0-9][a-z0-9-]{2,49}$'
+            UNION ALL
+            SELECT id::text, 'in demo_accounts', NULL
+            FROM demo_accounts
+            WHERE workspace_id !~ '^[a-z0-9][a-z0-9-]{2,49}$'
+            """,
+        ),
+        Invariant(
+            code="D08",
+            name="workspace_ids_are_unique",
+            says="no two users, no two mappings and no two demonstrations have the same workspace_id",
+            at_gate=False,
+            query="""
+            SELECT min(id::text), count(*) || ' users have its workspace_id', NULL::timestamptz
+            FROM users
+            GROUP BY workspace_id
+            HAVING count(workspace_id) > 1
+            UNION ALL
+            SELECT min(user_id::text), count(*) || ' mappings have its workspace_id', NULL
+            FROM workspace_mappings
+            GROUP BY workspace_id
+            HAVING count(workspace_id) > 1
+            UNION ALL
+            SELECT min(id::text), count(*) || ' demonstrations have its workspace_id', NULL
+            FROM demo_accounts
+            GROUP BY workspace_id
+            HAVING count(workspace_id) > 1
+            """,
+        ),
+        Invariant(
+            code="D10",
+            name="users_are_mapped_once",
+            says="no user has two mappings",
+            at_gate=False,
+            query="""
+            SELECT user_id::text, count(*) || ' mappings of one user', NULL::timestamptz
+            FROM workspace_mappings
+            GROUP BY user_id
+            HAVING count(*) > 1
+            """,
+        ),
+        Invariant(
+            code="D18",
+            name="users_hold_a_known_role",
+            says="every user holds one of the roles lawyer, admin, super_admin, user and institution",
+            at_gate=False,
+            query="""
+            SELECT u.id::text, 'none of these roles', NULL::timestamptz
+            FROM users AS u
+            WHERE u.id NOT IN (
+                SELECT ur.user_id
+                FROM user_roles AS ur
+                JOIN roles AS r ON r.id = ur.role_id
+                WHERE ur.user_id IS NOT NULL
+                    AND lower(r.name COLLATE "C") IN ('lawyer', 'admin', 'super_admin', 'user', 'institution')
+            )
+            """,
+        ),
+        Invariant(
+            code="D19",
+            name="roles_have_names_of_their_own",
+            says="no two roles of a tenant have the same name but for case",
+            at_gate=False,
+            query="""
+            SELECT min(id::text), count(*) || ' roles have its name', NULL::timestamptz
+            FROM roles
+            GROUP BY tenant_id, lower(name COLLATE "C")
+            HAVING count(*) > 1
+            """,
+        ),
+        Invariant(
+            code="D20",
+            name="json_has_its_shape",
+            says="JSON columns hold objects and arrays of the shape that their readers count on",
+            at_gate=False,
+            query="""
+            SELECT id::text, 'lawyer_levels.requirements', NULL::timestamptz
+            FROM lawyer_levels
+            WHERE (jsonb_typeof(requirements -> 'level_points'), jsonb_typeof(requirements -> 'cases_completed'))
+                IS DISTINCT FROM ('number', 'number')
+            UNION ALL
+            SELECT id::text, 'lawyer_levels.benefits', NULL
+            FROM lawyer_levels
+            WHERE (jsonb_typeof(benefits -> 'ai_credits'), jsonb_typeof(benefits -> 'membership_suggestion'))
+                IS DISTINCT FROM ('number', 'string')
+            UNION ALL
+            SELECT id::text, 'demo_accounts.demo_data', NULL FROM demo_accounts
+            WHERE jsonb_typeof(demo_data) <> 'object'
+            UNION ALL
+            SELECT id::text, 'enterprise_service_packages.features', NULL FROM enterprise_service_packages
+            WHERE jsonb_typeof(features) <> 'array' OR features @? 'strict $[*] ? (@.type() <> "string")'
+            UNION ALL
+            SELECT lawyer_id::text, 'lawyer_level_details.level_change_history', NULL FROM lawyer_level_details
+            WHERE jsonb_typeof(level_change_history) <> 'array'
+            UNION ALL
+            SELECT id::text, 'lawyer_certification_requests.practice_areas', NULL FROM lawyer_certification_requests
+            WHERE jsonb_typeof(practice_areas) <> 'array'
+            UNION ALL
+            SELECT id::text, 'lawyer_certification_requests.specialization_certificates', NULL
+            FROM lawyer_certification_requests
+            WHERE jsonb_typeof(specialization_certificates) <> 'array'
+            UNION ALL
+            SELECT id::text, 'user_memberships.benefits', NULL FROM user_memberships
+            WHERE jsonb_typeof(benefits) <> 'object'
+            UNION ALL
+            SELECT id::text, 'lawyer_memberships.benefits', NULL FROM lawyer_memberships
+            WHERE jsonb_typeof(benefits) <> 'object'
+            UNION ALL
+            SELECT id::text, 'lawyer_point_transactions.metadata', NULL FROM lawyer_point_transactions
+            WHERE jsonb_typeof(metadata) <> 'object'
+            """,
+        ),
+        Invariant(
+            code="B10",
+            name="points_add_up",
+            says="points after are points before and the change",
+            at_gate=False,
+            query="""
+            SELECT id::text, points_before || ' and ' || points_change || ' give ' || points_after, NULL::timestamptz
+            FROM lawyer_point_transactions
+            WHERE points_after <> points_before + points_change
+            """,
+        ),
+        Invariant(
+            code="B11",
+            name="credits_are_not_negative",
+            says="no balance of credits is below 0, and a purchase is of one at least",
+            at_gate=False,
+            query="""
+            SELECT user_id::text, 'user_credits', NULL::timestamptz FROM user_credits
+            WHERE least(credits_weekly, credits_remaining, credits_purchased, total_credits_used) < 0
+            UNION ALL
+            SELECT id::text, 'user_memberships', NULL FROM user_memberships
+            WHERE least(credits_monthly, credits_remaining, credits_used) < 0
+            UNION ALL
+            SELECT id::text, 'lawyer_memberships', NULL FROM lawyer_memberships
+            WHERE least(ai_credits_monthly, ai_credits_remaining, ai_credits_used) < 0
+            UNION ALL
+            SELECT id::text, 'credit_purchase_records', NULL FROM credit_purchase_records WHERE credits_count < 1
+            """,
+        ),
+        Invariant(
+            code="B12",
+            name="one_active_suspension",
+            says="a lawyer has one active suspension at most, and a lifted one is not active",
+            at_gate=False,
+            query="""
+            SELECT lawyer_id::text, count(*) || ' active suspensions', NULL::timestamptz
+            FROM lawyer_assignment_suspensions
+            WHERE is_active
+            GROUP BY lawyer_id
+            HAVING count(*) > 1
+            UNION ALL
+            SELECT id::text, 'lifted and active', NULL
+            FROM lawyer_assignment_suspensions
+            WHERE is_active AND lifted_at IS NOT NULL
+            """,
+        ),
+        Invariant(
+            code="B13",
+            name="periods_end_after_they_start",
+            says="every period ends at or after its start",
+            at_gate=False,
+            query="""
+            SELECT id::text, 'user_memberships', NULL::timestamptz FROM user_memberships WHERE end_date < start_date
+            UNION ALL
+            SELECT id::text, 'lawyer_memberships', NULL FROM lawyer_memberships WHERE end_date < start_date
+            UNION ALL
+            SELECT id::text, 'lawyer_online_sessions', NULL FROM lawyer_online_sessions
+            WHERE session_end < session_start
+            UNION ALL
+            SELECT id::text, 'lawyer_assignment_suspensions', NULL FROM lawyer_assignment_suspensions
+            WHERE lifted_at < suspended_at
+            UNION ALL
+            SELECT id::text, 'lawyer_certification_requests', NULL FROM lawyer_certification_requests
+            WHERE reviewed_at < submitted_at
+            UNION ALL
+            SELECT id::text, 'enterprise_clients', NULL FROM enterprise_clients
+            WHERE contract_end_date < contract_start_date
+            UNION ALL
+            SELECT id::text, 'enterprise_subscriptions', NULL FROM enterprise_subscriptions WHERE end_date < start_date
+            UNION ALL
+            SELECT id::text, 'collection_success_stats', NULL FROM collection_success_stats
+            WHERE period_end < period_start
             """,
         ),
     ),
@@ -2391,5 +2631,750 @@ contract = Contract(
                 OR u.workspace_id !~ '^ws-[0-9a-f]{12}$'
             """,
         ),
+    ),
+    samples=(
+        Sample(
+            "tenant",
+            "tenants",
+            row(
+                id="<tenant>",
+                name="'trial'",
+                tenant_code="'trial-' || <tenant>::text",
+                mode="'SAAS'",
+                status="'ACTIVE'",
+            ),
+        ),
+        Sample(
+            "sales",
+            "users",
+            row(
+                id="<sales>",
+                tenant_id="<tenant>",
+                username="'trial-' || <sales>::text",
+                password_hash="'none'",  # noqa: S106 (no password: what no hash is equal to)
+                email="<sales>::text || '@example.invalid'",
+                status="'ACTIVE'",
+            ),
+        ),
+        Sample(
+            "lawyer",
+            "users",
+            row(
+                id="<lawyer>",
+                tenant_id="<tenant>",
+                username="'trial-' || <lawyer>::text",
+                password_hash="'none'",  # noqa: S106 (no password: what no hash is equal to)
+                email="<lawyer>::text || '@example.invalid'",
+                status="'ACTIVE'",
+            ),
+        ),
+        Sample(
+            "reviewer",
+            "users",
+            row(
+                id="<reviewer>",
+                tenant_id="<tenant>",
+                username="'trial-' || <reviewer>::text",
+                password_hash="'none'",  # noqa: S106 (no password: what no hash is equal to)
+                email="<reviewer>::text || '@example.invalid'",
+                status="'ACTIVE'",
+            ),
+        ),
+        Sample(
+            "buyer",
+            "users",
+            row(
+                id="<buyer>",
+                tenant_id="<tenant>",
+                username="'trial-' || <buyer>::text",
+                password_hash="'none'",  # noqa: S106 (no password: what no hash is equal to)
+                email="<buyer>::text || '@example.invalid'",
+                status="'ACTIVE'",
+            ),
+        ),
+        Sample("client", "clients", row(id="<client>", tenant_id="<tenant>", name="'trial'", sales_owner_id="<sales>")),
+        Sample(
+            "case",
+            "cases",
+            row(
+                id="<case>",
+                tenant_id="<tenant>",
+                client_id="<client>",
+                case_number="'trial-' || <case>::text",
+                debtor_info="'{}'",
+                case_amount="1",
+                status="'PENDING'",
+                sales_user_id="<sales>",
+                debt_creation_date="'2026-01-01'",
+                legal_status="'VALID'",
+            ),
+        ),
+        Sample(
+            "level",
+            "lawyer_levels",
+            row(
+                id="2147483647",
+                level="3",
+                name="'trial'",
+                requirements="""'{"level_points": 0, "cases_completed": 0}'""",
+                benefits="""'{"ai_credits": 0, "membership_suggestion": "free"}'""",
+            ),
+        ),
+        Sample(
+            "certification",
+            "lawyer_certification_requests",
+            row(
+                id="<certification>",
+                user_id="<lawyer>",
+                certificate_file_path="'trial'",
+                certificate_file_name="'trial'",
+                lawyer_name="'trial'",
+                license_number="'trial'",
+                reviewed_by="<reviewer>",
+                submitted_at="'2026-01-01 00:00:00+00'",
+            ),
+        ),
+        Sample(
+            "mapping",
+            "workspace_mappings",
+            row(user_id="<lawyer>", workspace_id="'trial-' || <mapping>::text", workspace_type="'lawyer'"),
+        ),
+        Sample(
+            "demonstration",
+            "demo_accounts",
+            row(
+                id="<demonstration>",
+                demo_type="'user'",
+                workspace_id="'trial-' || <demonstration>::text",
+                display_name="'trial'",
+            ),
+        ),
+        Sample("details", "lawyer_level_details", row(lawyer_id="<lawyer>", current_level="10")),
+        Sample(
+            "points",
+            "lawyer_point_transactions",
+            row(
+                id="<points>",
+                lawyer_id="<lawyer>",
+                transaction_type="'trial'",
+                points_before="0",
+                points_change="5",
+                points_after="5",
+                related_case_id="<case>",
+            ),
+        ),
+        Sample(
+            "session",
+            "lawyer_online_sessions",
+            row(id="<session>", lawyer_id="<lawyer>", session_start="'2026-01-01 00:00:00+00'"),
+        ),
+        Sample(
+            "membership",
+            "user_memberships",
+            row(
+                id="<membership>",
+                user_id="<lawyer>",
+                membership_type="'free'",
+                start_date="'2026-01-01'",
+                end_date="'2026-12-31'",
+            ),
+        ),
+        Sample(
+            "professional",
+            "lawyer_memberships",
+            row(
+                id="<professional>",
+                lawyer_id="<lawyer>",
+                membership_type="'free'",
+                start_date="'2026-01-01'",
+                end_date="'2026-12-31'",
+            ),
+        ),
+        Sample("credits", "user_credits", row(user_id="<lawyer>")),
+        Sample(
+            "purchase",
+            "credit_purchase_records",
+            row(id="<purchase>", user_id="<buyer>", credits_count="1", total_amount="50"),
+        ),
+        Sample(
+            "decline",
+            "lawyer_case_declines",
+            row(id="<decline>", lawyer_id="<lawyer>", case_id="<case>"),
+        ),
+        Sample(
+            "suspension",
+            "lawyer_assignment_suspensions",
+            row(
+                id="<suspension>",
+                lawyer_id="<lawyer>",
+                suspension_reason="'trial'",
+                decline_count="3",
+                suspended_at="'2026-01-01 00:00:00+00'",
+            ),
+        ),
+        Sample(
+            "enterprise",
+            "enterprise_clients",
+            row(
+                id="<enterprise>",
+                company_name="'trial'",
+                company_type="'bank'",
+                contact_person="'trial'",
+                contact_phone="'none'",
+                contact_email="'trial@example.invalid'",
+                service_type="'compliance'",
+                assigned_account_manager="<reviewer>",
+            ),
+        ),
+        Sample(
+            "package",
+            "enterprise_service_packages",
+            row(
+                id="<package>",
+                package_name="'trial'",
+                package_type="'custom'",
+                monthly_fee="1",
+                case_volume_limit="1",
+                is_active="false",
+            ),
+        ),
+        Sample(
+            "subscription",
+            "enterprise_subscriptions",
+            row(
+                id="<subscription>",
+                client_id="<enterprise>",
+                package_id="<package>",
+                start_date="'2026-01-01'",
+                end_date="'2026-12-31'",
+                monthly_fee="1",
+                cases_limit="1",
+            ),
+        ),
+        Sample(
+            "statistic",
+            "collection_success_stats",
+            row(
+                id="<statistic>",
+                client_id="<enterprise>",
+                period_start="'2026-01-01'",
+                period_end="'2026-01-31'",
+            ),
+        ),
+    ),
+    trials=(
+        Trial(
+            "users_account_type_check",
+            "lawyer",
+            good=rows("account_type", "'pending'", "'user'", "'lawyer'", "'lawyer_pending'", "'admin'"),
+            bad=rows("account_type", "'other'", "''"),
+        ),
+        Trial(
+            "ck_users_workspace_id_format",
+            "lawyer",
+            good=rows("workspace_id", "'a-0'", "'0' || repeat('-', 49)"),
+            bad=rows("workspace_id", "'ab'", "'-ab'", "'Abc'", "'a_b'"),
+        ),
+        Trial(
+            "lawyer_levels_level_check",
+            "level",
+            good=rows("level", "1", "10"),
+            bad=rows("level", "0", "11"),
+            code="B02",
+        ),
+        Trial(
+            "ck_lawyer_levels_daily_case_limit",
+            "level",
+            good=rows("daily_case_limit", "1"),
+            bad=rows("daily_case_limit", "0"),
+        ),
+        Trial(
+            "ck_lawyer_levels_monthly_amount_limit",
+            "level",
+            good=rows("monthly_amount_limit", "0"),
+            bad=rows("monthly_amount_limit", "-0.01"),
+        ),
+        Trial(
+            "ck_lawyer_levels_priority_weight",
+            "level",
+            good=rows("priority_weight", "0.01"),
+            bad=rows("priority_weight", "0"),
+        ),
+        Trial(
+            "ck_lawyer_levels_requirements",
+            "level",
+            good=rows("requirements", """'{"level_points": 1, "cases_completed": 1}'"""),
+            bad=rows("requirements", """'{"level_points": 1}'""", """'{"cases_completed": 1}'"""),
+        ),
+        Trial(
+            "lawyer_certification_requests_status_check",
+            "certification",
+            good=(
+                row(status="'pending'"),
+                row(status="'under_review'"),
+                row(status="'approved'", reviewed_at="'2026-01-01 00:00:00+00'"),
+                row(status="'rejected'", reviewed_at="'2026-01-01 00:00:00+00'"),
+            ),
+            bad=rows("status", "'other'"),
+        ),
+        Trial(
+            "ck_lawyer_certification_requests_years_of_experience",
+            "certification",
+            good=rows("years_of_experience", "0"),
+            bad=rows("years_of_experience", "-1"),
+        ),
+        Trial(
+            "ck_lawyer_certification_requests_reviewed_when_decided",
+            "certification",
+            good=(
+                row(status="'approved'", reviewed_at="'2026-01-01 00:00:00+00'"),
+                row(status="'pending'"),
+            ),
+            bad=rows("status", "'approved'", "'rejected'"),
+        ),
+        Trial(
+            "ck_lawyer_certification_requests_review_after_submission",
+            "certification",
+            good=rows("reviewed_at", "'2026-01-01 00:00:00+00'", "NULL"),
+            bad=rows("reviewed_at", "'2025-12-31 23:59:59+00'"),
+            code="B13",
+        ),
+        Trial(
+            "workspace_mappings_workspace_type_check",
+            "mapping",
+            good=rows("workspace_type", "'user'", "'lawyer'", "'admin'"),
+            bad=rows("workspace_type", "'other'"),
+        ),
+        Trial(
+            "demo_accounts_demo_type_check",
+            "demonstration",
+            good=rows("demo_type", "'lawyer'", "'user'"),
+            bad=rows("demo_type", "'admin'"),
+        ),
+        Trial(
+            "ck_demo_accounts_demo_data",
+            "demonstration",
+            good=rows("demo_data", "'{}'"),
+            bad=rows("demo_data", "'[]'", "'null'"),
+        ),
+        Trial(
+            "ck_lawyer_level_details_experience_points",
+            "details",
+            good=rows("experience_points", "0"),
+            bad=rows("experience_points", "-1"),
+        ),
+        Trial(
+            "ck_lawyer_level_details_case_counts",
+            "details",
+            good=rows("cases_won", "0"),
+            bad=(
+                row(cases_completed="-1"),
+                row(cases_won="-1"),
+                row(cases_failed="-1"),
+            ),
+        ),
+        Trial(
+            "ck_lawyer_level_details_success_rate",
+            "details",
+            good=rows("success_rate", "0", "100"),
+            bad=rows("success_rate", "-0.01", "100.01"),
+        ),
+        Trial(
+            "ck_lawyer_level_details_client_rating",
+            "details",
+            good=rows("client_rating", "0", "5"),
+            bad=rows("client_rating", "-0.01", "5.01"),
+        ),
+        Trial(
+            "ck_lawyer_level_details_totals",
+            "details",
+            good=rows("total_revenue", "0"),
+            bad=(
+                row(total_online_hours="-1"),
+                row(total_ai_credits_used="-1"),
+                row(total_paid_amount="-1"),
+                row(total_revenue="-1"),
+                row(total_cases_amount="-1"),
+            ),
+        ),
+        Trial(
+            "ck_lawyer_level_details_level_change_history",
+            "details",
+            good=rows("level_change_history", "'[]'"),
+            bad=rows("level_change_history", "'{}'"),
+        ),
+        Trial(
+            "ck_lawyer_point_transactions_balance",
+            "points",
+            good=(row(points_change="-5", points_after="-5"),),
+            bad=rows("points_after", "4", "6"),
+        ),
+        Trial(
+            "ck_lawyer_online_sessions_period",
+            "session",
+            good=rows("session_end", "'2026-01-01 00:00:00+00'", "NULL"),
+            bad=rows("session_end", "'2025-12-31 23:59:59+00'"),
+            code="B13",
+        ),
+        Trial(
+            "ck_lawyer_online_sessions_duration",
+            "session",
+            good=rows("duration_minutes", "0", "NULL"),
+            bad=rows("duration_minutes", "-1"),
+        ),
+        Trial(
+            "user_memberships_membership_type_check",
+            "membership",
+            good=rows("membership_type", "'free'", "'basic'", "'professional'", "'premium'", "'enterprise'"),
+            bad=rows("membership_type", "'other'"),
+        ),
+        Trial(
+            "user_memberships_payment_status_check",
+            "membership",
+            good=rows("payment_status", "'pending'", "'paid'", "'expired'", "'cancelled'"),
+            bad=rows("payment_status", "'other'"),
+        ),
+        Trial(
+            "ck_user_memberships_period",
+            "membership",
+            good=rows("end_date", "'2026-01-01'"),
+            bad=rows("end_date", "'2025-12-31'"),
+            code="B13",
+        ),
+        Trial(
+            "ck_user_memberships_credits",
+            "membership",
+            good=(row(credits_monthly="0", credits_remaining="0", credits_used="0"),),
+            bad=(
+                row(credits_monthly="-1"),
+                row(credits_remaining="-1"),
+                row(credits_used="-1"),
+            ),
+            code="B11",
+        ),
+        Trial(
+            "ck_user_memberships_payment_amount",
+            "membership",
+            good=rows("payment_amount", "0"),
+            bad=rows("payment_amount", "-0.01"),
+        ),
+        Trial(
+            "lawyer_memberships_membership_type_check",
+            "professional",
+            good=rows("membership_type", "'free'", "'basic'", "'professional'", "'premium'", "'enterprise'"),
+            bad=rows("membership_type", "'other'"),
+        ),
+        Trial(
+            "ck_lawyer_memberships_period",
+            "professional",
+            good=rows("end_date", "'2026-01-01'"),
+            bad=rows("end_date", "'2025-12-31'"),
+            code="B13",
+        ),
+        Trial(
+            "ck_lawyer_memberships_ai_credits",
+            "professional",
+            good=(row(ai_credits_monthly="0", ai_credits_remaining="0", ai_credits_used="0"),),
+            bad=(
+                row(ai_credits_monthly="-1"),
+                row(ai_credits_remaining="-1"),
+                row(ai_credits_used="-1"),
+            ),
+            code="B11",
+        ),
+        Trial(
+            "ck_lawyer_memberships_daily_case_limit",
+            "professional",
+            good=rows("daily_case_limit", "-1"),
+            bad=rows("daily_case_limit", "-2"),
+        ),
+        Trial(
+            "ck_lawyer_memberships_monthly_amount_limit",
+            "professional",
+            good=rows("monthly_amount_limit", "0"),
+            bad=rows("monthly_amount_limit", "-0.01"),
+        ),
+        Trial(
+            "ck_lawyer_memberships_payment_amount",
+            "professional",
+            good=rows("payment_amount", "0"),
+            bad=rows("payment_amount", "-0.01"),
+        ),
+        Trial(
+            "ck_user_credits_balances",
+            "credits",
+            good=(row(credits_weekly="0", credits_remaining="0"),),
+            bad=(
+                row(credits_weekly="-1"),
+                row(credits_remaining="-1"),
+                row(credits_purchased="-1"),
+                row(total_credits_used="-1"),
+            ),
+            code="B11",
+        ),
+        Trial(
+            "credit_purchase_records_status_check",
+            "purchase",
+            good=rows("status", "'pending'", "'paid'", "'failed'", "'refunded'"),
+            bad=rows("status", "'other'"),
+        ),
+        Trial(
+            "ck_credit_purchase_records_credits_count",
+            "purchase",
+            good=rows("credits_count", "1"),
+            bad=rows("credits_count", "0"),
+            code="B11",
+        ),
+        Trial(
+            "ck_credit_purchase_records_amounts",
+            "purchase",
+            good=(row(unit_price="0", total_amount="0"),),
+            bad=(
+                row(unit_price="-0.01"),
+                row(total_amount="-0.01"),
+            ),
+        ),
+        Trial(
+            "ck_lawyer_assignment_suspensions_decline_count",
+            "suspension",
+            good=rows("decline_count", "1"),
+            bad=rows("decline_count", "0"),
+        ),
+        Trial(
+            "ck_lawyer_assignment_suspensions_duration",
+            "suspension",
+            good=rows("suspension_duration_hours", "1"),
+            bad=rows("suspension_duration_hours", "0"),
+        ),
+        Trial(
+            "ck_lawyer_assignment_suspensions_period",
+            "suspension",
+            good=(row(lifted_at="'2026-01-01 00:00:00+00'", is_active="false"),),
+            bad=(row(lifted_at="'2025-12-31 23:59:59+00'", is_active="false"),),
+            code="B13",
+        ),
+        Trial(
+            "ck_lawyer_assignment_suspensions_lifted_is_inactive",
+            "suspension",
+            good=(
+                row(lifted_at="'2026-01-01 00:00:00+00'", is_active="false"),
+                row(is_active="false"),
+            ),
+            bad=rows("lifted_at", "'2026-01-01 00:00:00+00'"),
+            code="B12",
+        ),
+        Trial(
+            "enterprise_clients_status_check",
+            "enterprise",
+            good=rows("status", "'active'", "'inactive'", "'suspended'"),
+            bad=rows("status", "'other'"),
+        ),
+        Trial(
+            "ck_enterprise_clients_contract_period",
+            "enterprise",
+            good=(
+                row(contract_start_date="'2026-01-01'", contract_end_date="'2026-01-01'"),
+                row(contract_end_date="'2026-01-01'"),
+            ),
+            bad=(row(contract_start_date="'2026-01-01'", contract_end_date="'2025-12-31'"),),
+            code="B13",
+        ),
+        Trial(
+            "ck_enterprise_clients_monthly_fee",
+            "enterprise",
+            good=rows("monthly_fee", "0"),
+            bad=rows("monthly_fee", "-0.01"),
+        ),
+        Trial(
+            "ck_enterprise_clients_case_volume_limit",
+            "enterprise",
+            good=rows("case_volume_limit", "0"),
+            bad=rows("case_volume_limit", "-1"),
+        ),
+        Trial(
+            "ck_enterprise_clients_priority_level",
+            "enterprise",
+            good=rows("priority_level", "1", "5"),
+            bad=rows("priority_level", "0", "6"),
+        ),
+        Trial(
+            "ck_enterprise_clients_company_type",
+            "enterprise",
+            good=rows("company_type", "'bank'", "'lending_institution'", "'law_firm'", "'other'"),
+            bad=rows("company_type", "'none'"),
+        ),
+        Trial(
+            "ck_enterprise_clients_service_type",
+            "enterprise",
+            good=rows("service_type", "'debt_collection'", "'legal_consulting'", "'compliance'"),
+            bad=rows("service_type", "'none'"),
+        ),
+        Trial(
+            "ck_enterprise_service_packages_monthly_fee",
+            "package",
+            good=rows("monthly_fee", "0"),
+            bad=rows("monthly_fee", "-0.01"),
+        ),
+        Trial(
+            "ck_enterprise_service_packages_case_volume_limit",
+            "package",
+            good=rows("case_volume_limit", "1"),
+            bad=rows("case_volume_limit", "0"),
+        ),
+        Trial(
+            "ck_enterprise_service_packages_sla_response_time",
+            "package",
+            good=rows("sla_response_time", "1"),
+            bad=rows("sla_response_time", "0"),
+        ),
+        Trial(
+            "ck_enterprise_service_packages_ai_credits_included",
+            "package",
+            good=rows("ai_credits_included", "0"),
+            bad=rows("ai_credits_included", "-1"),
+        ),
+        Trial(
+            "ck_enterprise_service_packages_features",
+            "package",
+            good=rows("features", "'[]'"),
+            bad=rows("features", "'{}'"),
+        ),
+        Trial(
+            "ck_enterprise_service_packages_package_type",
+            "package",
+            good=rows("package_type", "'basic'", "'professional'", "'enterprise'", "'custom'"),
+            bad=rows("package_type", "'other'"),
+        ),
+        Trial(
+            "enterprise_subscriptions_status_check",
+            "subscription",
+            good=rows("status", "'active'", "'expired'", "'cancelled'"),
+            bad=rows("status", "'other'"),
+        ),
+        Trial(
+            "ck_enterprise_subscriptions_period",
+            "subscription",
+            good=rows("end_date", "'2026-01-01'"),
+            bad=rows("end_date", "'2025-12-31'"),
+            code="B13",
+        ),
+        Trial(
+            "ck_enterprise_subscriptions_cases_used",
+            "subscription",
+            good=rows("cases_used", "0"),
+            bad=rows("cases_used", "-1"),
+        ),
+        Trial(
+            "ck_enterprise_subscriptions_cases_limit",
+            "subscription",
+            good=rows("cases_limit", "0"),
+            bad=rows("cases_limit", "-1"),
+        ),
+        Trial(
+            "ck_enterprise_subscriptions_monthly_fee",
+            "subscription",
+            good=rows("monthly_fee", "0"),
+            bad=rows("monthly_fee", "-0.01"),
+        ),
+        Trial(
+            "ck_collection_success_stats_period",
+            "statistic",
+            good=rows("period_end", "'2026-01-01'"),
+            bad=rows("period_end", "'2025-12-31'"),
+            code="B13",
+        ),
+        Trial(
+            "ck_collection_success_stats_counts",
+            "statistic",
+            good=rows("total_cases", "0"),
+            bad=(
+                row(total_cases="-1", cases_with_response="-1", cases_with_payment="-1"),
+                row(cases_with_response="-1"),
+                row(cases_with_payment="-1"),
+            ),
+        ),
+        Trial(
+            "ck_collection_success_stats_counts_within_total",
+            "statistic",
+            good=(row(total_cases="1", cases_with_response="1", cases_with_payment="1"),),
+            bad=(
+                row(cases_with_response="1"),
+                row(cases_with_payment="1"),
+            ),
+        ),
+        Trial(
+            "ck_collection_success_stats_rates",
+            "statistic",
+            good=(
+                row(response_rate="0", recovery_rate="0"),
+                row(response_rate="1", recovery_rate="1"),
+            ),
+            bad=(
+                row(response_rate="-0.0001"),
+                row(response_rate="1.0001"),
+                row(recovery_rate="-0.0001"),
+                row(recovery_rate="1.0001"),
+            ),
+        ),
+        Trial(
+            "ck_collection_success_stats_amounts",
+            "statistic",
+            good=(row(total_debt_amount="0", recovered_amount="0"),),
+            bad=(
+                row(total_debt_amount="-0.01"),
+                row(recovered_amount="-0.01"),
+            ),
+        ),
+    ),
+    twins=(
+        Twin(
+            "users_workspace_id_key",
+            "lawyer",
+            row(
+                id="<second>",
+                username="'trial-' || <second>::text",
+                email="NULL",
+                workspace_id="'trial-' || <lawyer>::text",
+            ),
+            first=row(workspace_id="'trial-' || <lawyer>::text"),
+        ),
+        Twin(
+            "lawyer_levels_pkey",
+            "level",
+            row(id="(SELECT id FROM lawyer_levels WHERE level = 9)"),
+            standing="level = 10",
+        ),
+        Twin("lawyer_levels_level_key", "level", row(id="2147483646"), code="B03"),
+        Twin(
+            "lawyer_certification_requests_pkey",
+            "certification",
+            row(status="'approved'", reviewed_at="'2026-01-01 00:00:00+00'"),
+        ),
+        Twin("uq_lawyer_certification_requests_open", "certification", row(id="<second>", status="'under_review'")),
+        Twin("workspace_mappings_pkey", "mapping", row(workspace_id="'trial-' || <second>::text")),
+        Twin("workspace_mappings_workspace_id_key", "mapping", row(user_id="<reviewer>")),
+        Twin("demo_accounts_pkey", "demonstration", row(workspace_id="'trial-' || <second>::text")),
+        Twin("demo_accounts_workspace_id_key", "demonstration", row(id="<second>")),
+        Twin("lawyer_level_details_pkey", "details", row()),
+        Twin("lawyer_point_transactions_pkey", "points", row()),
+        Twin("lawyer_online_sessions_pkey", "session", row()),
+        Twin("user_memberships_pkey", "membership", row()),
+        Twin("lawyer_memberships_pkey", "professional", row()),
+        Twin("user_credits_pkey", "credits", row()),
+        Twin("credit_purchase_records_pkey", "purchase", row()),
+        Twin("lawyer_case_declines_pkey", "decline", row()),
+        Twin("lawyer_assignment_suspensions_pkey", "suspension", row(is_active="false")),
+        Twin("uq_lawyer_assignment_suspensions_active", "suspension", row(id="<second>"), code="B12"),
+        Twin("enterprise_clients_pkey", "enterprise", row()),
+        Twin("enterprise_service_packages_pkey", "package", row()),
+        Twin(
+            "uq_enterprise_service_packages_active_type",
+            "package",
+            row(id="<second>", is_active="true"),
+            first=row(is_active="true"),
+        ),
+        Twin("enterprise_subscriptions_pkey", "subscription", row()),
+        Twin("collection_success_stats_pkey", "statistic", row(period_end="'2026-02-28'")),
+        Twin("uq_collection_success_stats_client_period", "statistic", row(id="<second>")),
     ),
 )

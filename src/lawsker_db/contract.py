@@ -116,16 +116,78 @@ class Extension:
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """A query whose every row is a violation when the run commits: key and found, as text, and when it was written.
+    """A query whose every row is a violation when the run commits: its key, what was found, and when it was written.
 
-    `code` is that of verification's list. The third value is when applications last wrote what offends (created_at,
-    updated_at), NULL when nobody can tell: a violation that is younger than the run is theirs, and only information.
-    Keys are never personal data.
+    `code` is that of verification's list, `name` tells several of one code apart. Key and found are text, and never
+    personal data. The third value is when applications last wrote what offends (created_at, updated_at), NULL when
+    nobody can tell: a violation that is younger than the run is theirs, and only information. `at_gate` is False for what
+    the gate need not ask, because constraints that it has seen already imply it, or because it may be so. One pass may
+    prove several promises: with `also`, the query gives each row's own code as its fourth value.
     """
 
     code: str
+    name: str
     says: str
     query: str
+    at_gate: bool = True
+    also: tuple[str, ...] = ()
+
+
+Row = tuple[tuple[str, str], ...]  # columns and the SQL of their values
+
+
+def row(**values: str) -> Row:
+    """Pure. A row, or a part of one: the SQL of each column's value."""
+    return tuple(values.items())
+
+
+def rows(column: str, *values: str) -> tuple[Row, ...]:
+    """Pure. Rows that differ in one column."""
+    return tuple(((column, value),) for value in values)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A row that its table accepts, for verification to try: inserted, and rolled back.
+
+    `<name>` in the SQL of a value is the uuid that is drawn for the sample of that name, this one or another, which is
+    then inserted before it. Every key is given, so that no sequence is asked. A sample of a table that stood before is
+    written as the applications of then write it: without the columns that the revision adds.
+    """
+
+    name: str
+    table: str
+    values: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one CHECK does to a sample: with each of the changes `good` it is accepted, with each of `bad` refused by it.
+
+    `code` is another one of verification's list that this proves as well.
+    """
+
+    constraint: str
+    sample: str
+    good: tuple[Row, ...]
+    bad: tuple[Row, ...]
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """What one UNIQUE or primary key refuses: behind the sample changed as `first`, the sample changed as `second`.
+
+    `<second>` is one more uuid. `standing`, a condition, is for tables that have room for no sample: there the row that
+    it finds is changed instead.
+    """
+
+    constraint: str
+    sample: str
+    second: Row
+    first: Row = ()
+    standing: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +241,8 @@ class Contract:
 
     `reads` are the tables it looks at to fill its own; `alters` those it changes the shape of, `locks` those it takes
     stronger locks on (foreign keys) without changing them. No row of any table that stood before may change, but as
-    `writes` says.
+    `writes` says. With `samples` verification tries what the constraints do; each foreign key is then tried on the first
+    sample of its table.
     """
 
     revision: str
@@ -196,4 +259,7 @@ class Contract:
     invariants: tuple[Invariant, ...] = ()
     losses: tuple[Loss, ...] = ()
     figures: tuple[Figure, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    twins: tuple[Twin, ...] = ()
     may_install: tuple[str, ...] = ()  # extensions of the server that it may create and leaves on downgrade

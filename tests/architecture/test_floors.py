@@ -61,6 +61,8 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.observation",
         "safety.gate",
         "safety.checklist",
+        "safety.contents",
+        "safety.behaviour",
         "safety.recovery",
         "safety.confirmation",
         "safety.guard",

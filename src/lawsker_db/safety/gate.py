@@ -277,9 +277,12 @@ class Gate:
             self.rows_made[table.name] = rows
             checks.append(self._check(f"rows of {table.name}", rows == expected, str(expected), str(rows)))
         for invariant in promise.contract.invariants:
+            if not invariant.at_gate:
+                continue
             found = self._conn.execute(literal(f"SELECT * FROM ({invariant.query}) AS v LIMIT {SHOWN}")).all()
-            shown = "; ".join(": ".join(str(value) for value in row[:2]) for row in found)
-            checks.append(self._check(invariant.code, not found, invariant.says, shown or "no violation"))
+            shown = "; ".join(f"{key}: {what}" for key, what, *_ in found)
+            name = f"{invariant.code} {invariant.name}"
+            checks.append(self._check(name, not found, invariant.says, shown or "no violation"))
         for figure in promise.contract.figures:
             self.figures[figure.says] = int(self._conn.execute(literal(figure.query)).scalar_one())
         return checks

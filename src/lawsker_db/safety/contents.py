@@ -1,0 +1,236 @@
+"""Data as it should be, found by queries: a contract's invariants, sequences, foreign keys and promised NOT NULLs.
+
+Everything is read. Each question is asked under a savepoint, so that one which the server refuses spoils no other: it
+is then not known, which is never "passed". Keys are shown, at most five, and never anything else of a person's row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+
+import psycopg
+from sqlalchemy import ARRAY, TIMESTAMP, Connection, RowMapping, Text, TextClause, bindparam, text
+from sqlalchemy.exc import DBAPIError
+
+from lawsker_db.contract import Contract, Invariant
+from lawsker_db.evidence import Check
+from lawsker_db.postgres.session import literal
+from lawsker_db.safety.checklist import ITEMS, SHOWN, When, passed, unknown, violated
+
+# Columns that a sequence numbers: it is theirs, or their default draws from it and does nothing else. A sequence that
+# begins again at its end may well stand behind, and those of partitions are their parent's.
+NUMBERED = """
+    SELECT s.oid::regclass::text AS sequence, c.relname || '.' || a.attname AS column_name, q.seqincrement AS step,
+           CASE WHEN c.relkind = 'r' THEN 'ONLY ' ELSE '' END || c.oid::regclass AS source, quote_ident(a.attname) AS named
+    FROM (
+        SELECT objid AS sequence, refobjid AS relation, refobjsubid::int AS number FROM pg_depend
+        WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND deptype IN ('a', 'i')
+            AND refobjsubid > 0
+        UNION
+        SELECT d.refobjid, e.adrelid, e.adnum FROM pg_depend AS d
+        JOIN pg_attrdef AS e ON d.classid = 'pg_attrdef'::regclass AND e.oid = d.objid
+        WHERE d.refclassid = 'pg_class'::regclass
+            AND pg_get_expr(e.adbin, e.adrelid) ~ '^nextval[(]''[^,]*''::regclass[)]$'
+    ) AS of
+    JOIN pg_class AS s ON s.oid = of.sequence AND s.relkind = 'S'
+    JOIN pg_sequence AS q ON q.seqrelid = s.oid AND NOT q.seqcycle
+    JOIN pg_class AS c ON c.oid = of.relation AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+        AND c.relpersistence <> 't'
+    JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = of.number AND NOT a.attisdropped
+        AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype)
+    WHERE (SELECT oid FROM pg_namespace WHERE nspname = :schema) IN (c.relnamespace, s.relnamespace)
+    ORDER BY 2, 1
+"""
+
+# Foreign keys out of or into the schema, spelt as the server itself compares them. A key with a NULL in it leads nowhere
+# and is no orphan (MATCH SIMPLE). The row is named by its primary key where that is of numbers and uuids.
+REFERENCES = """
+    SELECT c.relname || '.' || k.conname AS name,
+           CASE WHEN c.relkind = 'r' THEN 'ONLY ' ELSE '' END || c.oid::regclass AS child,
+           CASE WHEN p.relkind = 'r' THEN 'ONLY ' ELSE '' END || p.oid::regclass AS parent,
+           pair.matched, pair.filled, coalesce(own.key, 'f.ctid') AS key
+    FROM pg_constraint AS k
+    JOIN pg_class AS c ON c.oid = k.conrelid
+    JOIN pg_class AS p ON p.oid = k.confrelid
+    CROSS JOIN LATERAL (
+        SELECT string_agg(format('p.%I%s OPERATOR(%I.%s) f.%I%s', pa.attname, apart.said, n.nspname, o.oprname,
+                                 fa.attname, apart.said), ' AND ') AS matched,
+               string_agg(format('f.%I IS NOT NULL', fa.attname), ' AND ') AS filled
+        FROM unnest(k.conkey, k.confkey, k.conpfeqop) AS part (child, parent, operator)
+        JOIN pg_attribute AS fa ON fa.attrelid = k.conrelid AND fa.attnum = part.child
+        JOIN pg_attribute AS pa ON pa.attrelid = k.confrelid AND pa.attnum = part.parent
+        JOIN pg_operator AS o ON o.oid = part.operator
+        JOIN pg_namespace AS n ON n.oid = o.oprnamespace
+        LEFT JOIN pg_collation AS l ON l.oid = pa.attcollation AND pa.attcollation <> fa.attcollation
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN l.oid IS NULL THEN ''
+                   ELSE format(' COLLATE %s.%I', l.collnamespace::regnamespace, l.collname) END AS said
+        ) AS apart
+    ) AS pair
+    LEFT JOIN LATERAL (
+        SELECT string_agg(format('f.%I::text', a.attname), ' || '', '' || ' ORDER BY a.attnum) AS key
+        FROM pg_index AS i
+        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+        WHERE i.indrelid = k.conrelid AND i.indisprimary
+        HAVING bool_and(a.atttypid IN ('uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype))
+    ) AS own ON true
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND coalesce(to_jsonb(k) ->> 'conperiod', 'false') = 'false'
+        AND (SELECT oid FROM pg_namespace WHERE nspname = :schema) IN (c.relnamespace, p.relnamespace)
+    ORDER BY 1
+"""
+
+# Promised NOT NULL, and in the catalog not so, or (18) not validated.
+NULLABLE = """
+    SELECT c.relname || '.' || a.attname AS name, c.oid::regclass::text AS source, quote_ident(a.attname) AS named
+    FROM unnest(CAST(:tables AS text[]), CAST(:columns AS text[])) AS promised (table_name, column_name)
+    JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(promised.table_name))
+    JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = promised.column_name AND a.attnum > 0
+        AND NOT a.attisdropped
+    WHERE NOT a.attnotnull OR EXISTS (
+        SELECT FROM pg_constraint AS k
+        WHERE k.conrelid = c.oid AND k.contype = 'n' AND NOT k.convalidated AND k.conkey = ARRAY[a.attnum]
+    )
+    ORDER BY 1
+"""
+
+
+def check_contents(conn: Connection, contract: Contract, *, schema: str, made_at: datetime | None) -> tuple[Check, ...]:
+    """Findings by query on one contract's promises, and on the sequences and foreign keys of the whole schema.
+
+    `made_at` is the time of the transaction that made it all: what applications have written since is information
+    where the list says "at the gate". None is the strict sense, at COMMIT: every row counts. Reads only, with ACCESS
+    SHARE on the tables; the session must be pinned to the schema.
+    """
+    checks = [check for invariant in contract.invariants for check in check_invariant(conn, invariant, made_at)]
+    promised = [(table.name, column) for table in contract.tables for column in table.columns]
+    promised += [(extension.table, column) for extension in contract.extensions for column in extension.columns]
+    filled = [(table, column.name) for table, column in promised if not column.nullable]
+    names = {"tables": [table for table, _ in filled], "columns": [column for _, column in filled]}
+    return (
+        *checks,
+        *_look(conn, "D02", (NUMBERED, {"schema": schema}), _behind, "sequences"),
+        *_look(conn, "D16", (REFERENCES, {"schema": schema}), _orphans, "foreign keys"),
+        *_look(conn, "D17", (NULLABLE, names), _nulls, "columns that have nothing against them"),
+    )
+
+
+def check_invariant(conn: Connection, invariant: Invariant, made_at: datetime | None) -> tuple[Check, ...]:
+    """One query of a contract: a finding for each of its codes. Reads, under a savepoint."""
+    codes = (invariant.code, *invariant.also)
+    always = [code for code in codes if code in ITEMS and ITEMS[code].when is When.ALWAYS]
+    columns, code = ("key, found, written_at", f"CAST('{invariant.code}' AS text)")
+    if invariant.also:
+        columns, code = (f"{columns}, code", "q.code")
+    query = invariant.query.replace(":", "\\:")
+    counted = text(
+        "SELECT code, theirs, total, said FROM ("
+        "SELECT code, theirs, said, count(*) OVER w AS total, row_number() OVER w AS place FROM ("
+        f"SELECT {code} AS code, q.key || '\\: ' || q.found AS said,"
+        f" coalesce(q.written_at > :made_at AND {code} <> ALL (:always), false) AS theirs"
+        f" FROM ({query}) AS q ({columns})) AS judged WINDOW w AS (PARTITION BY code, theirs)"
+        ") AS numbered WHERE place <= :shown"
+    ).bindparams(
+        bindparam("made_at", made_at, TIMESTAMP(timezone=True)),
+        bindparam("always", always, ARRAY(Text)),
+        bindparam("shown", SHOWN),
+    )
+    found = _answer(conn, counted)
+    if isinstance(found, str):
+        return tuple(_unknown(code, invariant, found) for code in codes)
+    return tuple(_judge(code, invariant, [r for r in found if r["code"] == code], made_at) for code in codes)
+
+
+def _judge(code: str, invariant: Invariant, rows: list[RowMapping], made_at: datetime | None) -> Check:
+    """Pure. The finding on one code, from what one query gave for it."""
+    ours = [row for row in rows if not row["theirs"]]
+    theirs = next((int(row["total"]) for row in rows if row["theirs"]), 0)
+    since = f"so it is, but for {theirs} that the applications have written since" if theirs else "so it is"
+    keys = tuple(str(row["said"]) for row in ours)
+    if code in ITEMS:
+        return violated(code, keys, count=int(ours[0]["total"])) if ours else passed(code, since)
+    found = "; ".join(keys) or since
+    later = made_at is not None  # nobody knows whether a foreign chain's promise is for ever
+    return Check(
+        code=code, name=invariant.name, ok=not ours, expected=invariant.says, found=found, keys=keys, warning=later
+    )
+
+
+def _unknown(code: str, invariant: Invariant, why: str) -> Check:
+    if code in ITEMS:
+        return unknown(code, why)
+    found = f"could not be checked: {why}"
+    return Check(code=code, name=invariant.name, ok=None, expected=invariant.says, found=found)
+
+
+def _look(
+    conn: Connection,
+    code: str,
+    listing: tuple[str, Mapping[str, object]],
+    query: Callable[[RowMapping], str],
+    what: str,
+) -> Iterator[Check]:
+    """One finding on all things that a query of the catalog lists: `query` gives for each what offends, and how many."""
+    things = _answer(conn, text(listing[0]).bindparams(**listing[1]))
+    if isinstance(things, str):
+        yield unknown(code, things)
+        return
+    answers = [_answer(conn, literal(query(thing))) for thing in things]
+    refused = [answer for answer in answers if isinstance(answer, str)]
+    wrong = [answer for answer in answers if answer and not isinstance(answer, str)]
+    if wrong:
+        keys = tuple(str(row["said"]) for answer in wrong for row in answer)
+        yield violated(code, keys[:SHOWN], count=sum(int(answer[0]["total"]) for answer in wrong))
+    if refused:
+        yield unknown(code, f"{len(refused)} of {len(things)} {what}: {refused[0]}")
+    if not wrong and not refused:
+        yield passed(code, f"{len(things)} {what}")
+
+
+def _behind(thing: RowMapping) -> str:
+    """Pure. Whether the next number of a sequence has been given out already."""
+    end, beyond = ("max", "<=") if thing["step"] > 0 else ("min", ">=")
+    return (
+        f"SELECT {spelt(thing['sequence'])} || ' goes on with ' || n.next || ', ' || {spelt(thing['column_name'])}"
+        " || ' has ' || c.last AS said, 1 AS total"
+        f" FROM (SELECT last_value + CASE WHEN is_called THEN {thing['step']} ELSE 0 END AS next FROM {thing['sequence']})"
+        f" AS n, (SELECT {end}({thing['named']}) AS last FROM {thing['source']}) AS c WHERE n.next {beyond} c.last"
+    )
+
+
+def _orphans(thing: RowMapping) -> str:
+    """Pure. The rows whose foreign key leads to no row."""
+    return (
+        f"SELECT {spelt(thing['name'])} || ': ' || ({thing['key']})::text AS said, count(*) OVER () AS total"
+        f" FROM {thing['child']} AS f"
+        f" WHERE {thing['filled']} AND NOT EXISTS (SELECT FROM {thing['parent']} AS p WHERE {thing['matched']})"
+        f" LIMIT {SHOWN}"
+    )
+
+
+def _nulls(thing: RowMapping) -> str:
+    """Pure. How many NULLs a column holds."""
+    return (
+        f"SELECT {spelt(thing['name'])} || ': ' || count(*) || ' rows' AS said, count(*) AS total FROM {thing['source']}"
+        f" WHERE {thing['named']} IS NULL HAVING count(*) > 0"
+    )
+
+
+def spelt(value: str) -> str:
+    """Pure. A text as SQL, with standard_conforming_strings on, which the session pins."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _answer(conn: Connection, query: TextClause) -> list[RowMapping] | str:
+    """The rows of a query, or why nobody can tell. Asks under a savepoint; nothing is left of it."""
+    savepoint = conn.begin_nested()
+    try:
+        return list(conn.execute(query).mappings())
+    except DBAPIError as failed:
+        if failed.connection_invalidated:
+            raise
+        said = failed.orig.diag.message_primary if isinstance(failed.orig, psycopg.Error) else None
+        return said or "the server refused the query"
+    finally:
+        if savepoint.is_active and not conn.invalidated:
+            savepoint.rollback()
