@@ -86,7 +86,8 @@ class Table:
     """A table that the revision creates, whole.
 
     `primary_key` is named `<table>_pkey`. `serial` names the column with a sequence `<table>_<column>_seq` of its own.
-    `rows` is how many rows stand in it at COMMIT: a number, or an SQL query that computes it from other tables. `group`
+    `rows` is how many rows stand in it at COMMIT: a number, an SQL query that computes it from other tables, or None where
+    an invariant says row by row which ones (the gate then asks that once, and not the number besides). `group`
     is the step of the revision that makes it; an event is sent when a group stands.
     """
 
@@ -100,7 +101,7 @@ class Table:
     checks: tuple[Check, ...] = ()
     indexes: tuple[Index, ...] = ()
     triggers: tuple[Trigger, ...] = ()
-    rows: int | str = 0
+    rows: int | str | None = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

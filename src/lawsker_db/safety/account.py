@@ -75,6 +75,7 @@ class Account:
     timings: list[Timing] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     confirmed: tuple[Check, ...] = ()
+    figures: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     guarded: Guarded | None = None
     ended_at: datetime | None = None
@@ -197,7 +198,7 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed),
         contents=gate.contents if gate else (),
         rows_made=dict(gate.rows_made) if gate else {},
-        figures=dict(gate.figures) if gate else {},
+        figures=account.figures,
         not_proven=tuple(account.skipped),
         notes=(*notes, *account.notes),
         message=failed.message if failed else _message(account, verdict),

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from lawsker_db.contract import Contract
 from lawsker_db.errors import ChangedOutside, CommittedUnproven, GateRefused, LawskerError, RehearsalFailed, RolledBack
 from lawsker_db.evidence import Check, failures
 from lawsker_db.postgres.catalog import Catalog, Difference, compare_catalogs, read_catalog
-from lawsker_db.postgres.session import find_schema, pin_session
+from lawsker_db.postgres.session import find_schema, literal, pin_session
 from lawsker_db.record.history import has_committed
 from lawsker_db.revisions import Plan, current_revisions
 from lawsker_db.target import Target
@@ -72,6 +73,19 @@ def require_confirmed(target: Target, run_id: str, plan: Plan, expected: Catalog
         said = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in failed_checks)
         raise CommittedUnproven(said, hint=HINT, checks=checks)
     return checks
+
+
+def read_figures(target: Target, contracts: tuple[Contract, ...]) -> dict[str, int]:
+    """The numbers that the contracts have reported, by their words, as they stand now. Reads only.
+
+    Asked after COMMIT, not behind the locks: nothing depends on them.
+    """
+    with reading(target) as conn:
+        return {
+            figure.says: int(conn.execute(literal(figure.query)).scalar_one())
+            for contract in contracts
+            for figure in contract.figures
+        }
 
 
 def with_what_stays(target: Target, began_with: Catalog, error: RolledBack) -> LawskerError:

@@ -80,7 +80,6 @@ class Gate:
         self.checks: list[Check] = []
         self.contents: tuple[TableContent, ...] = ()
         self.rows_made: dict[str, int] = {}
-        self.figures: dict[str, int] = {}
 
     def begin(self, contracts: tuple[Contract, ...]) -> None:
         """Read the catalog and the relations as they stand, and have the server build what is promised. Reads only,
@@ -272,9 +271,8 @@ class Gate:
         """Row counts of the new tables and the contract's invariants, at COMMIT, behind the locks."""
         checks: list[Check] = []
         for table in promise.contract.tables:
-            rows = self._count(table.name)
-            expected = self._expected_rows(table)
-            self.rows_made[table.name] = rows
+            self.rows_made[table.name] = rows = self._count(table.name)
+            expected = rows if table.rows is None else self._expected_rows(table.rows)
             checks.append(self._check(f"rows of {table.name}", rows == expected, str(expected), str(rows)))
         for invariant in promise.contract.invariants:
             if not invariant.at_gate:
@@ -283,8 +281,6 @@ class Gate:
             shown = "; ".join(f"{key}: {what}" for key, what, *_ in found)
             name = f"{invariant.code} {invariant.name}"
             checks.append(self._check(name, not found, invariant.says, shown or "no violation"))
-        for figure in promise.contract.figures:
-            self.figures[figure.says] = int(self._conn.execute(literal(figure.query)).scalar_one())
         return checks
 
     def _observe(self, table: str) -> None:
@@ -330,10 +326,8 @@ class Gate:
             return frozenset()
         return frozenset(name for kind, name in promise.built.objects if kind in ("table", "sequence"))
 
-    def _expected_rows(self, table: Table) -> int:
-        if isinstance(table.rows, int):
-            return table.rows
-        return int(self._conn.execute(literal(table.rows)).scalar_one())
+    def _expected_rows(self, promised: int | str) -> int:
+        return promised if isinstance(promised, int) else int(self._conn.execute(literal(promised)).scalar_one())
 
     def _count(self, table: str) -> int:
         return int(self._conn.execute(literal(f"SELECT count(*) FROM {self._schema}.{table}")).scalar_one())

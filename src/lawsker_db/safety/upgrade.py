@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy.exc import DBAPIError
+
 from lawsker_db import __version__
-from lawsker_db.errors import BackupUnproven, CommittedUnproven, RehearsalFailed
+from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed
 from lawsker_db.evidence import (
     Check,
     Event,
@@ -39,7 +41,13 @@ from lawsker_db.safety.account import (
     timed,
 )
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
-from lawsker_db.safety.confirmation import catalog_now, reading, require_confirmed, require_same_catalog
+from lawsker_db.safety.confirmation import (
+    catalog_now,
+    read_figures,
+    reading,
+    require_confirmed,
+    require_same_catalog,
+)
 from lawsker_db.safety.errands import leftover_check
 from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import preflight, refuse_unless
@@ -163,6 +171,10 @@ def _confirm(account: Account, expected: Catalog) -> None:
         found = failed.fields.get("checks")
         account.confirmed = found if isinstance(found, tuple) else ()
         raise
+    try:
+        account.figures = read_figures(account.target, account.plan.contracts)
+    except (LawskerError, DBAPIError):
+        account.notes.append("the figures of the report could not be read after COMMIT")
 
 
 def _back_up(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
