@@ -2069,7 +2069,8 @@ contract = Contract(
                     (no_user, 'D10', 'every_user_is_mapped_once: a mapping without a user', NULL),
                     (no_mapping, 'D10', 'every_user_is_mapped_once: a user without a mapping', created_at),
                     (differ, 'D09', 'users and the mapping say two workspace_ids', NULL),
-                    (odd, 'D11', 'mappings_of_the_upgrade: a demonstration, or a workspace_id of another form', mapped_at),
+                    (odd, 'D11', 'mappings_of_the_upgrade: a demonstration, or a workspace_id of another form',
+                     greatest(changed_at, mapped_at)),
                     (other_type, 'D15', 'account_type_follows_status: ' || type_found, greatest(changed_at, mapped_at)),
                     (other_origin, 'D21', 'users_come_from_the_web: not so, or verified and not ACTIVE', changed_at)
             ) AS wrong (so, code, found, written_at)

@@ -33,14 +33,20 @@ OLD = "'2001-01-01 00:00:00+00'"
 
 # Columns that others gave to older tables, and that an insert must fill or that would draw a number of a sequence.
 FOREIGN_COLUMNS = """
-    SELECT c.relname AS source, a.attname AS named,
-           a.attidentity <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid), '') LIKE '%nextval(%' AS numbered
-    FROM pg_class AS c
-    JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-    LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
-    WHERE c.oid = ANY (SELECT to_regclass(quote_ident(t)) FROM unnest(CAST(:tables AS text[])) AS t)
-        AND (a.attidentity <> '' OR a.attnotnull AND d.adbin IS NULL
-             OR coalesce(pg_get_expr(d.adbin, d.adrelid), '') LIKE '%nextval(%')
+    SELECT source, named, numbered
+    FROM (
+        SELECT c.relname AS source, a.attname AS named, a.attnotnull AND d.oid IS NULL AS empty,
+               a.attidentity <> '' OR EXISTS (
+                   SELECT FROM pg_depend AS n
+                   JOIN pg_class AS s ON s.oid = n.refobjid AND s.relkind = 'S'
+                   WHERE n.classid = 'pg_attrdef'::regclass AND n.objid = d.oid AND n.refclassid = 'pg_class'::regclass
+               ) AS numbered
+        FROM pg_class AS c
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+        LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
+        WHERE c.oid = ANY (SELECT to_regclass(quote_ident(t)) FROM unnest(CAST(:tables AS text[])) AS t)
+    ) AS columns
+    WHERE empty OR numbered
 """
 
 
