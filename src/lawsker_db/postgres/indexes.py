@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_HEAD = re.compile(r"CREATE (UNIQUE )?INDEX .+? ON (?:ONLY )?(.+?) USING (\w+) \(", re.DOTALL)
+_NAME = r'(?:"(?:[^"]|"")*"|[^"\s])+'
+_HEAD = re.compile(rf"CREATE (UNIQUE )?INDEX {_NAME} ON (?:ONLY )?({_NAME}) USING (\w+) \(")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

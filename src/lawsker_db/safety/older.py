@@ -21,7 +21,7 @@ from lawsker_db.record.history import PastRun
 from lawsker_db.record.manifest import Manifest, read_catalog_of, read_manifest
 from lawsker_db.safety.checklist import SHOWN, not_run, passed, violated
 from lawsker_db.safety.expectation import Promise, alembics_own, expected_after, not_as_promised
-from lawsker_db.safety.structure import promised_tables
+from lawsker_db.safety.structure import OF_THE_OWNER, promised_tables
 
 OF_THE_SERVER = "role"  # roles come and go for the sake of other databases
 
@@ -75,7 +75,7 @@ def check_older_contracts(conn: Connection, now: Catalog, promises: tuple[Promis
         difference
         for promise in promises
         for difference in without_spelling(conn, not_as_promised(now, promise))
-        if difference.attribute not in ("owner", "acl")
+        if difference.attribute not in OF_THE_OWNER
     ]
     names = ", ".join(promise.contract.revision for promise in promises)
     return _older(tuple(differences), f"as revision {names} promises ({why})")

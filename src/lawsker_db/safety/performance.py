@@ -255,22 +255,26 @@ def _is_served(
     types: Mapping[str, str],
     shapes: Mapping[tuple[str, str], tuple[str, ...]],
 ) -> bool:
-    """Whether the planner takes an index that leads with these columns. The values come from sub-queries, so that it knows
-    them as little as those of a prepared statement."""
+    """Whether the planner finds these columns by an index: it takes one that leads with one of them, or another for as
+    little (as in an empty table) while there is one that leads with all.
+
+    The values come from sub-queries, so that it knows them as little as those of a prepared statement.
+    """
     told = [f"{quoted(name)} = (SELECT NULL::{types[name]})" for name in columns]
     query = f"SELECT 1 FROM {table} WHERE {' AND '.join([*told, *([f'({where})'] if where else [])])}"
-    for _, node in nodes(explain(conn, query)):
-        leading = shapes.get((table, str(node.get("Index Name"))), ())[: len(columns)]
-        if set(leading) == set(columns):
-            return True
-    return False
+    taken = [str(node["Index Name"]) for _, node in nodes(explain(conn, query)) if "Index Name" in node]
+    leading = any(shapes.get((table, name), ("",))[0] in columns for name in taken)
+    return leading or (
+        bool(taken)
+        and any(set(keys[: len(columns)]) == set(columns) for (of, _), keys in shapes.items() if of == table)
+    )
 
 
 def _shapes(now: Catalog) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Pure. The columns of each index, all bare names, by table and index: EXPLAIN tells an index without its schema."""
+    """Pure. The columns of each usable index, all bare names, by table and index: EXPLAIN tells it without its schema."""
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for (kind, name), facts in now.objects.items():
-        shape = index_shape(str(facts.get("definition"))) if kind == "index" else None
+        shape = index_shape(str(facts.get("definition"))) if kind == "index" and facts.get("valid") else None
         if shape is not None:
             keys = tuple(_bare(key.partition(" ")[0]) for key in shape.keys)
             found[shape.table, _bare(parts_of(name)[-1])] = keys

@@ -23,7 +23,7 @@ OURS = "^lawsker_((scratch|probe)_[0-9a-f]{8}|spelling_probe|seal)"
 STORED = ("options", "replica_identity", "tablespace", "clustered", "local")
 
 _NAMES = """
-    SELECT t, to_regclass(quote_ident(t))::text AS first, to_regclass(quote_ident(t)) AS oid,
+    SELECT t AS name, to_regclass(quote_ident(t))::text AS first, to_regclass(quote_ident(t)) AS oid,
         to_regclass(quote_ident(:schema) || '.' || quote_ident(t)) AS own
     FROM unnest(:tables ::text[]) AS t ORDER BY t"""
 _STAMPS = """
@@ -186,7 +186,7 @@ def _extras(promise: Promise, now: Catalog) -> Iterator[str]:
 
 def _found_first(row: Row[tuple[object, ...]]) -> str:
     """Pure. What is found in the place of a promised table."""
-    return f"{row.t} is not found on the path" if row.first is None else f"{row.t} leads to {row.first}"
+    return f"{row.name} is not found on the path" if row.first is None else f"{row.name} leads to {row.first}"
 
 
 @contextmanager
