@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import venv
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,11 @@ def test_verify_fails_with_exit_13_when_something_is_missing(adopted_url: str, t
     before = everything(adopted_url)
     ended = run(tmp_path, "verify", url=adopted_url)
     assert ended.code == 13, ended.said
-    assert any(line.startswith("FAIL") and "idx_users_account_type" in line for line in ended.out.splitlines())
+    lines = ended.out.splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith("FAIL     S19 extended tables: "))
+    assert "idx_users_account_type" in lines[place]
+    assert lines[place + 1].startswith("         Next: put it back")
+    assert re.match(r"\d+ passed, 2 failed, \d+ warnings, \d+ not run: ", lines[-1])  # and no index serves its look-up
     in_json = run(tmp_path, "verify", "--json", url=adopted_url)
     assert (in_json.code, in_json.document["ok"]) == (13, False)
     assert everything(adopted_url) == before
@@ -165,7 +170,35 @@ def test_verify_tells_what_it_could_not_check_and_goes_on(adopted_url: str, tmp_
     assert unknown
     assert all(check["ok"] is None and not check["warning"] for check in unknown)
     assert "demo_accounts" in unknown[0]["found"]
-    assert ended.document["checks"][-1]["name"] == "origin"
+    found = {check["code"]: check for check in ended.document["checks"]}
+    assert (found["S02"]["ok"], found["S02"]["severity"], found["S02"]["when"]) == (False, "error", "always")
+    assert found["S02"]["keys"] == ["table public.demo_accounts: missing, expected present"]
+    assert found["P05"]["name"] == "others' waits"
+
+
+def test_verify_writes_junit_and_refuses_beforehand_what_cannot_be_written(adopted_url: str, tmp_path: Path) -> None:
+    """A file that cannot be written is said before anything is asked; what fails at the end takes the result away from
+    nobody."""
+    hint = "name a file in a folder that you may write to"
+    for place, words in (("none/x.xml", "There is no folder"), (".", "is a folder")):
+        ended = run(tmp_path, "verify", "--junit", place, url=adopted_url)
+        assert (ended.code, ended.out) == (2, ""), ended.said
+        assert words in ended.line("Failed")
+        assert ended.line("Next") == hint
+    ended = run(tmp_path, "verify", "--junit", "x.xml", "--read-only", url=adopted_url)
+    assert ended.code == 0, ended.said
+    root = ElementTree.parse(tmp_path / "x.xml").getroot()  # noqa: S314 - written by us
+    suites = {suite.get("name"): suite for suite in root}
+    assert list(suites)[:4] == ["structure", "data", "business", "performance"]
+    assert all(case.find("skipped") is not None for case in suites["business"])
+    assert ended.out.splitlines()[0] == "Structure:"
+    (tmp_path / "y.xml.partial").mkdir()  # in the way of the half-written file
+    ended = run(tmp_path, "verify", "--junit", "y.xml", url=adopted_url)
+    assert ended.code == 2
+    assert " passed, 0 failed, " in ended.out.splitlines()[-1]
+    assert "y.xml could not be written" in ended.err
+    ended = run(tmp_path, "verify", "--queries", "none.sql", url=adopted_url)
+    assert (ended.code, ended.out) == (2, "")
 
 
 def test_a_schema_with_an_odd_name_is_read_like_any_other(adopted_url: str, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def interrupted_at(function: str, number: int, folder: Path, *typed: str, url: s
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_an_interrupt_says_what_it_left_behind(number: int, adopted_url: str, tmp_path: Path) -> None:
-    place = "lawsker_db.safety.verification.look"
+    place = "lawsker_db.safety.standing.look"
     ended = interrupted_at(place, number, tmp_path, "status", url=adopted_url)
     assert ended.code == 130, ended.said
     assert ended.line("Failed") == "Interrupted by the operator."

@@ -23,7 +23,7 @@ import pytest
 
 from lawsker_db.evidence import Event, Phase, RunReport, Verdict
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
-from lawsker_db.safety.verification import verify
+from lawsker_db.safety.verification import VerifyOptions, verify
 from lawsker_db.target import parse_target
 
 ROOT = Path(__file__).parents[2]
@@ -299,9 +299,11 @@ def test_the_backup_is_the_files_that_its_manifest_describes(upgraded: Upgraded)
 
 def test_verify_finds_nothing_that_must_stop_anyone(upgraded: Upgraded) -> None:
     picture = oracle.picture(upgraded.url)
-    checks = verify(parse_target(upgraded.url))
+    checks = verify(parse_target(upgraded.url), options=VerifyOptions(runs=Path(upgraded.report.folder).parent))
     assert [check for check in checks if check.fails] == []
-    assert [check for check in checks if check.name.startswith("013") and check.ok is not True] == []
+    # The sample's report role holds no grants by default privileges, autovacuum has not come, and 012 was adopted elsewhere.
+    assert {check.code for check in checks if check.ok is False} <= {"S21", "P02", "D18", "D19", "D23"}
+    assert next(check.found for check in checks if check.code == "D01") == "26 tables hold what they held"
     assert oracle.picture(upgraded.url) == picture
 
 

@@ -13,9 +13,10 @@ from lawsker_db import __version__
 from lawsker_db.cli.backups import backup_app
 from lawsker_db.cli.options import DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
+from lawsker_db.cli.verifying import verify
 
 if TYPE_CHECKING:
-    from lawsker_db.safety.verification import Standing
+    from lawsker_db.safety.standing import Standing
 
 app = typer.Typer(
     name="lawsker-db",
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command("safe-upgrade")(safe_upgrade)
 app.command()(rehearse)
+app.command()(verify)
 app.add_typer(backup_app, name="backup")
 
 
@@ -120,26 +122,6 @@ def adopt(database_url: Url = None, dry_run: DryRun = False, yes: Yes = False, a
 
 
 @app.command()
-def verify(database_url: Url = None, as_json: Json = False) -> None:
-    """Check the database against the contracts of its revisions. What is built for it is rolled back."""
-    from lawsker_db.cli.render import print_json, show_checks, tell
-    from lawsker_db.evidence import failures
-    from lawsker_db.safety.verification import verify as look
-    from lawsker_db.target import find_target
-
-    target = find_target(database_url)
-    checks = look(target)
-    failed = failures(checks)
-    warned = sum(check.warning and check.ok is not True for check in checks)
-    if as_json:
-        print_json({"ok": not failed, "checks": plain([asdict(check) for check in checks])})
-    else:
-        show_checks(checks)
-        tell(f"{len(checks) - len(failed) - warned} passed, {len(failed)} failed, {warned} warnings: {target.label}")
-    raise typer.Exit(13 if failed else 0)
-
-
-@app.command()
 def status(
     database_url: Url = None,
     run: Annotated[str | None, typer.Option("--run", help="Tell whether this run committed.")] = None,
@@ -147,7 +129,7 @@ def status(
 ) -> None:
     """Tell where the database stands and what to type next. Reads only."""
     from lawsker_db.cli.render import print_json, tell
-    from lawsker_db.safety.verification import look
+    from lawsker_db.safety.standing import look
     from lawsker_db.target import find_target
 
     target = find_target(database_url)

@@ -13,7 +13,7 @@ from lawsker_db.errors import CommittedUnproven
 from lawsker_db.evidence import failures
 from lawsker_db.safety.adoption import adopt
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
-from lawsker_db.safety.verification import verify
+from lawsker_db.safety.verification import VerifyOptions, verify
 from lawsker_db.target import parse_target
 
 DATABASE = "lawsker"
@@ -36,7 +36,7 @@ def demonstrate(*, users: int, runs: Path, keep: bool, as_json: bool) -> None:
             report = safe_upgrade(target, options=UpgradeOptions(runs=runs), on_event=on_event)
         show_report(report, as_json=as_json)
         say("$ lawsker-db verify")
-        checks = verify(target)
+        checks = verify(target, options=VerifyOptions(runs=runs))
         failed = failures(checks)
         speak = say if as_json else tell
         speak(f"Verified: {len(checks)} checks, {len(failed)} failed.")

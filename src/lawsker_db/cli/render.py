@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import traceback
 import unicodedata
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from lawsker_db.evidence import Check, LockHeld, RunReport
 
 MARKS = {True: "PASS", False: "FAIL", None: "NOT RUN"}
+LISTED = re.compile(r"[SDBP]\d\d")  # a code of verification's list
+LEFT_OUT = "NOT RUN: "  # how the finding of a check begins that was left out
 # Unicode's general categories of what does not show as itself: controls, formats (bidi marks are such), lone surrogates,
 # and the separators that end a line or paragraph.
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -115,11 +118,22 @@ def _foretold(report: RunReport, lock: LockHeld) -> str:
 
 
 def show_checks(checks: tuple[Check, ...]) -> None:
-    """A line a check; what is as expected in few words, what is not in full."""
+    """A line a check, under its code if it has one; what is as expected in few words, what is not in full, with what to do
+    about it in a second line."""
     for check in checks:
-        mark = "WARN" if check.warning and check.ok is False else MARKS[check.ok]
-        line = f"{mark:<7}  {check.name}: {check.found}"
-        tell(line if check.ok else f"{line} (expected: {check.expected})")
+        name = f"{check.code} {check.name}" if LISTED.fullmatch(check.code) else check.name
+        line = f"{_mark(check):<7}  {name}: {check.found.removeprefix(LEFT_OUT)}"
+        known = check.ok is True or check.found.startswith(LEFT_OUT)
+        tell(line if known else f"{line} (expected: {check.expected})")
+        if check.hint and check.ok is not True:
+            tell(f"         Next: {check.hint}")
+
+
+def _mark(check: Check) -> str:
+    """Pure. How a check ended, in a word. What was tried and gave no answer is as good as a failure."""
+    if check.ok is None and check.code:
+        return "NOT RUN" if check.found.startswith(LEFT_OUT) else "UNKNOWN"
+    return "WARN" if check.warning and check.ok is False else MARKS[check.ok]
 
 
 def printable(text: str) -> str:

@@ -157,8 +157,11 @@ def _bars(report: RunReport) -> str:
 
 def _check_cells(check: Check) -> tuple[str, ...]:
     words = {True: "passed", False: "FAILED", None: "NOT RUN"}
-    mark = "warning" if check.warning and check.ok is not True else words[check.ok]
-    return mark, check.name, check.expected, check.found
+    mark = "warning" if check.warning and check.ok is False else words[check.ok]
+    if check.warning and check.ok is None and not check.code:
+        mark = "warning"
+    found = check.found if check.ok is True or not check.hint else f"{check.found}. Next: {check.hint}"
+    return mark, check.code, check.name, check.expected, found
 
 
 def _items(lines: tuple[str, ...]) -> str:

@@ -26,7 +26,7 @@ from lawsker_db.revisions import (
 from lawsker_db.safety.expectation import Promise, not_as_promised
 from lawsker_db.safety.guard import Guarded, RunOptions, migration_transaction, unknown_outcome
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless, required_checks
-from lawsker_db.safety.verification import is_known
+from lawsker_db.safety.standing import is_known
 from lawsker_db.target import Target
 
 BASELINE = "012"

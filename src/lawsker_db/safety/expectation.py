@@ -40,6 +40,13 @@ def unexpected(
     return tuple(d for d in found if not _installed(d, allowed) and not _remark(d, promise))
 
 
+def expected_after(before: Catalog, promises: tuple[Promise, ...]) -> Catalog:
+    """Pure. What the catalog must be when `before` was changed by these promises, one after the other."""
+    for promise in promises:
+        before = _with_promised(before, promise)
+    return before
+
+
 def not_as_promised(now: Catalog, promise: Promise) -> tuple[Difference, ...]:
     """Pure. How the objects of a contract stand now against how they were promised; other objects do not count.
 

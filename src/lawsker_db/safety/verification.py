@@ -1,224 +1,369 @@
-"""Look at a database at any time: does it stand as its revisions promised, and what does its history say?"""
+"""Verify a database at any time: every check of the list, once, in its order."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
 
 import psycopg
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.contract import Contract, Invariant
-from lawsker_db.errors import Refused
-from lawsker_db.evidence import Check, Server
-from lawsker_db.postgres import locks
-from lawsker_db.postgres.catalog import Catalog, Difference, read_catalog
+from lawsker_db.errors import Refused, UsageError
+from lawsker_db.evidence import Check
+from lawsker_db.postgres.catalog import Catalog, read_catalog
 from lawsker_db.postgres.scratch import build_promised
-from lawsker_db.postgres.session import find_schema, identify, literal, pin_session, quoted, quoted_as_read
-from lawsker_db.postgres.spelling import without_spelling
+from lawsker_db.postgres.session import find_schema, identify, literal, pin_session, quoted_as_read
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.revisions import Chain, contracts_up_to, current_revisions, load_chain, model_differences
-from lawsker_db.safety.expectation import Promise, not_as_promised
+from lawsker_db.safety.checklist import (
+    CHECKLIST,
+    ITEMS,
+    SHOWN,
+    When,
+    not_run,
+    passed,
+    unknown,
+    violated,
+)
+from lawsker_db.safety.expectation import Promise
+from lawsker_db.safety.older import (
+    Before,
+    check_older_content,
+    check_older_contracts,
+    check_older_objects,
+    read_before,
+)
+from lawsker_db.safety.performance import (
+    check_growth,
+    check_indexes_used,
+    check_plans,
+    check_statistics,
+    check_waits,
+    plans_before,
+)
 from lawsker_db.safety.preflight import refuse_standby
+from lawsker_db.safety.shelf import BACKUP
+from lawsker_db.safety.standing import is_known
+from lawsker_db.safety.structure import check_structure
+from lawsker_db.safety.surroundings import check_leftovers, check_names, check_owners, check_stamp
 from lawsker_db.target import Target
 
-SHOWN = 5
 STAMPING = ("adopt", "stamp")  # nothing was built: what stands may differ from the contract
+RUN_ID = re.compile(r"[A-Za-z0-9_-]+")  # it comes out of the database and becomes a folder's name
+NO_RECORD = "no run on record here has made this revision"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where a database stands: its revision, what is pending, and its runs, oldest first."""
+class VerifyOptions:
+    """What is looked at, and beside what.
 
-    server: Server
-    current: tuple[str, ...]
-    head: str
-    pending: tuple[str, ...]
+    `runs` is the folder of the runs; without `content` no older table is read; `read_only` tries no statement on any table;
+    `queries` are those of a file, instead of the ones that the run noted. `strict`: nobody has written since the run.
+    """
+
+    runs: Path = Path("lawsker-runs")
+    read_only: bool = False
+    content: bool = True
+    queries: Path | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What verification stands on: the contracts that hold, newest last, how the newest came, and what is there now."""
+
+    contracts: tuple[Contract, ...]
+    adopted: bool
+    run: PastRun | None
+    folder: Path | None
     history: tuple[PastRun, ...]
-    at_work: tuple[str, ...]
-    word: str
-    hint: str
+    now: Catalog
+    schema: str
+
+    @property
+    def made_at(self) -> datetime | None:
+        """Pure. When the newest revision was made here, None when no run on record has made it."""
+        return None if self.run is None else self.run.made_at
+
+    @property
+    def newest(self) -> Contract:
+        """Pure. The contract of the newest revision."""
+        return self.contracts[-1]
 
 
-def verify(target: Target, chain: Chain | None = None) -> tuple[Check, ...]:
-    """Check a database against the contracts of all its revisions. Nothing is changed: all of it is rolled back.
+def verify(target: Target, chain: Chain | None = None, *, options: VerifyOptions | None = None) -> tuple[Check, ...]:
+    """Check a database against the whole list: each code once, in its order. Nothing is changed: all is rolled back.
 
-    Builds the contracts in a scratch schema under a savepoint, so the role needs CREATE on the database. Takes ACCESS
-    SHARE on the tables that the invariants read. Where an invariant holds at COMMIT and applications may have moved on
-    since, a violation is a warning. Raises `Refused` when the database is not stamped with a revision of this chain.
+    Builds the newest contract in a scratch schema under a savepoint, so the role needs CREATE on the database; so does
+    the behaviour group with the rows that it tries. Takes ACCESS SHARE on what it reads: for a moment on most, as long as
+    reading takes on older tables (not without `content`). Raises `Refused` when the database is not stamped with a
+    revision of this chain, or that has no contract.
     """
-    chain = chain or load_chain()
+    chain, options = chain or load_chain(), options or VerifyOptions()
+    written = _read(options.queries)
     with target.connect() as conn:
-        refuse_standby(identify(conn), target)
-        pin_session(conn, find_schema(conn))
-        current = current_revisions(conn)
-        if not current:
-            raise Refused("The database is not stamped with any revision.", hint="lawsker-db adopt --dry-run")
-        if not is_known(chain, current):
-            raise Refused(
-                f"The database is stamped with {', '.join(current)}, which this chain does not know.",
-                hint="lawsker-db adopt --dry-run",
-            )
-        contracts = contracts_up_to(chain, current)
-        checks = [Check(name="stamp", ok=len(current) == 1, expected="one revision", found=", ".join(current))]
-        now = read_catalog(conn)
-        history = read_history(conn, identify(conn))
-        stamped = {revision for past in history if past.direction in STAMPING for revision in past.to_revisions}
-        for contract in contracts:
-            adopted = contract is not contracts[-1] or contract.revision in stamped
-            checks += _structure(conn, contract, now, adopted=adopted)
-            checks += _rows(conn, contract, adopted=adopted)
-        checks += _models(conn, at_head=current == (chain.head,))
-        checks += _history(history)
+        refuse_standby(identify(conn, sized=False), target)
+        path = str(conn.execute(text("SELECT current_setting('search_path')")).scalar_one())
+        schema = find_schema(conn)
+        pin_session(conn, schema)
+        current = _require_stamp(conn, chain)
+        ground = _ground(conn, chain, current, schema, options)
+        promise = _promise(conn, ground.newest, schema)
+        found = [check_stamp(conn, current, path), *check_structure(conn, promise, ground.now, warning=ground.adopted)]
+        found += _surroundings(conn, ground, promise, path, options)
+        found += _older(conn, ground, promise, options)
+        found += _models(conn, at_head=current == (chain.head,))
+        found += _history(ground)
+        found += _contents(conn, ground, options)
+        found += _behaviour(conn, ground, options)
+        found += _performance(conn, ground, promise, options, written)
         conn.rollback()
-    return tuple(checks)
+    return _listed(found, ground.newest)
 
 
-def look(target: Target) -> Standing:
-    """Where the database stands and what to type next. Reads only."""
-    chain = load_chain()
-    with target.connect() as conn:
-        conn.exec_driver_sql("SET TRANSACTION READ ONLY")
-        pin_session(conn, find_schema(conn))
-        server = identify(conn)
-        # Asked before the history: whoever has committed by then is in it.
-        at_work = tuple(session.label for session in locks.holders(conn, locks.MIGRATION))
-        current = current_revisions(conn)
-        history = read_history(conn, server)
-        conn.rollback()
-    if not current or not is_known(chain, current):
-        word = "unknown revision" if current else "not stamped"
-        hint = "lawsker-db adopt --dry-run"
-        pending: tuple[str, ...] = ()
-    else:
-        upward = reversed(list(chain.scripts.iterate_revisions(chain.head, current[0])))
-        pending = tuple(script.revision for script in upward)
-        word, hint = ("pending", "lawsker-db safe-upgrade") if pending else ("at head", "lawsker-db verify")
-    return Standing(
-        server=server,
-        current=current,
-        head=chain.head,
-        pending=pending,
-        history=history,
-        at_work=at_work,
-        word=word,
-        hint=hint,
-    )
-
-
-def is_known(chain: Chain, revisions: tuple[str, ...]) -> bool:
-    """Whether the chain has all these revisions. Reads revision files."""
-    return set(revisions) <= {script.revision for script in chain.scripts.walk_revisions()}
-
-
-def _structure(conn: Connection, contract: Contract, now: Catalog, *, adopted: bool) -> list[Check]:
-    """A check for each table of the contract, and one for what it adds elsewhere.
-
-    An adopted baseline may differ, which was told when it was adopted: warnings there.
-    """
-    schema = find_schema(conn)
-    prefix = quoted_as_read(conn, schema)
-    promise = Promise(contract=contract, built=build_promised(conn, contract, schema), schema=prefix)
-    differences = without_spelling(conn, not_as_promised(now, promise))
-    checks: list[Check] = []
-    left = set(differences)
-    for table in contract.tables:
-        name = f"{prefix}.{table.name}"
-        own = [d for d in differences if d.name == name or d.name.startswith(f"{name}.")]
-        left -= set(own)
-        checks.append(_structure_check(f"{contract.revision} table {table.name}", own, warning=adopted))
-    rest = sorted(left, key=lambda difference: (difference.kind, difference.name))
-    checks.append(_structure_check(f"{contract.revision} everything else", rest, warning=adopted))
-    return checks
-
-
-def _structure_check(name: str, differences: list[Difference], *, warning: bool) -> Check:
-    return Check(
-        name=name,
-        ok=not differences,
-        expected="as the contract says",
-        found="; ".join(d.label for d in differences[:SHOWN]) or "so it is",
-        detail="\n".join(d.label for d in differences),
-        warning=warning,
-    )
-
-
-def _rows(conn: Connection, contract: Contract, *, adopted: bool) -> list[Check]:
-    """The contract's invariants now. They hold at COMMIT; since then applications may have written: warnings.
-
-    What cannot be asked is not known. Where a table of the contract is gone that is no warning, unless it was adopted.
-    """
-    checks: list[Check] = []
-    whole = _stand(conn, contract)
-    for invariant in contract.invariants:
-        found = _violations(conn, invariant)
-        unknown = isinstance(found, str)
-        shown = found if isinstance(found, str) else "; ".join(": ".join(str(value) for value in row) for row in found)
-        checks.append(
-            Check(
-                name=f"{contract.revision} {invariant.code}",
-                ok=None if unknown else not found,
-                expected=invariant.says,
-                found=shown or "no violation",
-                warning=not unknown or whole or adopted,
-            )
+def _require_stamp(conn: Connection, chain: Chain) -> tuple[str, ...]:
+    current = current_revisions(conn)
+    hint = "lawsker-db adopt --dry-run"
+    if not current:
+        raise Refused("The database is not stamped with any revision.", hint=hint)
+    if not is_known(chain, current):
+        raise Refused(
+            f"The database is stamped with {', '.join(current)}, which this chain does not know.",
+            hint=hint,
         )
-    return checks
+    return current
 
 
-def _violations(conn: Connection, invariant: Invariant) -> list[Row[tuple[object, ...]]] | str:
-    """The first rows that violate an invariant, or why nobody can tell. Asks under a savepoint; nothing is left of it."""
+def _ground(conn: Connection, chain: Chain, current: tuple[str, ...], schema: str, options: VerifyOptions) -> Ground:
+    """Read catalog and history, and find the run that made the newest revision. Raises `Refused` without a contract."""
+    contracts = contracts_up_to(chain, current)
+    if not contracts:
+        raise Refused(
+            f"No revision up to {', '.join(current)} has a contract: there is nothing to verify against.",
+            hint="give the revisions contracts",
+        )
+    history = read_history(conn, identify(conn, sized=False))
+    revision = contracts[-1].revision
+    adopted, run = _came(history, revision)
+    known = run is not None and run.backup_id is not None and RUN_ID.fullmatch(run.run_id)
+    return Ground(
+        contracts=contracts,
+        adopted=adopted,
+        run=run,
+        folder=options.runs / run.run_id if run is not None and known else None,
+        history=history,
+        now=read_catalog(conn),
+        schema=schema,
+    )
+
+
+def _came(history: tuple[PastRun, ...], revision: str) -> tuple[bool, PastRun | None]:
+    """Pure. Whether a revision was stamped rather than built, and the last run here that has built it."""
+    stamped, run = False, None
+    for past in history:
+        if past.direction in STAMPING and revision in past.to_revisions:
+            stamped = True
+        elif past.direction == "upgrade" and revision in past.steps:
+            stamped, run = False, past if past.here else None
+    return stamped, run
+
+
+def _promise(conn: Connection, contract: Contract, schema: str) -> Promise:
+    return Promise(contract=contract, built=build_promised(conn, contract, schema), schema=quoted_as_read(conn, schema))
+
+
+def _surroundings(
+    conn: Connection, ground: Ground, promise: Promise, path: str, options: VerifyOptions
+) -> tuple[Check, ...]:
+    now = ground.now
+    return (
+        _asked(conn, "S03", lambda: check_names(conn, promise, ground.schema, path)),
+        _asked(conn, "S21", lambda: check_owners(conn, promise, now)),
+        _asked(conn, "S23", lambda: check_leftovers(conn, promise, now, options.runs, alone=options.strict)),
+    )
+
+
+def _older(conn: Connection, ground: Ground, promise: Promise, options: VerifyOptions) -> tuple[Check, ...]:
+    """S22 and D01, by the backup of the run that made the newest revision; without one, by the older contracts."""
+    before: Before | str = NO_RECORD
+    if ground.run is not None:
+        before = "that run took no backup"
+        if ground.folder is not None:
+            before = read_before(ground.run, ground.folder / BACKUP)
+    elder = {contract.revision: contract for contract in ground.contracts[:-1]}
+    if isinstance(before, str):
+        why = before
+        promises = tuple(_promise(conn, contract, ground.schema) for contract in elder.values())
+        objects = _asked(conn, "S22", lambda: check_older_contracts(conn, ground.now, promises, why))
+        return objects, not_run("D01", why)
+    known = before
+    steps = ground.run.steps if ground.run is not None else ()
+    made = (*(_promise(conn, elder[step], ground.schema) for step in steps if step in elder), promise)
+    objects = _asked(conn, "S22", lambda: check_older_objects(conn, ground.now, made, promise, known))
+    if not options.content:
+        return objects, not_run("D01", "--no-content")
+    return objects, _asked(conn, "D01", lambda: check_older_content(conn, known, strict=options.strict))
+
+
+def _models(conn: Connection, *, at_head: bool) -> tuple[Check, ...]:
+    """S24: the package's models against the database; only at head, for models have no older form."""
+    if not at_head:
+        return (not_run("S24", "the database is not at head, and models have no older form"),)
+
+    def compare() -> Check:
+        found = model_differences(conn)
+        return violated("S24", found) if found else passed("S24", "no difference")
+
+    return (_asked(conn, "S24", compare),)
+
+
+def _history(ground: Ground) -> tuple[Check, ...]:
+    """Pure. D22 and D23: what the history says of itself."""
+    history = ground.history
+    broken = tuple(past.run_id for past in history if not past.intact)
+    foreign = tuple(past.run_id for past in history if not past.here)
+    note = "" if ground.run is not None or ground.adopted else f"; {NO_RECORD}"
+    return (
+        violated("D22", broken) if broken else passed("D22", f"{len(history)} runs"),
+        violated("D23", foreign) if foreign else passed("D23", f"{len(history)} runs{note}"),
+    )
+
+
+def _contents(conn: Connection, ground: Ground, options: VerifyOptions) -> tuple[Check, ...]:
+    """D02 to D21 and what B asks of rows; then the invariants of contracts that have codes of their own."""
+    found: tuple[Check, ...] = ()
+    if ground.run is None and not options.strict:  # nobody knows what was written since
+        found = tuple(replace(check, warning=True) if _at_gate(check) else check for check in found)
+    return (*found, *_own_invariants(conn, ground))
+
+
+def _at_gate(check: Check) -> bool:
+    """Pure. Whether a finding speaks of what holds at COMMIT, from where applications may have moved on."""
+    return check.code in ITEMS and ITEMS[check.code].when is When.GATE
+
+
+def _behaviour(conn: Connection, ground: Ground, options: VerifyOptions) -> tuple[Check, ...]:
+    """The B codes: statements that are tried under savepoints, none of them where nothing may be tried."""
+    if options.read_only:
+        return tuple(not_run(item.code, "--read-only") for item in CHECKLIST if item.code.startswith("B"))
+    return ()
+
+
+def _performance(
+    conn: Connection, ground: Ground, promise: Promise, options: VerifyOptions, written: str | None
+) -> tuple[Check, ...]:
+    newest, folder, schema = ground.newest, ground.folder, promise.schema
+    before = plans_before(folder)
+    why = NO_RECORD if ground.run is None else "the run has no report here"
+    now, warning = ground.now, ground.adopted
+    return (
+        _asked(conn, "P01", lambda: check_indexes_used(conn, promise, now, warning=warning)),
+        _asked(conn, "P02", lambda: check_statistics(conn, newest, schema)),
+        _asked(conn, "P03", lambda: check_plans(conn, before, written)),
+        _asked(conn, "P04", lambda: check_growth(conn, newest, schema, before)),
+        _asked(conn, "P05", lambda: check_waits(conn, folder, why)),
+    )
+
+
+def _asked(conn: Connection, code: str, ask: Callable[[], Check]) -> Check:
+    """Ask under a savepoint. What the server refuses is not known, and everything else is still asked."""
     savepoint = conn.begin_nested()
     try:
-        return list(conn.execute(literal(f"SELECT * FROM ({invariant.query}) AS v LIMIT {SHOWN}")).all())
+        return ask()
     except DBAPIError as failed:
         if failed.connection_invalidated:
             raise
-        said = failed.orig.diag.message_primary if isinstance(failed.orig, psycopg.Error) else None
-        return f"could not be checked: {said or 'the server refused the query'}"
+        return unknown(code, _refusal(failed))
     finally:
         if savepoint.is_active and not conn.invalidated:
             savepoint.rollback()
 
 
-def _stand(conn: Connection, contract: Contract) -> bool:
-    """Whether all tables of the contract are there. Reads the catalog only."""
-    names = [quoted(table.name) for table in contract.tables]
-    query = text("SELECT coalesce(bool_and(to_regclass(t) IS NOT NULL), true) FROM unnest(:names ::text[]) AS t")
-    return bool(conn.execute(query, {"names": names}).scalar_one())
+def _own_invariants(conn: Connection, ground: Ground) -> tuple[Check, ...]:
+    """Invariants whose codes are none of the list's. They hold at COMMIT; since then applications may have written, so a
+    violation is a warning. What cannot be asked is not known, which is no warning unless it was adopted."""
+    return tuple(
+        _own_invariant(conn, invariant, f"{contract.revision} {invariant.code}", adopted=ground.adopted)
+        for contract in ground.contracts
+        for invariant in contract.invariants
+        if invariant.code not in ITEMS
+    )
 
 
-def _models(conn: Connection, *, at_head: bool) -> list[Check]:
-    """The package's models against the database; only at head, for models have no older form."""
-    if not at_head:
-        return [Check(name="models", ok=None, expected="no difference", found="not at head: NOT RUN", warning=True)]
-    found = model_differences(conn)
-    return [
-        Check(
-            name="models",
-            ok=not found,
-            expected="no difference",
-            found="; ".join(found[:SHOWN]) or "none",
-            warning=True,
-        )
-    ]
+def _own_invariant(conn: Connection, invariant: Invariant, name: str, *, adopted: bool) -> Check:
+    rows: list[Row[tuple[object, ...]]] = []
+
+    def ask() -> Check:
+        rows.extend(conn.execute(literal(f"SELECT * FROM ({invariant.query}) AS v LIMIT {SHOWN}")).all())
+        return passed("D16")
+
+    answered = _asked(conn, "D16", ask)
+    keys = tuple(str(row[0]) for row in rows)
+    return Check(
+        code=invariant.code,
+        name=name,
+        ok=None if answered.ok is None else not rows,
+        expected=invariant.says,
+        found=answered.found if answered.ok is None else "; ".join(keys) or "no violation",
+        detail="\n".join(": ".join(str(value) for value in row[:2]) for row in rows),
+        keys=keys,
+        warning=answered.ok is not None or adopted,
+    )
 
 
-def _history(history: tuple[PastRun, ...]) -> list[Check]:
-    broken = [past.run_id for past in history if not past.intact]
-    foreign = sum(not past.here for past in history)
-    return [
-        Check(
-            name="history",
-            ok=not broken,
-            expected="every row as it was written, none missing",
-            found=f"altered: {', '.join(broken[:SHOWN])}" if broken else f"{len(history)} runs",
-        ),
-        Check(
-            name="origin",
-            ok=not foreign,
-            expected="all runs were made in this database",
-            found=f"{foreign} runs were made in a database that this one is a copy of" if foreign else "so it is",
-            warning=True,
-        ),
-    ]
+def _refusal(failed: DBAPIError) -> str:
+    """Pure. What the server says, without its DETAIL, which may hold personal data."""
+    said = failed.orig.diag.message_primary if isinstance(failed.orig, psycopg.Error) else None
+    return said or "the server refused the query"
+
+
+def _listed(found: Iterable[Check], newest: Contract) -> tuple[Check, ...]:
+    """Pure. One finding for each code, in the list's order; then those of codes that the list does not have."""
+    by_code: dict[str, list[Check]] = {}
+    for check in found:
+        by_code.setdefault(check.code, []).append(check)
+    nothing = f"revision {newest.revision} promises nothing of it"
+    ours = [_merged(by_code.get(item.code) or [not_run(item.code, nothing)]) for item in CHECKLIST]
+    return (*ours, *(_merged(checks) for code, checks in by_code.items() if code not in ITEMS))
+
+
+def _merged(checks: list[Check]) -> Check:
+    """Pure. Several findings of one code as one: the gravest decides, with the words of all that are as grave or could not
+    be asked."""
+    first = min(checks, key=_gravity)
+    if len(checks) == 1:
+        return first
+    told = [check for check in checks if check.ok is not True] or checks
+    keys = tuple(dict.fromkeys(key for check in told for key in check.keys))
+    return replace(
+        first,
+        found="; ".join(dict.fromkeys(check.found for check in told)),
+        detail="\n".join(check.detail for check in told if check.detail),
+        keys=keys[:SHOWN],
+        hint=next((check.hint for check in (first, *told) if check.hint), ""),
+    )
+
+
+def _gravity(check: Check) -> int:
+    """Pure. Failures first, then what could not be asked and fails, violations that are warnings, what was left out."""
+    if check.fails:
+        return 0 if check.ok is False else 1
+    return {False: 2, None: 3, True: 4}[check.ok]
+
+
+def _read(queries: Path | None) -> str | None:
+    """The text of a file of queries. Raises `UsageError` when it cannot be read."""
+    if queries is None:
+        return None
+    try:
+        return queries.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as failed:
+        said = failed.strerror if isinstance(failed, OSError) else "it is no UTF-8 text"
+        raise UsageError(
+            f"{queries} cannot be read: {said}.", hint="name a file of SELECTs, each with a semicolon"
+        ) from failed

@@ -1,0 +1,148 @@
+"""What stood before the run that made the newest revision, beside what stands now: its objects and its content.
+
+The run's own backup says how it was: its catalog, and a fingerprint of every table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from lawsker_db.errors import BackupFailed
+from lawsker_db.evidence import Check, Fingerprint
+from lawsker_db.postgres.catalog import Catalog, Difference, catalog_digest, compare_catalogs, parts_of
+from lawsker_db.postgres.fingerprint import fingerprint_table
+from lawsker_db.postgres.spelling import without_spelling
+from lawsker_db.record.history import PastRun
+from lawsker_db.record.manifest import Manifest, read_catalog_of, read_manifest
+from lawsker_db.safety.checklist import SHOWN, not_run, passed, violated
+from lawsker_db.safety.expectation import Promise, alembics_own, expected_after, not_as_promised
+from lawsker_db.safety.structure import OF_THE_OWNER, promised_tables
+
+OF_THE_SERVER = "role"  # roles come and go for the sake of other databases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """How the database was before a run, as that run's backup says."""
+
+    manifest: Manifest
+    catalog: Catalog
+
+
+def read_before(run: PastRun, backup: Path) -> Before | str:
+    """What the backup of a run says of the database before it, or why it cannot be asked. Reads two small files, whose
+    digests must be those that were written; the dump itself is not read."""
+    if not backup.is_dir():
+        return f"no backup of this run in {backup}"
+    try:
+        manifest = read_manifest(backup)
+        catalog = read_catalog_of(backup)
+    except BackupFailed as failed:
+        return failed.message.rstrip(".")
+    except (OSError, ValueError, TypeError, RecursionError):
+        return f"the catalog in {backup} cannot be read"
+    if manifest.backup_id != run.backup_id:
+        return f"the backup in {backup} is not that of run {run.run_id}"
+    if catalog_digest(catalog) != manifest.catalog_digest:
+        return f"the catalog in {backup} is not what was written"
+    return Before(manifest=manifest, catalog=catalog)
+
+
+def check_older_objects(
+    conn: Connection, now: Catalog, promises: tuple[Promise, ...], newest: Promise, before: Before
+) -> Check:
+    """S22: everything that stood before the run, changed by its `promises` and by nothing else. What others made since
+    is theirs. Tries spellings under a savepoint, with the locks of `without_spelling`."""
+    expected = expected_after(before.catalog, promises)
+    found = [
+        difference
+        for difference in compare_catalogs(_unordered(expected), _unordered(now))
+        if difference.expected != "absent" and not _judged_elsewhere(difference, newest)
+    ]
+    return _older(without_spelling(conn, tuple(found)), f"as in the backup of {before.manifest.taken_at}")
+
+
+def check_older_contracts(conn: Connection, now: Catalog, promises: tuple[Promise, ...], why: str) -> Check:
+    """S22 where no backup tells: the objects of all older revisions, as far as their contracts go. `why` there is none."""
+    if not promises:
+        return not_run("S22", why)
+    differences = [
+        difference
+        for promise in promises
+        for difference in without_spelling(conn, not_as_promised(now, promise))
+        if difference.attribute not in OF_THE_OWNER
+    ]
+    names = ", ".join(promise.contract.revision for promise in promises)
+    return _older(tuple(differences), f"as revision {names} promises ({why})")
+
+
+def check_older_content(conn: Connection, before: Before, *, strict: bool) -> Check:
+    """D01: every table of the backup, on its old columns. Reads them all: ACCESS SHARE on each until the transaction ends,
+    time grows with the database. What differs was written since, which is information unless `strict`."""
+    differing: list[str] = []
+    told = [table for table in before.manifest.tables if not _not_compared(table.table)]
+    for table in told:
+        found = _fingerprint(conn, table)
+        if isinstance(found, str):
+            differing.append(f"{table.table}: {found}")
+        elif not table.same_content(found):
+            differing.append(f"{table.table}: {table.rows} rows before, {found.rows} now")
+    if strict and differing:
+        return violated("D01", tuple(differing))
+    names = ", ".join(label.partition(":")[0] for label in differing[:SHOWN])
+    more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+    if differing:
+        return passed("D01", f"{len(differing)} of {len(told)} tables were written since the run: {names}{more}")
+    return passed("D01", f"{len(told)} tables hold what they held")
+
+
+def _fingerprint(conn: Connection, table: Fingerprint) -> Fingerprint | str:
+    """The content now, or why it cannot be read. Asks under a savepoint."""
+    savepoint = conn.begin_nested()
+    try:
+        return fingerprint_table(conn, table.table, table.columns)
+    except DBAPIError as failed:
+        if failed.connection_invalidated:
+            raise
+        said = failed.orig.diag.message_primary if isinstance(failed.orig, psycopg.Error) else None
+        return said or "the server refused the query"
+    finally:
+        if savepoint.is_active and not conn.invalidated:
+            savepoint.rollback()
+
+
+def _not_compared(table: str) -> bool:
+    """Pure. Our history and Alembic's stamp, which every run writes."""
+    parts = parts_of(table)
+    return parts[0] == "lawsker_db" or parts[-1] == "alembic_version"
+
+
+def _older(differences: tuple[Difference, ...], words: str) -> Check:
+    labels = tuple(difference.label for difference in differences)
+    return violated("S22", labels) if labels else passed("S22", words)
+
+
+def _judged_elsewhere(difference: Difference, newest: Promise) -> bool:
+    """Pure. What the S-codes before have judged, what belongs to the server, and Alembic's own table."""
+    if alembics_own(difference) or difference.kind == OF_THE_SERVER:
+        return True
+    if difference.kind == "setting" and difference.name.startswith("role "):
+        return True
+    if (difference.kind, difference.name) in newest.built.objects:
+        return True
+    return any(difference.name.startswith(f"{table}.") for table in promised_tables(newest))
+
+
+def _unordered(catalog: Catalog) -> Catalog:
+    """Pure. Without the order of columns: those that others have added since are theirs, and one that is gone is missing."""
+    return Catalog(
+        objects={
+            identity: {key: value for key, value in facts.items() if key != "columns"}
+            for identity, facts in catalog.objects.items()
+        }
+    )

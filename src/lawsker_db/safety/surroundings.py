@@ -1,0 +1,204 @@
+"""What surrounds the promised tables: their names, owners and grants, and what was left over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Row, text
+
+from lawsker_db.evidence import Check
+from lawsker_db.postgres.catalog import Catalog
+from lawsker_db.postgres.databases import SCRATCH_PREFIX
+from lawsker_db.postgres.indexes import index_shape
+from lawsker_db.postgres.scratch import promised_identities
+from lawsker_db.safety.checklist import not_run, passed, violated
+from lawsker_db.safety.errands import find_leftovers, find_unfinished
+from lawsker_db.safety.expectation import CHILD_KINDS, Promise
+from lawsker_db.safety.structure import of_tables, promised_tables
+
+# Made under savepoints that are rolled back; the seal's table is a temporary one. Seen by others, they were left.
+OURS = "^lawsker_((scratch|probe)_[0-9a-f]{8}|spelling_probe|seal)"
+STORED = ("options", "replica_identity", "tablespace", "clustered", "local")
+
+_NAMES = """
+    SELECT t AS name, to_regclass(quote_ident(t))::text AS first, to_regclass(quote_ident(t)) AS oid,
+        to_regclass(quote_ident(:schema) || '.' || quote_ident(t)) AS own
+    FROM unnest(:tables ::text[]) AS t ORDER BY t"""
+_STAMPS = """
+    SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = 'alembic_version' AND n.nspname = ANY (current_schemas(true)) ORDER BY 1"""
+_OWNERS = """
+    SELECT c.oid::regclass::text, pg_get_userbyid(c.relowner), pg_get_userbyid(m.relowner)
+    FROM pg_class m, pg_class c
+    WHERE m.oid = to_regclass(:like) AND c.relowner <> m.relowner AND c.oid = ANY
+        (SELECT to_regclass(t)::oid FROM unnest(:relations ::text[]) AS t)
+    UNION ALL SELECT p.oid::regprocedure::text, pg_get_userbyid(p.proowner), pg_get_userbyid(m.relowner)
+    FROM pg_class m, pg_proc p
+    WHERE m.oid = to_regclass(:like) AND p.proowner <> m.relowner AND p.oid = ANY
+        (SELECT to_regprocedure(f)::oid FROM unnest(:functions ::text[]) AS f)
+    ORDER BY 1"""
+# Who holds a right on the model by a grant of its own and not on some tables; and what is open to everybody though the model
+# is not. Grantee 0 is PUBLIC.
+_GRANTS = """
+    WITH model AS (SELECT relowner, relacl FROM pg_class WHERE oid = to_regclass(:like)),
+    rights AS (SELECT g.grantee, g.privilege_type AS privilege FROM model, aclexplode(model.relacl) AS g
+        WHERE g.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') AND g.grantee <> model.relowner),
+    tables AS (SELECT c.oid, c.relname, c.relacl FROM pg_class c
+        WHERE c.oid = ANY (SELECT to_regclass(t)::oid FROM unnest(:tables ::text[]) AS t)),
+    lacking AS (SELECT r.grantee, r.privilege, string_agg(t.relname, ', ' ORDER BY t.relname) AS names
+        FROM rights r, tables t
+        WHERE CASE r.grantee WHEN 0 THEN NOT EXISTS (SELECT FROM aclexplode(t.relacl) AS g
+            WHERE g.grantee = 0 AND g.privilege_type = r.privilege)
+            ELSE NOT has_table_privilege(r.grantee, t.oid, r.privilege) END
+        GROUP BY r.grantee, r.privilege)
+    SELECT CASE l.grantee WHEN 0 THEN 'everybody' ELSE pg_get_userbyid(l.grantee) END || ' may '
+        || string_agg(l.privilege, ', ' ORDER BY l.privilege) || ' on ' || :like || ', not on ' || l.names
+    FROM lacking l GROUP BY l.grantee, l.names
+    UNION ALL SELECT 'everybody may ' || string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type) || ' on '
+        || t.relname || ', not on ' || :like
+    FROM tables t, aclexplode(t.relacl) AS g
+    WHERE g.grantee = 0 AND NOT EXISTS (SELECT FROM rights r WHERE r.grantee = 0 AND r.privilege = g.privilege_type)
+    GROUP BY t.oid, t.relname
+    ORDER BY 1"""
+# A number is drawn by whoever inserts, so who may insert into the model needs the sequence too.
+_SEQUENCES = """
+    SELECT pg_get_userbyid(g.grantee) || ' may INSERT on ' || :like || ', not use ' || s.oid::regclass::text
+    FROM pg_class m, aclexplode(m.relacl) AS g, pg_class s
+    WHERE m.oid = to_regclass(:like) AND g.privilege_type = 'INSERT' AND g.grantee NOT IN (0, m.relowner)
+        AND s.oid = ANY (SELECT to_regclass(q)::oid FROM unnest(:sequences ::text[]) AS q)
+        AND NOT has_sequence_privilege(g.grantee, s.oid, 'USAGE')
+    ORDER BY 1"""
+_SCRATCH = f"""
+    SELECT 'schema ' || quote_ident(nspname) FROM pg_namespace WHERE nspname ~ '{OURS}'
+    UNION ALL SELECT 'relation ' || c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname ~ '{OURS}' AND n.nspname !~ '^pg_(temp|toast)' AND c.relkind IN ('r', 'v', 'S')
+    ORDER BY 1"""
+# A database of ours that no journal here names: perhaps of a run with another folder, so only when nobody works in it.
+_DATABASES = f"""
+    SELECT 'database ' || d.datname FROM pg_database d
+    WHERE d.datname ~ '^{SCRATCH_PREFIX}[0-9a-f]{{12}}$' AND d.datname <> current_database()
+        AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datname = d.datname)
+    ORDER BY 1"""
+# What a failed CREATE or REINDEX CONCURRENTLY leaves; one that is under way is none. A partitioned index may be invalid for
+# long: until every partition has its own.
+_INVALID = """
+    SELECT 'index ' || i.indexrelid::regclass::text || ' (invalid)'
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE NOT (i.indisvalid AND i.indisready AND i.indislive) AND x.relkind = 'i'
+        AND NOT EXISTS (SELECT FROM unnest(:tables ::text[]) AS t WHERE to_regclass(t) = i.indrelid)
+        AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p
+            WHERE p.datname = current_database() AND p.relid IN (i.indrelid, i.indexrelid))
+    ORDER BY 1"""
+
+
+def check_stamp(conn: Connection, current: tuple[str, ...], path: str) -> Check:
+    """S01: one stamp, and one table that it stands in on the session's own `path`. Reads the catalog."""
+    keys = [f"{len(current)} rows: {', '.join(current)}"] if len(current) != 1 else []
+    with _on_path(conn, path):
+        tables = _texts(conn, _STAMPS)
+    if len(tables) > 1:
+        keys.append(f"alembic_version stands in several schemas of the path: {', '.join(tables)}")
+    return violated("S01", tuple(keys)) if keys else passed("S01", ", ".join(current))
+
+
+def check_names(conn: Connection, promise: Promise, schema: str, path: str) -> Check:
+    """S03: on the session's own `path` each promised table is found by its bare name. Reads the catalog."""
+    names = [table.name for table in promise.contract.tables]
+    if not names:
+        return not_run("S03", f"revision {promise.contract.revision} promises no table")
+    with _on_path(conn, path):
+        rows = conn.execute(text(_NAMES), {"schema": schema, "tables": names}).all()
+    keys = tuple(_found_first(row) for row in rows if row.own is not None and row.oid != row.own)
+    return violated("S03", keys) if keys else passed("S03", f"{len(rows)} names lead to {schema}")
+
+
+def check_owners(conn: Connection, promise: Promise, now: Catalog) -> Check:
+    """S21: owners and grants of the promised tables beside those of the table that the revision extends. Reads the
+    catalog. Roles whose rights come from being a superuser or a member are asked for what they may, not why."""
+    if not promise.contract.extensions:
+        return not_run("S21", f"revision {promise.contract.revision} extends no table to compare with")
+    tables = promised_tables(promise)
+    like = f"{promise.schema}.{promise.contract.extensions[0].table}"
+    identities = promised_identities(promise.contract, promise.schema)
+    sequences = [name for kind, name in identities if kind == "sequence"]
+    asked = {
+        "like": like,
+        "tables": sorted(tables),
+        "sequences": sequences,
+        "relations": [*sorted(tables), *sequences],
+        "functions": [name for kind, name in identities if kind == "function"],
+    }
+    owners = [f"{row[0]} belongs to {row[1]}, not to {row[2]}" for row in conn.execute(text(_OWNERS), asked)]
+    grants = [*_texts(conn, _GRANTS, asked), *_texts(conn, _SEQUENCES, asked)]
+    hidden = [
+        f"row security on {name}"
+        for (kind, name), facts in sorted(now.objects.items())
+        if kind == "table" and name in tables and (facts.get("row_security") or facts.get("forced"))
+    ]
+    keys = (*owners, *grants, *hidden)
+    return violated("S21", keys) if keys else passed("S21", f"{len(tables)} tables like {like}")
+
+
+def check_leftovers(conn: Connection, promise: Promise, now: Catalog, runs: Path, *, alone: bool) -> Check:
+    """S23: scratch objects here and on the server, invalid indexes, extras on promised tables. Reads catalog and disk.
+
+    `alone` looks at this database only: what is under way on the server is none of its business.
+    """
+    keys = [*_texts(conn, _SCRATCH), *_texts(conn, _INVALID, {"tables": sorted(promised_tables(promise))})]
+    if not alone:
+        named = [f"database {leftover.database}" for leftover in find_leftovers(conn, runs)]
+        keys += named + [found for found in _texts(conn, _DATABASES) if found not in named]
+        keys += [f"unfinished backup {path}" for path in find_unfinished(runs)]
+    keys += sorted(_extras(promise, now))
+    return violated("S23", tuple(keys)) if keys else passed("S23", "nothing")
+
+
+def _extras(promise: Promise, now: Catalog) -> Iterator[str]:
+    """Pure. What hangs on a promised table and nobody promised, unless it does the work of what is promised."""
+    tables, promised = promised_tables(promise), promise.built.objects
+    gone = [
+        shape
+        for identity, facts in promised.items()
+        if identity[0] == "index" and identity not in now.objects
+        for shape in (index_shape(str(facts.get("definition"))),)
+        if shape is not None
+    ]
+    for (kind, name), facts in now.objects.items():
+        if kind != "index" or facts.get("table") not in tables:
+            continue
+        shape = index_shape(str(facts.get("definition")))
+        if (kind, name) not in promised and not (shape and any(shape.does_the_work_of(other) for other in gone)):
+            yield f"index {name}"
+    for kind in CHILD_KINDS:
+        for name, facts in of_tables(now, kind, tables):
+            if (kind, name) not in promised:
+                yield f"{kind} {name}"
+            elif kind == "column" and facts.get("acl"):
+                yield f"column {name}: grants of its own"
+    for kind, name in promised:
+        stands, built = now.objects.get((kind, name)), promised[kind, name]
+        for attribute in STORED if stands is not None else ():
+            if stands is not None and stands.get(attribute) != built.get(attribute):
+                yield f"{kind} {name}: {attribute} is {stands.get(attribute)}"
+
+
+def _found_first(row: Row[tuple[object, ...]]) -> str:
+    """Pure. What is found in the place of a promised table."""
+    return f"{row.name} is not found on the path" if row.first is None else f"{row.name} leads to {row.first}"
+
+
+@contextmanager
+def _on_path(conn: Connection, path: str) -> Iterator[None]:
+    """Look names up as the session did before its settings were pinned."""
+    pinned = str(conn.execute(text("SELECT current_setting('search_path')")).scalar_one())
+    set_path = text("SELECT set_config('search_path', :path, true)")
+    conn.execute(set_path, {"path": path})
+    yield
+    conn.execute(set_path, {"path": pinned})
+
+
+def _texts(conn: Connection, query: str, asked: Mapping[str, object] | None = None) -> list[str]:
+    """The one column of a query, as text."""
+    return [str(row[0]) for row in conn.execute(text(query), dict(asked or {}))]
