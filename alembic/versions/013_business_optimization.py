@@ -2394,6 +2394,18 @@ contract = Contract(
             """,
         ),
         Invariant(
+            code="D11",
+            name="workspace_ids_of_the_upgrade",
+            says="a workspace_id that the upgrade gave is ws- and twelve hexadecimal digits",
+            at_gate=False,
+            query="""
+            SELECT m.user_id::text, 'a workspace_id of another form', greatest(m.created_at, u.created_at, u.updated_at)
+            FROM workspace_mappings AS m
+            JOIN users AS u ON u.id = m.user_id
+            WHERE m.workspace_id !~ '^ws-[0-9a-f]{12}$'
+            """,
+        ),
+        Invariant(
             code="D18",
             name="users_hold_a_known_role",
             says="every user holds one of the roles lawyer, admin, super_admin, user and institution",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import migrated
@@ -58,6 +59,12 @@ def test_nothing_is_found_where_nothing_is_damaged(used_url: str, contract: Cont
     found = behaviour(used_url, contract)
     assert set(found) == TRIED
     assert all(check.ok for check in found.values()), found
+    assert {code: found[code].found for code in ("B06", "B07", "B08", "B09")} == {
+        "B06": "25 tried",
+        "B07": "9 tried",
+        "B08": "9 tried",
+        "B09": "19 tried",
+    }
 
 
 @pytest.mark.parametrize("damage", BEHAVIOUR, ids=lambda damage: f"{damage.code}-{damage.name}".replace(" ", "-"))
@@ -154,6 +161,15 @@ def test_a_missing_table_leaves_only_what_needs_it_unknown(used_url: str, contra
 def test_a_read_only_session_is_told_that_nothing_is_known(used_url: str, contract: Contract) -> None:
     found = behaviour(used_url, contract, "SET TRANSACTION READ ONLY")
     assert {check.ok for check in found.values()} == {None}
+
+
+def test_a_table_without_a_sample_is_not_known_to_behave(used_url: str, contract: Contract) -> None:
+    samples = tuple(sample for sample in contract.samples if sample.name != "credits")
+    trials = tuple(trial for trial in contract.trials if trial.sample != "credits")
+    twins = tuple(twin for twin in contract.twins if twin.sample != "credits")
+    found = behaviour(used_url, replace(contract, samples=samples, trials=trials, twins=twins))
+    assert {code for code, check in found.items() if check.ok is not True} == {"B07", "B08", "B09"}
+    assert "no sample" in found["B09"].found
 
 
 def test_a_contract_without_samples_has_no_findings(used_url: str) -> None:

@@ -77,11 +77,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Where trials happen. `ids` are the uuids of the samples, `foreign` the columns that others gave to older tables."""
+    """Where trials happen. `first` is the first sample of each table, `ids` are the uuids of the samples, and `foreign`
+    the columns that others gave to older tables."""
 
     conn: Connection
     contract: Contract
     samples: Mapping[str, Sample]
+    first: Mapping[str, Sample]
     ids: Mapping[str, str]
     foreign: Mapping[str, Mapping[str, str]]
 
@@ -159,7 +161,8 @@ def _prepare(conn: Connection, contract: Contract) -> Stage:
             limit = "" if numbered else f" WHERE {column} IS NOT NULL LIMIT 1"
             foreign[source][named] = f"(SELECT {value} FROM {quoted(source)}{limit})"
     samples = {sample.name: sample for sample in contract.samples}
-    return Stage(conn=conn, contract=contract, samples=samples, ids=ids, foreign=foreign)
+    first = {sample.table: sample for sample in reversed(contract.samples)}
+    return Stage(conn=conn, contract=contract, samples=samples, first=first, ids=ids, foreign=foreign)
 
 
 def _old_inserts(stage: Stage) -> Iterator[Finding]:
@@ -232,7 +235,12 @@ def _touches(stage: Stage) -> Iterator[Finding]:
     for table in stage.contract.tables:
         if not table.triggers or not {"created_at", "updated_at"} <= {column.name for column in table.columns}:
             continue
-        sample = _sample_of(stage, table.name)
+        if table.name not in stage.first:
+            yield from (
+                Finding(code, None, f"{table.name}: the contract has no sample of it") for code in ("B07", "B08")
+            )
+            continue
+        sample = stage.first[table.name]
         key = quoted(table.primary_key[0])
         with _standing(stage, (*_needed(stage, sample), sample), created_at=OLD, updated_at=OLD) as missing:
             outcome = missing or _attempt(
@@ -249,7 +257,11 @@ def _deletes(stage: Stage) -> Iterator[Finding]:
     """Each foreign key does on DELETE what it promises. Those that lead to the same row are tried together."""
     groups: dict[str, list[tuple[Table, ForeignKey]]] = {}
     for table in stage.contract.tables:
-        values = dict(_sample_of(stage, table.name).values)
+        if table.name not in stage.first:
+            said = "the contract has no sample of its table"
+            yield from (Finding("B09", None, f"{key.name}: {said}") for key in table.foreign_keys)
+            continue
+        values = dict(stage.first[table.name].values)
         for key in table.foreign_keys:
             pairs = zip(key.referenced_columns, key.columns, strict=True)
             where = " AND ".join(f"{quoted(there)} = {values.get(here, 'NULL')}" for there, here in pairs)
@@ -260,7 +272,7 @@ def _deletes(stage: Stage) -> Iterator[Finding]:
 
 def _delete(stage: Stage, statement: str, keys: Sequence[tuple[Table, ForeignKey]]) -> Iterator[Finding]:
     """One row that others refer to. A key that refuses is tried for, and then the rest without its row."""
-    children = [_sample_of(stage, table.name) for table, _ in keys]
+    children = [stage.first[table.name] for table, _ in keys]
     needed = [sample for child in children for sample in (*_needed(stage, child), child)]
     with _standing(stage, needed) as missing:
         outcome = missing or _attempt(stage.conn, _filled(stage, statement), keep=True)
@@ -281,18 +293,13 @@ def _delete(stage: Stage, statement: str, keys: Sequence[tuple[Table, ForeignKey
 
 def _fate(stage: Stage, table: Table, key: ForeignKey) -> Finding:
     """What became of the row that referred to one that is deleted now."""
-    where = _found_by(stage, table, _sample_of(stage, table.name))
+    where = _found_by(stage, table, stage.first[table.name])
     nulls = " AND ".join(f"{quoted(column)} IS NULL" for column in key.columns)
     outcome = _attempt(stage.conn, f"SELECT {nulls} FROM {quoted(table.name)} WHERE {where}")
     if outcome.state:
         return Finding("B09", None, f"{key.name}: {outcome.said}")
     done = "CASCADE" if not outcome.row else "SET NULL" if outcome.row[0] else "nothing"
     return Finding("B09", done == key.on_delete, f"{key.name}: does {done} instead of {key.on_delete}")
-
-
-def _sample_of(stage: Stage, table: str) -> Sample:
-    """Pure. The first sample of a table. A contract that tries anything has one for each of its tables."""
-    return next(sample for sample in stage.contract.samples if sample.table == table)
 
 
 def _needed(stage: Stage, sample: Sample, changes: Sequence[tuple[str, str]] = ()) -> tuple[Sample, ...]:
