@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import oracle
 import psycopg
+import pytest
 from alembic import command
 from alembic.config import Config
 from catalog_rows import catalog_rows
@@ -101,7 +101,8 @@ def unrehearsed(url: str, config: Path, on_event: Callable[[Any], None] = lambda
 
 def by_alembic(url: str, config: Path) -> None:
     """Road 3: plain `alembic upgrade head`, within this process."""
-    with mock.patch.dict("os.environ", {"DATABASE_URL": url}):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", url)
         command.upgrade(Config(str(config)), "head")
 
 
