@@ -40,6 +40,7 @@ HOSTILE = (
     ("enable_seqscan", "off", "on"),
     ("enable_hashjoin", "off", "on"),
     ("jit", "on", "off"),
+    ("max_parallel_workers_per_gather", "8", "0"),
 )
 OTHERS = (
     ("default_transaction_read_only", "on"),

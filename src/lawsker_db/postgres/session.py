@@ -35,7 +35,11 @@ PINNED = {
     "enable_seqscan": "on",  # a role with it off turns our joins over whole tables into index walks
     "enable_hashjoin": "on",
     "jit": "off",  # compiling costs more than any of our statements gains
+    # With the 4 MB that servers begin with, a DISTINCT over 1.4 million rows by parallel workers took 265 s in place
+    # of 0.6 s by one (PostgreSQL 15.18).
+    "max_parallel_workers_per_gather": "0",
 }
+LEAST_WORK_MEM = "64MB"  # hashes over a million keys of 16 bytes stay in memory
 NEWER_PINNED = {14: {"client_connection_check_interval": "10s"}, 17: {"transaction_timeout": "0"}}
 
 
@@ -102,6 +106,10 @@ def pin_session(conn: Connection, schema: str) -> None:
         if version >= major:
             pins |= more
     pins["search_path"] = f"{quoted(schema)}, pg_temp"
+    if conn.execute(
+        text("SELECT pg_size_bytes(current_setting('work_mem')) < pg_size_bytes(:l)"), {"l": LEAST_WORK_MEM}
+    ).scalar_one():
+        pins["work_mem"] = LEAST_WORK_MEM
     rows = conn.execute(
         text(
             "SELECT name, set_config(name, value, true) FROM unnest(:names ::text[], :values ::text[]) AS p(name, value)"

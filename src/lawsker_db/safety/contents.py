@@ -21,7 +21,7 @@ from lawsker_db.safety.checklist import ITEMS, SHOWN, When, passed, unknown, vio
 # Columns that a sequence numbers: it is theirs, or their default draws from it and does nothing else. A sequence that
 # begins again at its end may well stand behind, and those of partitions are their parent's.
 NUMBERED = """
-    SELECT s.oid::regclass::text AS sequence, c.relname || '.' || a.attname AS column_name, q.seqincrement AS step,
+    SELECT c.relname = ANY (CAST(:own AS text[])) AS own, s.oid::regclass::text AS sequence, c.relname || '.' || a.attname AS column_name, q.seqincrement AS step,
            CASE WHEN c.relkind = 'r' THEN 'ONLY ' ELSE '' END || c.oid::regclass AS source, quote_ident(a.attname) AS named
     FROM (
         SELECT objid AS sequence, refobjid AS relation, refobjsubid::int AS number FROM pg_depend
@@ -40,13 +40,13 @@ NUMBERED = """
     JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = of.number AND NOT a.attisdropped
         AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype)
     WHERE (SELECT oid FROM pg_namespace WHERE nspname = :schema) IN (c.relnamespace, s.relnamespace)
-    ORDER BY 2, 1
+    ORDER BY 3, 2
 """
 
 # Foreign keys out of or into the schema, spelt as the server itself compares them. A key with a NULL in it leads nowhere
 # and is no orphan (MATCH SIMPLE). The row is named by its primary key where that is of numbers and uuids.
 REFERENCES = """
-    SELECT c.relname || '.' || k.conname AS name,
+    SELECT c.relname = ANY (CAST(:own AS text[])) AS own, c.relname || '.' || k.conname AS name,
            CASE WHEN c.relkind = 'r' THEN 'ONLY ' ELSE '' END || c.oid::regclass AS child,
            CASE WHEN p.relkind = 'r' THEN 'ONLY ' ELSE '' END || p.oid::regclass AS parent,
            pair.matched, pair.filled, coalesce(own.key, 'f.ctid') AS key
@@ -77,12 +77,13 @@ REFERENCES = """
     ) AS own ON true
     WHERE k.contype = 'f' AND k.conparentid = 0 AND coalesce(to_jsonb(k) ->> 'conperiod', 'false') = 'false'
         AND (SELECT oid FROM pg_namespace WHERE nspname = :schema) IN (c.relnamespace, p.relnamespace)
-    ORDER BY 1
+    ORDER BY 2
 """
 
 # Promised NOT NULL, and in the catalog not so, or (18) not validated.
 NULLABLE = """
-    SELECT c.relname || '.' || a.attname AS name, c.oid::regclass::text AS source, quote_ident(a.attname) AS named
+    SELECT true AS own, c.relname || '.' || a.attname AS name, c.oid::regclass::text AS source,
+           quote_ident(a.attname) AS named
     FROM unnest(CAST(:tables AS text[]), CAST(:columns AS text[])) AS promised (table_name, column_name)
     JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(promised.table_name))
     JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = promised.column_name AND a.attnum > 0
@@ -91,7 +92,7 @@ NULLABLE = """
         SELECT FROM pg_constraint AS k
         WHERE k.conrelid = c.oid AND k.contype = 'n' AND NOT k.convalidated AND k.conkey = ARRAY[a.attnum]
     )
-    ORDER BY 1
+    ORDER BY 2
 """
 
 
@@ -99,18 +100,20 @@ def check_contents(conn: Connection, contract: Contract, *, schema: str, made_at
     """Findings by query on one contract's promises, and on the sequences and foreign keys of the whole schema.
 
     `made_at` is the time of the transaction that made it all: what applications have written since is information
-    where the list says "at the gate". None is the strict sense, at COMMIT: every row counts. Reads only, with ACCESS
-    SHARE on the tables; the session must be pinned to the schema.
+    where the list says "at the gate". None is the strict sense, at COMMIT: every row counts. Trouble of tables that
+    are none of the contract's is older than it, and a warning. Reads only, with ACCESS SHARE on the tables; the session
+    must be pinned to the schema.
     """
     checks = [check for invariant in contract.invariants for check in check_invariant(conn, invariant, made_at)]
     promised = [(table.name, column) for table in contract.tables for column in table.columns]
     promised += [(extension.table, column) for extension in contract.extensions for column in extension.columns]
     filled = [(table, column.name) for table, column in promised if not column.nullable]
     names = {"tables": [table for table, _ in filled], "columns": [column for _, column in filled]}
+    whole = {"schema": schema, "own": [table.name for table in contract.tables]}
     return (
         *checks,
-        *_look(conn, "D02", (NUMBERED, {"schema": schema}), _behind, "sequences"),
-        *_look(conn, "D16", (REFERENCES, {"schema": schema}), _orphans, "foreign keys"),
+        *_look(conn, "D02", (NUMBERED, whole), _behind, "sequences"),
+        *_look(conn, "D16", (REFERENCES, whole), _orphans, "foreign keys"),
         *_look(conn, "D17", (NULLABLE, names), _nulls, "columns that have nothing against them"),
     )
 
@@ -175,12 +178,15 @@ def _look(
     if isinstance(things, str):
         yield unknown(code, things)
         return
-    answers = [_answer(conn, literal(query(thing))) for thing in things]
-    refused = [answer for answer in answers if isinstance(answer, str)]
-    wrong = [answer for answer in answers if answer and not isinstance(answer, str)]
-    if wrong:
-        keys = tuple(str(row["said"]) for answer in wrong for row in answer)
-        yield violated(code, keys[:SHOWN], count=sum(int(answer[0]["total"]) for answer in wrong))
+    answers = [(bool(thing["own"]), _answer(conn, literal(query(thing)))) for thing in things]
+    refused = [answer for _, answer in answers if isinstance(answer, str)]
+    wrong = [(own, answer) for own, answer in answers if answer and not isinstance(answer, str)]
+    for ours in (True, False):
+        found = [answer for own, answer in wrong if own is ours]
+        if found:
+            keys = tuple(str(row["said"]) for answer in found for row in answer)
+            count = sum(int(answer[0]["total"]) for answer in found)
+            yield violated(code, keys[:SHOWN], count=count, warning=not ours)
     if refused:
         yield unknown(code, f"{len(refused)} of {len(things)} {what}: {refused[0]}")
     if not wrong and not refused:
