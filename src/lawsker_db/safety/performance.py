@@ -30,6 +30,7 @@ LONGEST_LOCK_S = 5.0  # how long everybody may wait for a table, when the operat
 LAG_BYTES = 16 << 20  # one WAL segment as built by default: a standby further back is not merely between two messages
 ROOM = 2  # times the bare values of new columns: alignment, null bitmap, pages that are not full
 SLACK_BYTES = 1 << 20  # beside pages that are never quite full, of a small table most of all
+FEW = 1000  # dead rows: verification itself leaves a hundred, of what it tries and rolls back
 NOBODY = "'00000000-0000-0000-0000-000000000000'"
 
 # What the application looks up in the tables that stood before 013, a statement a page or more; literals that no row has.
@@ -68,7 +69,8 @@ _TOO_YOUNG = """
     SELECT DISTINCT t FROM unnest(:tables ::text[]) AS t JOIN pg_index i ON i.indrelid = to_regclass(t)
     WHERE i.indcheckxmin"""
 # Statistics are stale, and missing ones are missed, when autovacuum would analyze by its own settings: it never looks at
-# tables of less rows than its threshold, whose plans are good without.
+# tables of less rows than its threshold, whose plans are good without. Where the run's own ANALYZE is the only one so far,
+# the rows that it had loaded before in its transaction are counted as changed after it, and once more allowed.
 _STATISTICS = """
     SELECT c.oid::regclass::text || CASE WHEN w.columns IS NOT NULL THEN ': no statistics for ' || w.columns
         ELSE ': ' || s.n_mod_since_analyze || ' rows changed since ANALYZE' END
@@ -80,13 +82,14 @@ _STATISTICS = """
         AND has_column_privilege(c.oid, a.attnum, 'SELECT') AND NOT EXISTS (SELECT FROM pg_stats p
             WHERE p.schemaname = n.nspname AND p.tablename = c.relname AND p.attname = a.attname)) w
     WHERE CASE WHEN w.columns IS NULL THEN s.n_mod_since_analyze
-        - current_setting('autovacuum_analyze_scale_factor')::float8 * greatest(c.reltuples, 0)
+        - (current_setting('autovacuum_analyze_scale_factor')::float8
+        + CASE WHEN s.analyze_count + s.autoanalyze_count = 1 THEN 1 ELSE 0 END) * greatest(c.reltuples, 0)
         ELSE greatest(s.n_live_tup, c.reltuples) END > current_setting('autovacuum_analyze_threshold')::float8
     ORDER BY 1"""
-_SIZE = """
+_SIZE = f"""
     SELECT pg_total_relation_size(c.oid) AS bytes, greatest(s.n_live_tup, c.reltuples, 0)::bigint AS rows,
         coalesce(s.n_dead_tup, 0) AS dead,
-        s.n_dead_tup > current_setting('autovacuum_vacuum_threshold')::float8
+        s.n_dead_tup > greatest({FEW}, current_setting('autovacuum_vacuum_threshold')::float8)
             + current_setting('autovacuum_vacuum_scale_factor')::float8 * greatest(c.reltuples, 0) AS due,
         (SELECT coalesce(sum(coalesce(p.avg_width, 8)), 0) FROM unnest(:columns ::text[]) AS a
             LEFT JOIN pg_stats p ON p.attname = a AND p.tablename = c.relname
