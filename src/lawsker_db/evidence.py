@@ -20,6 +20,7 @@ class Phase(StrEnum):
     GATE = "gate"
     COMMIT = "commit"
     CONFIRM = "confirm"
+    VERIFY = "verify"
     REPORT = "report"
 
 

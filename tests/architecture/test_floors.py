@@ -86,6 +86,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.standing",
         "safety.verification",
         "safety.rehearsal",
+        "safety.afterwards",
         "safety.upgrade",
         "safety.rollback",
         "safety.restore",

@@ -75,6 +75,7 @@ class Account:
     timings: list[Timing] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     confirmed: tuple[Check, ...] = ()
+    verified: tuple[Check, ...] = ()
     figures: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     guarded: Guarded | None = None
@@ -195,7 +196,7 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         restore_point=account.restore_point,
         timings=tuple(account.timings),
         locks=_locks(account, gate),
-        checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed),
+        checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed, *account.verified),
         contents=gate.contents if gate else (),
         rows_made=dict(gate.rows_made) if gate else {},
         figures=account.figures,

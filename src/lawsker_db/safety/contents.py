@@ -21,7 +21,8 @@ from lawsker_db.safety.checklist import ITEMS, SHOWN, When, passed, unknown, vio
 # Columns that a sequence numbers: it is theirs, or their default draws from it and does nothing else. A sequence that
 # begins again at its end may well stand behind, and those of partitions are their parent's.
 NUMBERED = """
-    SELECT c.relname = ANY (CAST(:own AS text[])) AS own, s.oid::regclass::text AS sequence, c.relname || '.' || a.attname AS column_name, q.seqincrement AS step,
+    SELECT c.relname = ANY (CAST(:own AS text[])) AS own, s.oid::regclass::text AS sequence,
+           c.relname || '.' || a.attname AS column_name, q.seqincrement AS step,
            CASE WHEN c.relkind = 'r' THEN 'ONLY ' ELSE '' END || c.oid::regclass AS source, quote_ident(a.attname) AS named
     FROM (
         SELECT objid AS sequence, refobjid AS relation, refobjsubid::int AS number FROM pg_depend

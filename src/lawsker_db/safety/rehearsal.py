@@ -35,26 +35,28 @@ def rehearse(
     plan: Plan,
     *,
     max_lock_s: float = MAX_LOCK_S,
+    full: bool = False,
     on_event: OnEvent = ignore,
 ) -> Rehearsal:
     """Analyze the copy and run the plan on it: upgrade, verify, downgrade, compare with before, upgrade again.
 
     `content` is what the copy holds, as its proof has read it. Changes the copy alone; its marker rows carry the copy's
     own database OID. Production is not touched and not locked. Raises `RehearsalFailed` with what would have happened, or
-    when a table would be locked longer than `max_lock_s`.
+    when a table would be locked longer than `max_lock_s`. With `full` the ways up lock and compare every table, as
+    production's then will.
     """
     try:
         _cut_off(copy, on_event)
         catalog = _catalog(copy)
         _analyze(copy, on_event)
-        measured = _pass(copy, chain, plan, "upgrade", on_event)
+        measured = _pass(copy, chain, plan, "upgrade", on_event, full=full)
         _verify(copy, chain, on_event)
         back = plan_downgrade(chain, _current(copy), plan.start[0] if plan.start else "base")
         _pass(copy, chain, back, "downgrade", on_event)
         stays = {name for contract in plan.contracts for name in contract.may_install}
         _compare((catalog, content), (_catalog(copy), read_content(copy)), stays)
         on_event(_event("equal", "after the downgrade catalog and content are as before"))
-        again = _pass(copy, chain, plan, "upgrade again", on_event)
+        again = _pass(copy, chain, plan, "upgrade again", on_event, full=full)
     except RehearsalFailed:
         raise
     except LawskerError as failed:
@@ -146,10 +148,13 @@ def _analyze(copy: Target, on_event: OnEvent) -> None:
     on_event(_event("analyzed", "the copy has statistics, as production has"))
 
 
-def _pass(copy: Target, chain: Chain, plan: Plan, word: str, on_event: OnEvent) -> Meter:
+def _pass(copy: Target, chain: Chain, plan: Plan, word: str, on_event: OnEvent, *, full: bool = False) -> Meter:
     """One way through the plan in a guarded transaction on the copy, metered to the end of its COMMIT."""
     run = RunOptions(
-        run_id=new_run_id(f"rehearsal_{'_'.join(plan.goal)}"), via="rehearsal", on_event=_progress(on_event)
+        run_id=new_run_id(f"rehearsal_{'_'.join(plan.goal)}"),
+        via="rehearsal",
+        full=copy if full else None,
+        on_event=_progress(on_event),
     )
     with copy.connect() as conn, metered(conn) as meter, migration_transaction(conn, copy, plan, run) as guarded:
         run_steps(conn, chain, plan, guarded.gate)

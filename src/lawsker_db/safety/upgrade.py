@@ -40,6 +40,7 @@ from lawsker_db.safety.account import (
     teller,
     timed,
 )
+from lawsker_db.safety.afterwards import note_plans, refresh_statistics, verify_committed
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
 from lawsker_db.safety.confirmation import (
     catalog_now,
@@ -132,10 +133,13 @@ def safe_upgrade(
             _try_out(account, outlook.chain, options, tell)
             _carry_off(account, options, tell)
             require_lock()
+            account.notes += filter(None, [note_plans(target, account.folder, plan.contracts)])
             account.restore_point = _mark(account, tell)
             expected = _migrate(account, outlook.chain, options, tell)
             with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
                 _confirm(account, expected)
+            with timed(account, Phase.VERIFY, tell, "every check of the list that needs no trial"):
+                _verify(account, outlook.chain, tell)
         said.verdict = Verdict.DONE
     return said.report
 
@@ -171,6 +175,23 @@ def _confirm(account: Account, expected: Catalog) -> None:
         found = failed.fields.get("checks")
         account.confirmed = found if isinstance(found, tuple) else ()
         raise
+
+
+def _verify(account: Account, chain: Chain, tell: OnEvent) -> None:
+    """Gather statistics, verify, and read the report's figures; what was found goes into the report in any case."""
+    account.notes += filter(None, [refresh_statistics(account.target, account.plan.contracts)])
+    try:
+        found = verify_committed(account.target, chain, account.folder)
+    except CommittedUnproven as failed:
+        listed = failed.fields.get("checks")
+        account.verified = listed if isinstance(listed, tuple) else ()
+        raise
+    account.verified = found.checks
+    account.notes += found.notes
+    done = sum(check.ok is not None for check in found.checks)
+    warned = sum(check.ok is False for check in found.checks)
+    words = f"{done} of {len(found.checks)} checks made, none failed, {warned} warnings"
+    tell(Event(phase=Phase.VERIFY, name="verified", text=words, facts={"made": done, "warnings": warned}))
     try:
         account.figures = read_figures(account.target, account.plan.contracts)
     except (LawskerError, DBAPIError):
@@ -245,7 +266,15 @@ def _rehearse(account: Account, chain: Chain, copy: Copy, options: UpgradeOption
     """
     before = catalog_now(account.target)
     try:
-        found = rehearse(copy.target, copy.content, chain, account.plan, max_lock_s=options.max_lock_s, on_event=tell)
+        found = rehearse(
+            copy.target,
+            copy.content,
+            chain,
+            account.plan,
+            max_lock_s=options.max_lock_s,
+            full=options.full,
+            on_event=tell,
+        )
     except RehearsalFailed as failed:
         measured = failed.fields.get("rehearsal")
         account.rehearsal = measured if isinstance(measured, Rehearsal) else None

@@ -9,17 +9,18 @@ from datetime import datetime
 from pathlib import Path
 
 import psycopg
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.contract import Contract, Invariant
+from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused, UsageError
 from lawsker_db.evidence import Check
 from lawsker_db.postgres.catalog import Catalog, read_catalog
 from lawsker_db.postgres.scratch import build_promised
-from lawsker_db.postgres.session import find_schema, identify, literal, pin_session, quoted_as_read
+from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted_as_read
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.revisions import Chain, contracts_up_to, current_revisions, load_chain, model_differences
+from lawsker_db.safety.behaviour import check_behaviour
 from lawsker_db.safety.checklist import (
     CHECKLIST,
     ITEMS,
@@ -30,6 +31,7 @@ from lawsker_db.safety.checklist import (
     unknown,
     violated,
 )
+from lawsker_db.safety.contents import check_contents, check_invariant
 from lawsker_db.safety.expectation import Promise
 from lawsker_db.safety.older import (
     Before,
@@ -55,6 +57,8 @@ from lawsker_db.target import Target
 
 STAMPING = ("adopt", "stamp")  # nothing was built: what stands may differ from the contract
 RUN_ID = re.compile(r"[A-Za-z0-9_-]+")  # it comes out of the database and becomes a folder's name
+# The B codes that statements are tried for; the others are asked of the rows alone.
+TRIED = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B11", "B12", "B13", "B15")
 NO_RECORD = "no run on record here has made this revision"
 
 
@@ -237,11 +241,15 @@ def _history(ground: Ground) -> tuple[Check, ...]:
 
 
 def _contents(conn: Connection, ground: Ground, options: VerifyOptions) -> tuple[Check, ...]:
-    """D02 to D21 and what B asks of rows; then the invariants of contracts that have codes of their own."""
-    found: tuple[Check, ...] = ()
+    """D02 to D21 and what B asks of rows; then the older contracts' own invariants, which later revisions may have moved on
+    from: warnings."""
+    made_at = None if options.strict else ground.made_at
+    found = check_contents(conn, ground.newest, schema=ground.schema, made_at=made_at)
     if ground.run is None and not options.strict:  # nobody knows what was written since
         found = tuple(replace(check, warning=True) if _at_gate(check) else check for check in found)
-    return (*found, *_own_invariants(conn, ground))
+    older = (invariant for contract in ground.contracts[:-1] for invariant in contract.invariants)
+    told = (check for invariant in older for check in check_invariant(conn, invariant, made_at))
+    return (*found, *(replace(check, warning=True) for check in told if check.code not in ITEMS))
 
 
 def _at_gate(check: Check) -> bool:
@@ -250,10 +258,10 @@ def _at_gate(check: Check) -> bool:
 
 
 def _behaviour(conn: Connection, ground: Ground, options: VerifyOptions) -> tuple[Check, ...]:
-    """The B codes: statements that are tried under savepoints, none of them where nothing may be tried."""
+    """The B codes by trial: statements under savepoints, none of them where nothing may be tried."""
     if options.read_only:
-        return tuple(not_run(item.code, "--read-only") for item in CHECKLIST if item.code.startswith("B"))
-    return ()
+        return tuple(not_run(code, "--read-only") for code in TRIED)
+    return check_behaviour(conn, ground.newest, schema=ground.schema)
 
 
 def _performance(
@@ -284,38 +292,6 @@ def _asked(conn: Connection, code: str, ask: Callable[[], Check]) -> Check:
     finally:
         if savepoint.is_active and not conn.invalidated:
             savepoint.rollback()
-
-
-def _own_invariants(conn: Connection, ground: Ground) -> tuple[Check, ...]:
-    """Invariants whose codes are none of the list's. They hold at COMMIT; since then applications may have written, so a
-    violation is a warning. What cannot be asked is not known, which is no warning unless it was adopted."""
-    return tuple(
-        _own_invariant(conn, invariant, f"{contract.revision} {invariant.code}", adopted=ground.adopted)
-        for contract in ground.contracts
-        for invariant in contract.invariants
-        if invariant.code not in ITEMS
-    )
-
-
-def _own_invariant(conn: Connection, invariant: Invariant, name: str, *, adopted: bool) -> Check:
-    rows: list[Row[tuple[object, ...]]] = []
-
-    def ask() -> Check:
-        rows.extend(conn.execute(literal(f"SELECT * FROM ({invariant.query}) AS v LIMIT {SHOWN}")).all())
-        return passed("D16")
-
-    answered = _asked(conn, "D16", ask)
-    keys = tuple(str(row[0]) for row in rows)
-    return Check(
-        code=invariant.code,
-        name=name,
-        ok=None if answered.ok is None else not rows,
-        expected=invariant.says,
-        found=answered.found if answered.ok is None else "; ".join(keys) or "no violation",
-        detail="\n".join(": ".join(str(value) for value in row[:2]) for row in rows),
-        keys=keys,
-        warning=answered.ok is not None or adopted,
-    )
 
 
 def _refusal(failed: DBAPIError) -> str:

@@ -1,0 +1,95 @@
+"""What safe-upgrade does around its migration beside the proof: plans before it, statistics and verification after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from lawsker_db.contract import Contract
+from lawsker_db.errors import CommittedUnproven, LawskerError
+from lawsker_db.evidence import Check, failures
+from lawsker_db.postgres.session import find_schema, literal, quoted
+from lawsker_db.record.junit import write_junit
+from lawsker_db.record.plans import write_plans
+from lawsker_db.revisions import Chain
+from lawsker_db.safety.confirmation import HINT, reading
+from lawsker_db.safety.performance import note_before
+from lawsker_db.safety.verification import VerifyOptions, verify
+from lawsker_db.target import Target
+
+JUNIT = "junit.xml"
+SHOWN = 5
+ANALYZE_LOCK = "5s"  # behind somebody's DDL or autovacuum; afterwards P02 says that statistics are lacking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Afterwards:
+    """What verification found after COMMIT, and what could not be done that changes no outcome."""
+
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...]
+
+
+def note_plans(target: Target, folder: Path, contracts: tuple[Contract, ...]) -> str:
+    """Write plans.json into the run's folder: how the application's look-ups are planned now, and how large tables are.
+
+    Reads; runs no query. Returns what went wrong, empty when nothing did: without it verification leaves a check out.
+    """
+    try:
+        with reading(target) as conn:
+            before = note_before(conn, contracts, find_schema(conn))
+        write_plans(folder, before)
+    except (LawskerError, DBAPIError, OSError) as failed:
+        said = failed.message if isinstance(failed, LawskerError) else type(failed).__name__
+        return f"plans and sizes before the run could not be noted: {said}"
+    return ""
+
+
+def refresh_statistics(target: Target, contracts: tuple[Contract, ...]) -> str:
+    """ANALYZE the tables that the contracts alter: a rewrite leaves new columns without statistics, and queries on them
+    would be planned blindly until autovacuum comes by.
+
+    Writes statistics alone. SHARE UPDATE EXCLUSIVE on each for as long as it samples, which readers and writers do not
+    feel. Returns what went wrong, empty when nothing did.
+    """
+    tables = sorted({table for contract in contracts for table in contract.alters})
+    if not tables:
+        return ""
+    try:
+        with target.connect(autocommit=True) as conn:
+            schema = find_schema(conn)
+            conn.execute(text("SET statement_timeout = 0"))
+            conn.execute(literal(f"SET lock_timeout = '{ANALYZE_LOCK}'"))
+            for table in tables:
+                conn.execute(literal(f"ANALYZE {quoted(schema)}.{quoted(table)}"))
+    except (LawskerError, DBAPIError) as failed:
+        said = failed.message if isinstance(failed, LawskerError) else type(failed.orig).__name__
+        return f"statistics could not be gathered ({said}): ANALYZE {', '.join(tables)}"
+    return ""
+
+
+def verify_committed(target: Target, chain: Chain, folder: Path) -> Afterwards:
+    """Every check of the list that needs no trial, after COMMIT; junit.xml in the run's folder.
+
+    What applications have written since is no violation. Raises `CommittedUnproven` when a check fails, or when nobody can
+    look: could not check is never passed.
+    """
+    options = VerifyOptions(runs=folder.parent, read_only=True, content=False)
+    try:
+        checks = verify(target, chain, options=options)
+    except (LawskerError, DBAPIError) as failed:
+        said = failed.message if isinstance(failed, LawskerError) else "the connection was lost"
+        raise CommittedUnproven(f"The verification afterwards could not be made: {said}", hint=HINT) from failed
+    notes: tuple[str, ...] = ()
+    try:
+        write_junit(folder / JUNIT, checks, suite=target.label)
+    except OSError as refused:
+        notes = (f"{JUNIT} could not be written: {refused}",)
+    failed_checks = failures(checks)
+    if failed_checks:
+        shown = "; ".join(f"{check.code} {check.name}: {check.found}" for check in failed_checks[:SHOWN])
+        raise CommittedUnproven(f"The verification afterwards found: {shown}", hint=HINT, checks=checks)
+    return Afterwards(checks=checks, notes=notes)
