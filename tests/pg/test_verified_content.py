@@ -18,8 +18,8 @@ from lawsker_db.contract import Contract, Invariant
 from lawsker_db.evidence import Check, failures
 from lawsker_db.postgres.session import pin_session
 from lawsker_db.revisions import contracts_up_to, load_chain
-from lawsker_db.safety.behaviour import check_behaviour
 from lawsker_db.safety.contents import check_contents
+from lawsker_db.safety.verification import verify
 from lawsker_db.target import parse_target
 
 WRITES = 10_000
@@ -262,7 +262,7 @@ SOME = {
 
 
 def test_after_ten_thousand_writes_of_the_old_and_the_new_application_there_is_no_error(
-    server: Any, adopted_template: str, contract: Contract
+    server: Any, adopted_template: str
 ) -> None:
     """Each statement is a transaction of its own, so that stamps differ; one transaction would have one now()."""
     seed = random.randrange(10**6)
@@ -279,9 +279,7 @@ def test_after_ten_thousand_writes_of_the_old_and_the_new_application_there_is_n
             for word, query in (*SOME.items(), *numbers.items()):
                 statement = statement.replace(f"{{{word}}}", query)
             written += applications.execute(statement.encode()).rowcount
-    with pinned(url) as conn:
-        checks = check_contents(conn, contract, schema="public", made_at=made_at(conn))
-        checks += check_behaviour(conn, contract, schema="public")
+    checks = verify(parse_target(url))
     server.run("DROP DATABASE busy_since")
     for check in checks:
         if check.ok is not True or "since" in check.found:
