@@ -168,8 +168,9 @@ def test_verify_tells_what_it_could_not_check_and_goes_on(adopted_url: str, tmp_
     assert ended.code == 13, ended.said
     unknown = [check for check in ended.document["checks"] if check["found"].startswith("could not be checked: ")]
     assert unknown
-    assert all(check["ok"] is None and not check["warning"] for check in unknown)
-    assert "demo_accounts" in unknown[0]["found"]
+    assert all(check["ok"] is None for check in unknown)
+    assert any(not check["warning"] for check in unknown)
+    assert any("demo_accounts" in check["found"] for check in unknown)
     found = {check["code"]: check for check in ended.document["checks"]}
     assert (found["S02"]["ok"], found["S02"]["severity"], found["S02"]["when"]) == (False, "error", "always")
     assert found["S02"]["keys"] == ["table public.demo_accounts: missing, expected present"]

@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from structural_damages import BLOAT, DAMAGES, GROWN_LOGS, HARMLESS, Damage
 
 from lawsker_db.evidence import Check
+from lawsker_db.postgres.plans import read_plans, top_statements
 from lawsker_db.postgres.session import find_schema, pin_session
 from lawsker_db.record.junit import render_junit, write_junit
 from lawsker_db.record.plans import PlansBefore, TableSize, write_plans
@@ -223,6 +224,21 @@ def test_queries_of_a_file_are_planned_and_never_run(migrated: Migrated, tmp_pat
     assert "1 plans no worse than before" in check.found
     assert "2 queries of the file have no plan from before" in check.found
     assert "not a SELECT, so it is not explained: DELETE FROM case_logs" in check.found
+
+
+def test_only_one_select_is_explained_and_parameters_where_the_server_can(migrated: Migrated) -> None:
+    """The second statement of a text, a statement that writes, and one that cannot be planned: a problem each, no harm."""
+    hostile = "SELECT 1; DROP TABLE case_logs"
+    queries = (hostile, "DELETE FROM case_logs", "SELECT * FROM nowhere", "SELECT * FROM users WHERE username = $1")
+    with parse_target(migrated.url).connect() as conn:
+        pin_session(conn, find_schema(conn))
+        *refused, parameter = read_plans(conn, queries)
+        stands = conn.exec_driver_sql("SELECT count(*) FROM case_logs").scalar_one()
+        assert top_statements(conn, "public.users") == ()  # pg_stat_statements is not installed
+        conn.rollback()
+    assert stands
+    assert [plan.problem for plan in refused] == ["not one SELECT"] * 2 + ['relation "nowhere" does not exist']
+    assert parameter.problem == "it has parameters: servers below 16 cannot plan it" or parameter.shape
 
 
 def test_at_the_baseline_what_the_newest_revision_promises_is_looked_at(adopted_url: str, tmp_path: Path) -> None:
