@@ -233,6 +233,13 @@ def model_differences(conn: Connection) -> tuple[str, ...]:
     return tuple(str(difference) for difference in compare_metadata(context, metadata))
 
 
+def are_modelled(tables: tuple[str, ...]) -> bool:
+    """Pure. Whether the models of this package know all of these tables."""
+    from lawsker_db.models import metadata
+
+    return set(tables) <= set(metadata.tables)
+
+
 def is_modelled(name: str | None, kind: str, parents: Mapping[str, object]) -> bool:
     """Pure. Alembic's include_name: reflect only tables that the models know; others may have types nobody here knows."""
     from lawsker_db.models import metadata

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Contract
 from lawsker_db.errors import CommittedUnproven, LawskerError
 from lawsker_db.evidence import Check, failures
-from lawsker_db.postgres.session import find_schema, literal, quoted
+from lawsker_db.postgres.session import find_schema, literal, quoted, quoted_as_read
 from lawsker_db.record.junit import write_junit
 from lawsker_db.record.plans import write_plans
 from lawsker_db.revisions import Chain
@@ -40,7 +40,7 @@ def note_plans(target: Target, folder: Path, contracts: tuple[Contract, ...]) ->
     """
     try:
         with reading(target) as conn:
-            before = note_before(conn, contracts, find_schema(conn))
+            before = note_before(conn, contracts, quoted_as_read(conn, find_schema(conn)))
         write_plans(folder, before)
     except (LawskerError, DBAPIError, OSError) as failed:
         said = failed.message if isinstance(failed, LawskerError) else type(failed).__name__

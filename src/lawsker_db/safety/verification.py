@@ -19,7 +19,7 @@ from lawsker_db.postgres.catalog import Catalog, read_catalog
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted_as_read
 from lawsker_db.record.history import PastRun, read_history
-from lawsker_db.revisions import Chain, contracts_up_to, current_revisions, load_chain, model_differences
+from lawsker_db.revisions import Chain, are_modelled, contracts_up_to, current_revisions, load_chain, model_differences
 from lawsker_db.safety.behaviour import check_behaviour
 from lawsker_db.safety.checklist import (
     CHECKLIST,
@@ -121,7 +121,7 @@ def verify(target: Target, chain: Chain | None = None, *, options: VerifyOptions
         found = [check_stamp(conn, current, path), *check_structure(conn, promise, ground.now, warning=ground.adopted)]
         found += _surroundings(conn, ground, promise, path, options)
         found += _older(conn, ground, promise, options)
-        found += _models(conn, at_head=current == (chain.head,))
+        found += _models(conn, ground.newest, at_head=current == (chain.head,))
         found += _history(ground)
         found += _contents(conn, ground, options)
         found += _behaviour(conn, ground, options)
@@ -216,10 +216,13 @@ def _older(conn: Connection, ground: Ground, promise: Promise, options: VerifyOp
     return objects, _asked(conn, "D01", lambda: check_older_content(conn, known, strict=options.strict))
 
 
-def _models(conn: Connection, *, at_head: bool) -> tuple[Check, ...]:
-    """S24: the package's models against the database; only at head, for models have no older form."""
+def _models(conn: Connection, contract: Contract, *, at_head: bool) -> tuple[Check, ...]:
+    """S24: the package's models against the database; only at head, for models have no older form, and only for the chain
+    that they are of."""
     if not at_head:
         return (not_run("S24", "the database is not at head, and models have no older form"),)
+    if not contract.tables or not are_modelled(tuple(table.name for table in contract.tables)):
+        return (not_run("S24", "the models of this package are of another chain"),)
 
     def compare() -> Check:
         found = model_differences(conn)
@@ -245,8 +248,8 @@ def _contents(conn: Connection, ground: Ground, options: VerifyOptions) -> tuple
     from: warnings."""
     made_at = None if options.strict else ground.made_at
     found = check_contents(conn, ground.newest, schema=ground.schema, made_at=made_at)
-    if ground.run is None and not options.strict:  # nobody knows what was written since
-        found = tuple(replace(check, warning=True) if _at_gate(check) else check for check in found)
+    if ground.run is None and not options.strict:  # nobody knows what was written since, or nothing was built
+        found = tuple(replace(check, warning=True) if ground.adopted or _at_gate(check) else check for check in found)
     older = (invariant for contract in ground.contracts[:-1] for invariant in contract.invariants)
     told = (check for invariant in older for check in check_invariant(conn, invariant, made_at))
     return (*found, *(replace(check, warning=True) for check in told if check.code not in ITEMS))
