@@ -95,6 +95,7 @@ class ChangedOutside(LawskerError):
     """The migration was rolled back; another connection committed a change of the schema meanwhile, which stays."""
 
     exit_code = 13
+    default_state = "The migration was rolled back; what another connection committed meanwhile stays."
 
 
 class Busy(LawskerError):

@@ -382,7 +382,7 @@ def test_the_demo_runs_the_whole_road_and_leaves_nothing_but_its_report(tmp_path
     assert ended.code == 0, ended.said
     assert ended.document["verdict"] == "done"
     assert "Verified: " in ended.err
-    assert ", 0 failed." in ended.err
+    assert ", 0 failed, " in ended.err
     assert (Path(ended.document["folder"]) / "report.html").is_file()
     where = re.findall(r"postgres@(\S+?):5432/lawsker", json.dumps(ended.document))
     assert where

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lawsker_db.cli.progress import progress
 from lawsker_db.cli.render import say, show_report, tell
+from lawsker_db.cli.verifying import summary
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import throwaway_server, without_postgres_variables
 from lawsker_db.errors import CommittedUnproven
@@ -39,7 +40,7 @@ def demonstrate(*, users: int, runs: Path, keep: bool, as_json: bool) -> None:
         checks = verify(target, options=VerifyOptions(runs=runs))
         failed = failures(checks)
         speak = say if as_json else tell
-        speak(f"Verified: {len(checks)} checks, {len(failed)} failed.")
+        speak(f"Verified: {summary(checks)}.")
         if keep and sys.stdin.isatty():
             say(f"The server is up. DATABASE_URL={server.url(DATABASE)}  Enter stops it.")
             sys.stdin.readline()

@@ -61,7 +61,7 @@ def verify(
         print_json({"ok": not failed, "checks": [_as_json(check) for check in checks]})
     else:
         _show(checks)
-        tell(f"{_summary(checks)}: {target.label}")
+        tell(f"{summary(checks)}: {target.label}")
     code = 13 if failed else 0
     if junit is not None and not _written(junit, checks, target.label):
         code = code or 2
@@ -78,7 +78,7 @@ def _show(checks: tuple[Check, ...]) -> None:
         show_checks(tuple(found))
 
 
-def _summary(checks: tuple[Check, ...]) -> str:
+def summary(checks: tuple[Check, ...]) -> str:
     """Pure. How many passed, failed, are worth a look, and were left out."""
     failed = sum(check.fails for check in checks)
     passed = sum(check.ok is True for check in checks)

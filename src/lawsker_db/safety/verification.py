@@ -15,9 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused, UsageError
 from lawsker_db.evidence import Check
-from lawsker_db.postgres.catalog import Catalog, read_catalog
+from lawsker_db.postgres.catalog import PATIENT, Catalog, read_catalog
 from lawsker_db.postgres.scratch import build_promised
-from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted_as_read
+from lawsker_db.postgres.session import PINNED, find_schema, identify, literal, pin_session, quoted_as_read
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.revisions import Chain, are_modelled, contracts_up_to, current_revisions, load_chain, model_differences
 from lawsker_db.safety.behaviour import check_behaviour
@@ -115,6 +115,7 @@ def verify(target: Target, chain: Chain | None = None, *, options: VerifyOptions
         path = str(conn.execute(text("SELECT current_setting('search_path')")).scalar_one())
         schema = find_schema(conn)
         pin_session(conn, schema)
+        conn.execute(literal(f"SET LOCAL lock_timeout = '{PATIENT}'"))
         current = _require_stamp(conn, chain)
         ground = _ground(conn, chain, current, schema, options)
         promise = _promise(conn, ground.newest, schema)
@@ -264,7 +265,10 @@ def _behaviour(conn: Connection, ground: Ground, options: VerifyOptions) -> tupl
     """The B codes by trial: statements under savepoints, none of them where nothing may be tried."""
     if options.read_only:
         return tuple(not_run(code, "--read-only") for code in TRIED)
-    return check_behaviour(conn, ground.newest, schema=ground.schema)
+    conn.execute(literal(f"SET LOCAL lock_timeout = '{PINNED['lock_timeout']}'"))  # who tries to write waits for nobody
+    found = check_behaviour(conn, ground.newest, schema=ground.schema)
+    conn.execute(literal(f"SET LOCAL lock_timeout = '{PATIENT}'"))
+    return found
 
 
 def _performance(
