@@ -29,8 +29,8 @@ _NO_EXTENSION = (
 )
 _COLLATION = "o.collnamespace::regnamespace || '.' || quote_ident(o.collname)"
 _DEPENDS = (
-    "(SELECT jsonb_agg(x.extname ORDER BY x.extname) FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid"
-    " WHERE d.classid = '{catalog}'::regclass AND d.objid = {oid} AND d.deptype = 'x')"
+    "(SELECT jsonb_agg(ext.extname ORDER BY ext.extname) FROM pg_depend dep JOIN pg_extension ext ON ext.oid = dep.refobjid"
+    " WHERE dep.classid = '{catalog}'::regclass AND dep.objid = {oid} AND dep.deptype = 'x')"
 )
 _NAME = "quote_ident(n.nspname) || '.' || quote_ident({name})"
 _TABLE = _NAME.format(name="c.relname")

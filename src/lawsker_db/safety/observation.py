@@ -146,7 +146,7 @@ class Observation:
         self._written = count_written(self._conn)
 
     def written_since(self, *, catalogs: bool) -> list[Check]:
-        """A finding for each relation that was written since then, `lawsker_db` apart; the system's with `catalogs` alone."""
+        """A finding for each relation written since then, `lawsker_db` apart; the system's with `catalogs` alone."""
         return [
             _check(f"content of {now.name}", False, "as the gate judged it", "written after that")
             for oid, now in count_written(self._conn, catalogs=catalogs).items()
