@@ -34,6 +34,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.locks",
         "postgres.snapshot",
         "postgres.facts",
+        "postgres.closed",
         "postgres.catalog",
         "postgres.spelling",
         "postgres.scratch",

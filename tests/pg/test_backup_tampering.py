@@ -139,7 +139,7 @@ def test_a_manifest_that_says_nonsense_with_a_good_digest_is_refused(
         forge(tmp_path / "manifest.json", changed)
         with pytest.raises(BackupFailed, match="no manifest that can be trusted"):
             read_manifest(tmp_path)
-    for content in (b"", b"[]", b"{}", b"[" * 100_000, b'{"format": 2}', b"\xff\xfe", b"null"):
+    for content in (b"", b"[]", b"{}", b"[" * 100_000, b'{"format": 3}', b"\xff\xfe", b"null"):
         (tmp_path / "manifest.json").write_bytes(content)
         with pytest.raises(BackupFailed, match="no manifest that can be trusted"):
             read_manifest(tmp_path)

@@ -21,9 +21,10 @@ from alembic.util import CommandError
 from harm_cells import FREE_CELLS, LOCKED_CELLS
 from harm_content import ELSEWHERE, NO_TABLES, USERS, WRITES
 from harm_endings import ENDING, ROWS
+from harm_mended import PASSED_ONCE
 from harm_objects import COMMENTS, OBJECTS, SERVER, TAMPERED
 from harm_tables import PLAIN_SHAPE, SUBTLE_SHAPE
-from harmless import FIRST, READING, SETTINGS, THERE_AND_BACK
+from harmless import FIRST, READING, REFUSED_ONCE, SETTINGS, THERE_AND_BACK
 from roads import (
     Picture,
     assert_untouched,
@@ -45,10 +46,10 @@ from lawsker_db.evidence import Verdict
 PLAIN_HARMS = (*WRITES, *PLAIN_SHAPE, *ROWS, *ENDING)
 SUBTLE_HARMS = (
     *(*USERS, *ELSEWHERE, *NO_TABLES, *SUBTLE_SHAPE, *OBJECTS, *COMMENTS, *SERVER, *TAMPERED),
-    *(*LOCKED_CELLS, *FREE_CELLS),
+    *(*LOCKED_CELLS, *FREE_CELLS, *PASSED_ONCE),
 )
 HARMS = (*PLAIN_HARMS, *SUBTLE_HARMS)
-MORE_HARMLESS = (*THERE_AND_BACK, *READING, *SETTINGS)
+MORE_HARMLESS = (*THERE_AND_BACK, *READING, *SETTINGS, *REFUSED_ONCE)
 HARMLESS = (*FIRST, *MORE_HARMLESS)
 # As an operator types it, in a process of its own.
 TYPED = (

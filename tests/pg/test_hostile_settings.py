@@ -25,6 +25,7 @@ HOSTILE = (
     ("idle_in_transaction_session_timeout", "5s", "0"),
     ("synchronous_commit", "off", "on"),
     ("client_min_messages", "debug5", "warning"),
+    ("client_encoding", "LATIN1", "UTF8"),
     ("DateStyle", "German, DMY", "ISO, YMD"),
     ("IntervalStyle", "sql_standard", "postgres"),
     ("TimeZone", "Asia/Kathmandu", "UTC"),

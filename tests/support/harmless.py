@@ -219,3 +219,24 @@ SETTINGS = (
          " SET LOCAL SESSION AUTHORIZATION lawsker_report; RESET SESSION AUTHORIZATION"),
     does("a replica for a while", quietly("SELECT 1")),
 )  # fmt: skip
+
+LATE = (
+    "CREATE FUNCTION pg_temp.late() RETURNS {} LANGUAGE plpgsql AS"
+    " 'BEGIN UPDATE public.profiles SET bio = ''late''; RETURN {}; END'; "
+)
+# Refused once, or harm once: a cursor's query now does not run at all.
+REFUSED_ONCE = (
+    does(
+        "a write by a cursor with hold, at COMMIT",
+        LATE.format("integer", "1") + "DECLARE late CURSOR WITH HOLD FOR SELECT pg_temp.late()",
+    ),
+    does("another encoding of the client", "SET LOCAL client_encoding = 'LATIN1'"),
+    does("a Chinese encoding of the client", "SET LOCAL client_encoding = 'GB18030'"),
+    does("a large object read", "SELECT length(lo_get(1300001))"),
+    does("a large object opened to be read", "SELECT loread(lo_open(1300001, 262144), 4)"),
+    does(
+        "a grant given and taken back where there was none",
+        "GRANT INSERT ON audit.users TO lawsker_report; REVOKE INSERT ON audit.users FROM lawsker_report",
+    ),
+    does("a replica to the end", "SET LOCAL session_replication_role = replica"),
+)

@@ -1,6 +1,7 @@
 """Read what the schema is into comparable values, and compare two.
 
-Everything is read from pg_catalog under an empty search_path, so that every name in a definition is qualified. Objects of
+Everything is read from pg_catalog with nothing else on the search_path (a temporary table could hide a catalog where it is
+searched first), so that every name of ours in a definition is qualified. Objects of
 extensions are left out (the extension and its version stand for them), and so is the schema `lawsker_db`, temporary
 objects, and what the server makes by itself (array types, row types, TOAST, NOT NULL constraints of PostgreSQL 18, which
 the columns tell already).
@@ -16,8 +17,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from lawsker_db.postgres.facts import LOGINS, NEWER_QUERIES, QUERIES
-from lawsker_db.postgres.session import quoted_as_read, server_major
+from lawsker_db.postgres.closed import CLOSED_QUERIES, SECRETS
+from lawsker_db.postgres.facts import NEWER_QUERIES, OWN_LEFT_OUT, QUERIES
+from lawsker_db.postgres.session import CATALOG_PATH, quoted_as_read, server_major
 
 # Printing a definition takes ACCESS SHARE on its table. Whoever waits for that holds up nobody but an ACCESS EXCLUSIVE
 # lock behind it, so somebody's TRUNCATE or VACUUM FULL is waited for, not taken for a failure.
@@ -52,16 +54,17 @@ class Difference:
         return f"{self.kind} {self.name}: {self.found}, expected {self.expected}"
 
 
-def read_catalog(conn: Connection, *, schema: str | None = None, logins: bool = False) -> Catalog:
+def read_catalog(conn: Connection, *, schema: str | None = None, closed: bool = False) -> Catalog:
     """Read the whole schema of the database, or the objects of one schema (`schema` as it is, not quoted).
 
-    `logins` adds a digest of each role's password, where the session may look: for comparisons that end with the session.
+    `closed` is for comparisons of one database with itself: it adds the schema `lawsker_db` and what closed.py asks, as far
+    as the session may look.
 
-    Reads pg_catalog only: ACCESS SHARE on it. The session's search_path is empty meanwhile and put back afterwards.
+    Reads pg_catalog only: ACCESS SHARE on it. The session's search_path is another meanwhile and put back afterwards.
     """
-    queries = _queries(conn, logins=logins)
+    queries = _queries(conn, closed=closed)
     path, limit = conn.execute(text("SELECT current_setting('search_path'), current_setting('lock_timeout')")).one()
-    _configure(conn, "", PATIENT)
+    _configure(conn, CATALOG_PATH, PATIENT)
     objects: dict[Identity, Facts] = {}
     for kind, query in queries.items():
         for name, facts in conn.exec_driver_sql(query):
@@ -73,16 +76,22 @@ def read_catalog(conn: Connection, *, schema: str | None = None, logins: bool = 
     return Catalog(objects=objects)
 
 
-def _queries(conn: Connection, *, logins: bool) -> dict[str, str]:
+def _queries(conn: Connection, *, closed: bool) -> dict[str, str]:
     """The queries for this server's version and this role's rights."""
     version = server_major(conn)
     queries = dict(QUERIES)
     for major, newer in NEWER_QUERIES.items():
         if version >= major:
             queries |= newer
-    if logins and conn.execute(text("SELECT has_table_privilege('pg_authid', 'SELECT')")).scalar_one():
-        queries["login"] = LOGINS
-    return queries
+    if not closed:
+        return queries
+    allowed = {
+        kind: query
+        for kind, (condition, query) in SECRETS.items()
+        if conn.exec_driver_sql(f"SELECT {condition}").scalar_one()
+    }
+    own = {kind: query.replace(OWN_LEFT_OUT, ")") for kind, query in queries.items()}
+    return {**own, **CLOSED_QUERIES, **allowed}
 
 
 def _configure(conn: Connection, path: str, limit: str) -> None:

@@ -1,4 +1,4 @@
-"""The questions that read what the schema is: one for each kind of object, asked under an empty search_path.
+"""The questions that read what the schema is: one for each kind of object, asked with nothing but pg_catalog on the path.
 
 Each gives a name and a JSON object of facts; facts that are null do not count. Objects of extensions are left out.
 """
@@ -7,19 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_ACL = "(SELECT jsonb_agg(i::text ORDER BY i::text) FROM unnest({acl}) AS i)"
+
+def grants(acl: str, kind: str, owner: str) -> str:
+    """Pure. The items of an ACL in order. What the owner has by default is null, whether spelled out or not."""
+    items = "SELECT jsonb_agg(i::text ORDER BY i::text) FROM unnest({}) AS i"
+    given, default = items.format(acl), items.format(f"acldefault('{kind}', {owner})")
+    return f"CASE WHEN {acl} IS NOT NULL THEN nullif(coalesce(({given}), '[]'), coalesce(({default}), '[]')) END"
+
+
 # A dump sorts the options of foreign objects.
 _OPTIONS = '(SELECT jsonb_agg(i ORDER BY i COLLATE "C") FROM unnest({options}) AS i)'
+# Left out of each question, but where a database is compared with itself.
+OWN_LEFT_OUT = ", 'lawsker_db')"
 _OURS = (
-    "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'lawsker_db')"
+    f"n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast'{OWN_LEFT_OUT}"
     " AND n.nspname !~ '^pg_(temp|toast_temp)_'"
 )
 _NO_EXTENSION = (
     "NOT EXISTS (SELECT FROM pg_depend e"
     " WHERE e.classid = '{catalog}'::regclass AND e.objid = {oid} AND e.deptype = 'e')"
 )
+_COLLATION = "o.collnamespace::regnamespace || '.' || quote_ident(o.collname)"
+_DEPENDS = (
+    "(SELECT jsonb_agg(ext.extname ORDER BY ext.extname) FROM pg_depend dep JOIN pg_extension ext ON ext.oid = dep.refobjid"
+    " WHERE dep.classid = '{catalog}'::regclass AND dep.objid = {oid} AND dep.deptype = 'x')"
+)
 _NAME = "quote_ident(n.nspname) || '.' || quote_ident({name})"
 _TABLE = _NAME.format(name="c.relname")
+# What the server does not even look for, because pg_class says that there is none.
+_UNSEEN = (
+    "nullif(concat_ws(', ', CASE WHEN NOT c.relhasindex AND EXISTS (SELECT FROM pg_index u WHERE u.indrelid = c.oid)"
+    " THEN 'indexes' END, CASE WHEN NOT c.relhastriggers AND EXISTS (SELECT FROM pg_trigger u WHERE u.tgrelid = c.oid)"
+    " THEN 'triggers' END, CASE WHEN NOT c.relhasrules AND EXISTS (SELECT FROM pg_rewrite u WHERE u.ev_class = c.oid)"
+    " THEN 'rules' END, CASE WHEN c.relchecks <> (SELECT count(*) FROM pg_constraint u WHERE u.conrelid = c.oid"
+    " AND u.contype = 'c') THEN 'checks' END), '')"
+)
 
 
 def _filter(catalog: str, oid: str) -> str:
@@ -29,11 +51,11 @@ def _filter(catalog: str, oid: str) -> str:
 QUERIES: Mapping[str, str] = {
     "schema": f"""
         SELECT quote_ident(n.nspname), jsonb_build_object('owner', pg_get_userbyid(n.nspowner),
-            'acl', {_ACL.format(acl="n.nspacl")}, 'comment', obj_description(n.oid, 'pg_namespace'))
+            'acl', {grants("n.nspacl", "n", "n.nspowner")}, 'comment', obj_description(n.oid, 'pg_namespace'))
         FROM pg_namespace n WHERE {_filter("pg_namespace", "n.oid")}""",
     "table": f"""
         SELECT {_TABLE}, jsonb_build_object('kind', c.relkind, 'persistence', c.relpersistence,
-            'owner', pg_get_userbyid(c.relowner), 'acl', {_ACL.format(acl="c.relacl")},
+            'owner', pg_get_userbyid(c.relowner), 'acl', {grants("c.relacl", "r", "c.relowner")},
             'options', to_jsonb(c.reloptions), 'row_security', c.relrowsecurity, 'forced', c.relforcerowsecurity,
             'replica_identity', c.relreplident, 'populated', c.relispopulated,
             'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = c.reltablespace),
@@ -49,6 +71,7 @@ QUERIES: Mapping[str, str] = {
             'columns', (SELECT jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
             'definition', CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
+            'depends', {_DEPENDS.format(catalog="pg_class", oid="c.oid")}, 'unseen', {_UNSEEN},
             'comment', obj_description(c.oid, 'pg_class'))
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND {_filter("pg_class", "c.oid")}""",
@@ -58,11 +81,11 @@ QUERIES: Mapping[str, str] = {
             'not_null_as', (SELECT jsonb_build_array(k.convalidated, k.connoinherit) FROM pg_constraint k
                 WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey[1] = a.attnum),
             'default', pg_get_expr(d.adbin, d.adrelid), 'identity', a.attidentity, 'generated', a.attgenerated,
-            'collation', (SELECT o.collname FROM pg_collation o, pg_type y
+            'collation', (SELECT {_COLLATION} FROM pg_collation o, pg_type y
                 WHERE o.oid = a.attcollation AND y.oid = a.atttypid AND y.typcollation <> a.attcollation),
             'storage', a.attstorage, 'compression', to_jsonb(a) ->> 'attcompression',
             'statistics', nullif(a.attstattarget, -1), 'options', to_jsonb(a.attoptions),
-            'local', a.attislocal, 'acl', {_ACL.format(acl="a.attacl")},
+            'local', a.attislocal, 'acl', {grants("a.attacl", "c", "c.relowner")},
             'foreign', {_OPTIONS.format(options="a.attfdwoptions")}, 'comment', col_description(c.oid, a.attnum))
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -71,8 +94,9 @@ QUERIES: Mapping[str, str] = {
     "constraint": f"""
         SELECT coalesce({_TABLE}, {_NAME.format(name="y.typname")}) || '.' || quote_ident(k.conname),
             jsonb_build_object('definition', pg_get_constraintdef(k.oid), 'validated', k.convalidated,
-            'local', k.conislocal, 'triggers', (SELECT string_agg(DISTINCT t.tgenabled::text, '')
-                FROM pg_trigger t WHERE t.tgconstraint = k.oid AND t.tgisinternal),
+            'local', k.conislocal, 'triggers', (SELECT string_agg(f.proname || ':' || t.tgenabled::text, ', '
+                ORDER BY f.proname, t.tgenabled)
+                FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid WHERE t.tgconstraint = k.oid AND t.tgisinternal),
             'comment', obj_description(k.oid, 'pg_constraint'))
         FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
         LEFT JOIN pg_class c ON c.oid = k.conrelid LEFT JOIN pg_type y ON y.oid = k.contypid
@@ -87,12 +111,14 @@ QUERIES: Mapping[str, str] = {
                 WHERE a.attrelid = x.oid AND a.attstattarget > -1),
             'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = x.reltablespace),
             'partition_of', (SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = x.oid),
-            'comment', obj_description(x.oid, 'pg_class'))
+            'primary', i.indisprimary, 'unique', i.indisunique, 'exclusion', i.indisexclusion, 'immediate', i.indimmediate,
+            'depends', {_DEPENDS.format(catalog="pg_class", oid="x.oid")}, 'comment', obj_description(x.oid, 'pg_class'))
         FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_filter("pg_class", "c.oid")}""",
     "trigger": f"""
         SELECT {_TABLE} || '.' || quote_ident(t.tgname), jsonb_build_object('definition', pg_get_triggerdef(t.oid),
-            'enabled', t.tgenabled, 'comment', obj_description(t.oid, 'pg_trigger'))
+            'enabled', t.tgenabled, 'depends', {_DEPENDS.format(catalog="pg_trigger", oid="t.oid")},
+            'comment', obj_description(t.oid, 'pg_trigger'))
         FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE NOT t.tgisinternal AND {_filter("pg_class", "c.oid")}""",
     "rule": f"""
@@ -118,13 +144,13 @@ QUERIES: Mapping[str, str] = {
                     'moving_state', format_type(nullif(g.aggmtranstype, 0), NULL),
                     'order', nullif(g.aggsortop, 0)::regoperator)
                 FROM pg_aggregate g WHERE g.aggfnoid = p.oid),
-            'kind', p.prokind, 'owner', pg_get_userbyid(p.proowner), 'acl', {_ACL.format(acl="p.proacl")},
-            'comment', obj_description(p.oid, 'pg_proc'))
+            'kind', p.prokind, 'owner', pg_get_userbyid(p.proowner), 'acl', {grants("p.proacl", "f", "p.proowner")},
+            'depends', {_DEPENDS.format(catalog="pg_proc", oid="p.oid")}, 'comment', obj_description(p.oid, 'pg_proc'))
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {_filter("pg_proc", "p.oid")}""",
     "sequence": f"""
         SELECT {_TABLE}, jsonb_build_object('type', format_type(s.seqtypid, NULL), 'start', s.seqstart,
             'increment', s.seqincrement, 'min', s.seqmin, 'max', s.seqmax, 'cache', s.seqcache, 'cycle', s.seqcycle,
-            'owner', pg_get_userbyid(c.relowner), 'acl', {_ACL.format(acl="c.relacl")},
+            'owner', pg_get_userbyid(c.relowner), 'acl', {grants("c.relacl", "s", "c.relowner")},
             'persistence', c.relpersistence, 'comment', obj_description(c.oid, 'pg_class'),
             'owned_by', (SELECT d.refobjid::regclass::text || '.' || quote_ident(a.attname) FROM pg_depend d
                 JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
@@ -134,23 +160,25 @@ QUERIES: Mapping[str, str] = {
         WHERE {_filter("pg_class", "c.oid")}""",
     "type": f"""
         SELECT {_NAME.format(name="y.typname")}, jsonb_build_object('kind', y.typtype,
-            'owner', pg_get_userbyid(y.typowner), 'acl', {_ACL.format(acl="y.typacl")},
+            'owner', pg_get_userbyid(y.typowner), 'acl', {grants("y.typacl", "T", "y.typowner")},
             'labels', (SELECT jsonb_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l WHERE l.enumtypid = y.oid),
             'base', CASE WHEN y.typtype = 'd' THEN format_type(y.typbasetype, y.typtypmod) END,
             'range', (SELECT jsonb_build_array(format_type(g.rngsubtype, NULL), g.rngcanonical, g.rngsubdiff,
-                (SELECT o.opcname FROM pg_opclass o WHERE o.oid = g.rngsubopc),
-                (SELECT o.collname FROM pg_collation o WHERE o.oid = g.rngcollation))
+                (SELECT o.opcnamespace::regnamespace || '.' || quote_ident(o.opcname) FROM pg_opclass o
+                    WHERE o.oid = g.rngsubopc),
+                (SELECT {_COLLATION} FROM pg_collation o WHERE o.oid = g.rngcollation))
                 FROM pg_range g WHERE g.rngtypid = y.oid),
-            'collation', (SELECT o.collname FROM pg_collation o WHERE o.oid = y.typcollation AND y.typtype = 'd'),
+            'collation', (SELECT {_COLLATION} FROM pg_collation o WHERE o.oid = y.typcollation AND y.typtype = 'd'),
             'form', CASE WHEN y.typtype = 'b' THEN jsonb_build_array(y.typinput, y.typoutput, y.typreceive, y.typsend,
                 y.typlen, y.typbyval, y.typalign, y.typstorage, y.typdelim) END,
             'not_null', y.typnotnull, 'default', coalesce(pg_get_expr(y.typdefaultbin, 0), y.typdefault),
             'comment', obj_description(y.oid, 'pg_type'))
         FROM pg_type y JOIN pg_namespace n ON n.oid = y.typnamespace LEFT JOIN pg_class c ON c.oid = y.typrelid
-        WHERE (c.oid IS NULL OR c.relkind = 'c') AND y.typcategory <> 'A' AND {_filter("pg_type", "y.oid")}""",
+        WHERE (c.oid IS NULL OR c.relkind = 'c') AND y.oid NOT IN (SELECT typarray FROM pg_type)
+            AND {_filter("pg_type", "y.oid")}""",
     "collation": f"""
         SELECT {_NAME.format(name="o.collname")}, to_jsonb(o) - '{{oid,collnamespace,collowner,collversion}}'::text[]
-            || jsonb_build_object('comment', obj_description(o.oid, 'pg_collation'))
+            || jsonb_build_object('owner', pg_get_userbyid(o.collowner), 'comment', obj_description(o.oid, 'pg_collation'))
         FROM pg_collation o JOIN pg_namespace n ON n.oid = o.collnamespace WHERE {_filter("pg_collation", "o.oid")}""",
     "operator": f"""
         SELECT o.oid::regoperator::text, jsonb_build_object('function', o.oprcode::regprocedure::text,
@@ -190,34 +218,43 @@ QUERIES: Mapping[str, str] = {
         FROM pg_description d WHERE d.classoid = 'pg_largeobject'::regclass""",
     "object": f"""
         SELECT i.type || ' ' || i.identity, jsonb_build_object('owner', pg_get_userbyid(x.owner), 'facts', x.facts,
-            'comment', obj_description(x.oid, x.catalog::regclass::name))
+            'acl', x.acl, 'comment', obj_description(x.oid, x.catalog::regclass::name))
         FROM (
             SELECT tableoid AS catalog, oid, cfgowner AS owner, (SELECT jsonb_agg(jsonb_build_array(m.maptokentype,
                 m.mapdict::regdictionary) ORDER BY m.maptokentype, m.mapseqno) FROM pg_ts_config_map m
-                WHERE m.mapcfg = c.oid) AS facts FROM pg_ts_config c
-            UNION ALL SELECT tableoid, oid, dictowner, to_jsonb(dictinitoption) FROM pg_ts_dict
-            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(prsstart) FROM pg_ts_parser
-            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(tmpllexize) FROM pg_ts_template
-            UNION ALL SELECT tableoid, oid, opcowner, to_jsonb(opcdefault) FROM pg_opclass
-            UNION ALL SELECT tableoid, oid, opfowner, NULL FROM pg_opfamily
-            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(amopopr::regoperator) FROM pg_amop m WHERE NOT EXISTS (SELECT
-                FROM pg_depend d WHERE d.classid = 'pg_opfamily'::regclass AND d.objid = m.amopfamily AND d.deptype = 'e')
-            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(amproc::regprocedure) FROM pg_amproc m WHERE NOT EXISTS (SELECT
-                FROM pg_depend d WHERE d.classid = 'pg_opfamily'::regclass AND d.objid = m.amprocfamily AND d.deptype = 'e')
-            UNION ALL SELECT tableoid, oid, conowner, to_jsonb(conproc) FROM pg_conversion
-            UNION ALL SELECT tableoid, oid, lanowner, to_jsonb(lanacl::text[]) FROM pg_language
-            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(amhandler) FROM pg_am
-            UNION ALL SELECT tableoid, oid, fdwowner, {_OPTIONS.format(options="fdwoptions")} FROM pg_foreign_data_wrapper
-            UNION ALL SELECT tableoid, oid, NULL, jsonb_build_array(trffromsql, trftosql) FROM pg_transform
+                WHERE m.mapcfg = c.oid) AS facts, NULL::jsonb AS acl FROM pg_ts_config c
+            UNION ALL SELECT tableoid, oid, dictowner, to_jsonb(dictinitoption), NULL FROM pg_ts_dict
+            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(prsstart), NULL FROM pg_ts_parser
+            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(tmpllexize), NULL FROM pg_ts_template
+            UNION ALL SELECT tableoid, oid, opcowner, jsonb_build_array(opcdefault, opcintype::regtype::text,
+                nullif(opckeytype, 0)::regtype::text, (SELECT f.opfnamespace::regnamespace || '.' || quote_ident(f.opfname)
+                FROM pg_opfamily f WHERE f.oid = opcfamily)), NULL FROM pg_opclass
+            UNION ALL SELECT tableoid, oid, opfowner, NULL, NULL FROM pg_opfamily
+            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(amopopr::regoperator), NULL FROM pg_amop m
+                WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_opfamily'::regclass
+                    AND d.objid = m.amopfamily AND d.deptype = 'e')
+            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(amproc::regprocedure), NULL FROM pg_amproc m
+                WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_opfamily'::regclass
+                    AND d.objid = m.amprocfamily AND d.deptype = 'e')
+            UNION ALL SELECT tableoid, oid, conowner, jsonb_build_array(conproc, condefault, conforencoding,
+                contoencoding), NULL FROM pg_conversion
+            UNION ALL SELECT tableoid, oid, lanowner, jsonb_build_array(lanpltrusted, nullif(lanplcallfoid, 0)::regproc,
+                nullif(laninline, 0)::regproc, nullif(lanvalidator, 0)::regproc),
+                {grants("lanacl", "l", "lanowner")} FROM pg_language
+            UNION ALL SELECT tableoid, oid, NULL, to_jsonb(amhandler), NULL FROM pg_am
+            UNION ALL SELECT tableoid, oid, fdwowner, jsonb_build_array({_OPTIONS.format(options="fdwoptions")},
+                nullif(fdwhandler, 0)::regproc, nullif(fdwvalidator, 0)::regproc),
+                {grants("fdwacl", "F", "fdwowner")} FROM pg_foreign_data_wrapper
+            UNION ALL SELECT tableoid, oid, NULL, jsonb_build_array(trffromsql, trftosql), NULL FROM pg_transform
             UNION ALL SELECT 'pg_user_mapping'::regclass, umid, NULL,
-                to_jsonb(encode(sha256(convert_to({_OPTIONS.format(options="umoptions")}::text, 'UTF8')), 'hex'))
+                to_jsonb(encode(sha256(convert_to({_OPTIONS.format(options="umoptions")}::text, 'UTF8')), 'hex')), NULL
                 FROM pg_user_mappings
         ) AS x, LATERAL pg_identify_object(x.catalog, x.oid, 0) AS i
         WHERE x.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend e
             WHERE e.classid = x.catalog AND e.objid = x.oid AND e.deptype = 'e')""",
     "foreign server": f"""
         SELECT quote_ident(s.srvname), jsonb_build_object('owner', pg_get_userbyid(s.srvowner),
-            'options', {_OPTIONS.format(options="s.srvoptions")}, 'acl', {_ACL.format(acl="s.srvacl")},
+            'options', {_OPTIONS.format(options="s.srvoptions")}, 'acl', {grants("s.srvacl", "S", "s.srvowner")},
             'type', s.srvtype, 'version', s.srvversion, 'comment', obj_description(s.oid, 'pg_foreign_server'),
             'wrapper', (SELECT w.fdwname FROM pg_foreign_data_wrapper w WHERE w.oid = s.srvfdw))
         FROM pg_foreign_server s""",
@@ -227,17 +264,16 @@ QUERIES: Mapping[str, str] = {
             FROM unnest(d.defaclacl) AS i))
         FROM pg_default_acl d""",
     "database": f"""
-        SELECT '(this one)', jsonb_build_object('owner', pg_get_userbyid(d.datdba), 'acl', {_ACL.format(acl="d.datacl")},
+        SELECT '(this one)', jsonb_build_object('owner', pg_get_userbyid(d.datdba),
+            'acl', {grants("d.datacl", "d", "d.datdba")},
             'connection_limit', d.datconnlimit, 'open', d.datallowconn, 'template', d.datistemplate,
             'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = d.dattablespace),
             'comment', shobj_description(d.oid, 'pg_database'))
         FROM pg_database d WHERE d.datname = current_database()""",
     "role": """
         SELECT quote_ident(r.rolname), to_jsonb(r) - '{oid,rolpassword,rolconfig}'::text[] || jsonb_build_object(
-            'comment', shobj_description(r.oid, 'pg_authid'),
-            'member_of', (SELECT jsonb_agg(pg_get_userbyid(m.roleid) || CASE WHEN m.admin_option THEN ' with admin'
-            ELSE '' END ORDER BY m.roleid) FROM pg_auth_members m WHERE m.member = r.oid))
-        FROM pg_roles r WHERE r.oid >= 16384 OR r.rolname !~ '^pg_'""",
+            'comment', shobj_description(r.oid, 'pg_authid'))
+        FROM pg_roles r""",
     "subscription": """
         SELECT quote_ident(s.subname), jsonb_build_object('enabled', s.subenabled,
             'publications', to_jsonb(s.subpublications), 'owner', pg_get_userbyid(s.subowner),
@@ -249,10 +285,12 @@ QUERIES: Mapping[str, str] = {
         FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
         WHERE d.datname = current_database()
         UNION ALL SELECT 'role ' || quote_ident(r.rolname), jsonb_build_object('settings', to_jsonb(r.rolconfig))
-        FROM pg_roles r WHERE r.rolconfig IS NOT NULL""",
+        FROM pg_roles r WHERE r.rolconfig IS NOT NULL
+        UNION ALL SELECT 'role ALL', jsonb_build_object('settings', to_jsonb(s.setconfig))
+        FROM pg_db_role_setting s WHERE s.setdatabase = 0 AND s.setrole = 0""",
     "tablespace": f"""
         SELECT quote_ident(t.spcname), jsonb_build_object('owner', pg_get_userbyid(t.spcowner), 'options',
-            to_jsonb(t.spcoptions), 'acl', {_ACL.format(acl="t.spcacl")},
+            to_jsonb(t.spcoptions), 'acl', {grants("t.spcacl", "t", "t.spcowner")},
             'comment', shobj_description(t.oid, 'pg_tablespace'))
         FROM pg_tablespace t""",
     "security label": """
@@ -273,14 +311,10 @@ NEWER_QUERIES: Mapping[int, Mapping[str, str]] = {
         "published schema": """
             SELECT quote_ident(p.pubname) || ' ' || s.pnnspid::regnamespace, '{}'::jsonb
             FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid""",
-        "parameter": f"""
-            SELECT a.parname, jsonb_build_object('acl', {_ACL.format(acl="a.paracl")}) FROM pg_parameter_acl a""",
+        "parameter": """
+            SELECT a.parname, jsonb_build_object('acl', (SELECT jsonb_agg(i::text ORDER BY i::text)
+                FROM unnest(a.paracl) AS i)) FROM pg_parameter_acl a""",
     },
 }
-# A digest of what the server keeps of a password, for roles that may look: it is compared, and written nowhere.
-LOGINS = """
-    SELECT quote_ident(rolname), jsonb_build_object('digest',
-        encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex'), 'until', rolvaliduntil)
-    FROM pg_authid WHERE rolpassword IS NOT NULL"""
 # What belongs to the server: another database of it, or a copy on another one, need not have it alike.
-OF_THE_SERVER = ("role", "setting", "tablespace", "parameter", "shared security label")
+OF_THE_SERVER = ("role", "membership", "setting", "tablespace", "parameter", "shared security label")

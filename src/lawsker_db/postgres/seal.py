@@ -2,11 +2,13 @@
 
 A temporary table of the session carries a deferred constraint trigger that raises unless the gate has set its key. It
 fires at COMMIT, whoever sends it, also under session_replication_role = replica (ENABLE ALWAYS). Statements that end a
-transaction are refused before they are sent, which also covers ROLLBACK, after which a seal would be gone.
+transaction are refused before they are sent, which also covers ROLLBACK, after which a seal would be gone. The table
+holds the key's SHA-256 alone, and each key opens once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -23,9 +25,9 @@ _KEY = "lawsker_db.seal"
 
 _CREATE = f"""
 CREATE TEMPORARY TABLE lawsker_seal (key text NOT NULL) ON COMMIT PRESERVE ROWS;
-CREATE FUNCTION pg_temp.lawsker_sealed() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.lawsker_sealed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF pg_catalog.current_setting('{_KEY}', true) IS DISTINCT FROM NEW.key THEN
+  IF encode(sha256(convert_to(coalesce(current_setting('{_KEY}', true), ''), 'UTF8')), 'hex') IS DISTINCT FROM NEW.key THEN
     RAISE EXCEPTION 'this transaction may only be ended by the gate' USING ERRCODE = '{SEALED}';
   END IF;
   RETURN NULL;
@@ -55,14 +57,16 @@ class Seal:
     def __init__(self, conn: Connection) -> None:
         """Remember the connection; `arm` does the work."""
         self._conn = conn
-        self._key = secrets.token_hex(16)
+        self._key = ""
         self._transaction = 0
 
     def arm(self) -> None:
         """Seal the transaction that is open. `create_seal` has made the table in one before. Assigns a transaction id."""
         self._transaction = transaction_id(self._conn)
+        self._key = secrets.token_hex(16)
+        digest = hashlib.sha256(self._key.encode()).hexdigest()
         self._conn.execute(text("SET CONSTRAINTS pg_temp.lawsker_seal DEFERRED"))
-        self._conn.execute(text("INSERT INTO pg_temp.lawsker_seal VALUES (:key)"), {"key": self._key})
+        self._conn.execute(text("INSERT INTO pg_temp.lawsker_seal VALUES (:key)"), {"key": digest})
 
     def open(self) -> None:
         """Set the key, so that COMMIT and SET CONSTRAINTS ALL IMMEDIATE pass from here on."""
@@ -75,10 +79,28 @@ class Seal:
         not the one that was sealed.
         """
         self.require_same_transaction()
-        self.open()
-        self._conn.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        self.open_for_good()
         self._conn.execute(text(f"SELECT set_config('{_KEY}', '', true)"))
         self.arm()
+
+    def open_for_good(self) -> None:
+        """Open the seal and have done now what would wait for COMMIT: deferred constraints and triggers, and cursors WITH
+        HOLD, whose queries COMMIT would run. After it nothing is left for COMMIT to do but a trigger that defers itself."""
+        self.open()
+        self._conn.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        self._conn.execute(text("CLOSE ALL"))
+
+    def deferring_triggers(self) -> tuple[str, ...]:
+        """Deferrable triggers on temporary tables, the seal's apart. One could put itself off until COMMIT, again and
+        again: no comparison looks at those. Reads the catalog."""
+        rows = self._conn.execute(
+            text(
+                "SELECT quote_ident(t.tgname) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+                " WHERE c.relpersistence = 't' AND c.relnamespace = pg_my_temp_schema() AND t.tgdeferrable"
+                " AND NOT t.tgisinternal AND t.tgrelid <> to_regclass('pg_temp.lawsker_seal') ORDER BY 1"
+            )
+        )
+        return tuple(str(row[0]) for row in rows)
 
     def require_same_transaction(self) -> None:
         """Raise `GateRefused` when the transaction that was sealed has ended and another has begun."""

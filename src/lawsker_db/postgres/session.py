@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import Connection, TextClause, text
 
 from lawsker_db.errors import Refused
@@ -11,6 +14,8 @@ OLDEST_MAJOR = 12
 NEWEST_MAJOR = 18
 CORE_UUID_MAJOR = 13  # gen_random_uuid() is in core from here on; before, an extension has it
 APPLICATION_TABLE = "users"
+# Nothing but the catalog, and that before temporary objects: an empty path would search those first.
+CATALOG_PATH = "pg_catalog, pg_temp"
 
 # What a role, a database or PGOPTIONS may set, and what it would do to us. SET LOCAL for one transaction.
 PINNED = {
@@ -20,6 +25,7 @@ PINNED = {
     "idle_in_transaction_session_timeout": "0",
     "synchronous_commit": "on",  # an acknowledged COMMIT must not vanish with a crash
     "client_min_messages": "warning",
+    "client_encoding": "UTF8",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
     "TimeZone": "UTC",
@@ -122,12 +128,28 @@ def pin_session(conn: Connection, schema: str) -> None:
             f"The server did not take settings that the session needs: {'; '.join(refused)}.",
             hint="look which extension or pooler changes them, then type it again",
         )
-    role = conn.execute(text("SELECT current_setting('session_replication_role')")).scalar_one()
-    if role != "origin":
+    if not fires_triggers(conn):
         raise Refused(
-            f"The session runs with session_replication_role = {role}: triggers and foreign keys would be silent.",
+            "The session runs with session_replication_role = replica or local: triggers would be silent.",
             hint="ALTER ROLE … RESET session_replication_role, then type it again",
         )
+
+
+def fires_triggers(conn: Connection) -> bool:
+    """Whether ordinary triggers and foreign keys work in this session. Asks the server."""
+    role = conn.execute(text("SELECT pg_catalog.current_setting('session_replication_role')")).scalar_one()
+    return str(role) == "origin"
+
+
+@contextmanager
+def own_path(conn: Connection, schema: str) -> Iterator[None]:
+    """For the block, resolve names as `pin_session` has it; what somebody has set meanwhile is put back when it ends
+    well."""
+    path = conn.execute(text("SELECT pg_catalog.current_setting('search_path')")).scalar_one()
+    put = text("SELECT pg_catalog.set_config('search_path', :path, true)")
+    conn.execute(put, {"path": f"{quoted(schema)}, pg_temp"})
+    yield
+    conn.execute(put, {"path": path})
 
 
 def transaction_id(conn: Connection) -> int:

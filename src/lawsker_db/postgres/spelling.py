@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.postgres.catalog import Difference, parts_of
-from lawsker_db.postgres.session import literal
+from lawsker_db.postgres.session import CATALOG_PATH, literal
 
 PROBE = "lawsker_spelling_probe"
 GENERATED = {"s": "STORED", "v": "VIRTUAL"}  # pg_attribute.attgenerated; the latter from 18
@@ -32,7 +32,7 @@ def without_spelling(conn: Connection, differences: tuple[Difference, ...]) -> t
     if not any((difference.kind, difference.attribute) in TRIED for difference in differences):
         return differences
     path = conn.execute(text("SELECT current_setting('search_path')")).scalar_one()
-    conn.execute(text("SELECT set_config('search_path', '', true)"))
+    conn.execute(text("SELECT set_config('search_path', :path, true)"), {"path": CATALOG_PATH})
     left = tuple(difference for difference in differences if not _same_once_read(conn, difference))
     conn.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
     return left

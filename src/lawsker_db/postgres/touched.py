@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -26,14 +27,22 @@ KNOWN_CATALOGS = (
     *("pg_tablespace", "pg_transform", "pg_trigger", "pg_ts_config", "pg_ts_config_map", "pg_ts_dict", "pg_ts_parser"),
     *("pg_ts_template", "pg_type", "pg_user_mapping", *LARGE_OBJECTS),
 )
-# Creating, dropping or granting a large object releases its lock on these two at once (LargeObjectDrop and others close
-# the catalog with the lock). Their counters of this transaction tell; those also count what ROLLBACK TO took back.
-_COUNTED = """
+_WRITTEN_ROWS = (
+    "pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid)"
+    " + pg_stat_get_xact_tuples_deleted(c.oid)"
+)
+_LOCKED = (
+    "SELECT DISTINCT relation FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted"
+    " AND mode = ANY (:modes)"
+)
+# Large objects are known by the counters of this transaction alone, which also count what ROLLBACK TO took back: reading one
+# takes ROW EXCLUSIVE on these two catalogs as well, and creating, dropping or granting one releases its lock at once
+# (LargeObjectDrop and others close the catalog with the lock).
+_COUNTED = f"""
     SELECT c.oid::bigint FROM pg_class c
-    WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relname = ANY (:large_objects)
-        AND pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid)
-            + pg_stat_get_xact_tuples_deleted(c.oid) > 0
+    WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relname = ANY (:large_objects) AND {_WRITTEN_ROWS} > 0
 """
+OWN_SCHEMA = "lawsker_db"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +96,64 @@ def unknown_catalogs(conn: Connection) -> tuple[str, ...]:
     rows = conn.execute(
         text(
             "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relkind = 'r'"
-            " AND c.relname <> ALL (:known) AND pg_stat_get_xact_tuples_inserted(c.oid)"
-            " + pg_stat_get_xact_tuples_updated(c.oid) + pg_stat_get_xact_tuples_deleted(c.oid) > 0 ORDER BY 1"
+            f" AND c.relname <> ALL (:known) AND {_WRITTEN_ROWS} > 0 ORDER BY 1"
         ),
         {"known": list(KNOWN_CATALOGS)},
     )
     return tuple(str(row[0]) for row in rows)
+
+
+def count_shared(conn: Connection) -> dict[str, int]:
+    """How many rows of each catalog that all databases share this session has written and not told the server yet: those
+    of this transaction, and it may be of the one before. Reads its own counters."""
+    rows = conn.execute(
+        text(f"SELECT c.relname, {_WRITTEN_ROWS} FROM pg_class c WHERE c.relisshared AND c.relkind = 'r'")
+    )
+    return {str(name): int(written) for name, written in rows}
+
+
+def written_shared(conn: Connection, before: Mapping[str, int]) -> frozenset[str]:
+    """Catalogs that all databases share and that this transaction has written since `before` was counted, or holds a lock
+    on with which it could. Reads its own counters and pg_locks."""
+    locked = conn.execute(
+        text(f"SELECT c.relname FROM pg_class c JOIN ({_LOCKED}) AS l ON l.relation = c.oid WHERE c.relisshared"),
+        {"modes": list(WRITING_MODES)},
+    )
+    counted = {name for name, written in count_shared(conn).items() if written != before.get(name)}
+    return frozenset(counted | {str(name) for name in locked.scalars()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What this transaction has written of a relation so far: rows, as it counts them, and its file."""
+
+    name: str
+    rows: int
+    filenode: int
+
+
+def count_written(conn: Connection, *, catalogs: bool = True) -> dict[int, Written]:
+    """Every relation that this transaction has written or could have, temporary ones and the schema `lawsker_db` apart,
+    and the system's with `catalogs` alone. Reads its own counters and pg_locks."""
+    rows = conn.execute(
+        text(
+            f"SELECT c.oid::bigint, c.oid::regclass::text, {_WRITTEN_ROWS},"
+            " coalesce(pg_relation_filenode(c.oid), 0)::bigint FROM pg_class c"
+            f" WHERE c.relkind IN ('r', 'm', 'S', 't', 'f') AND c.relpersistence <> 't' AND ({_WRITTEN_ROWS} > 0"
+            f" OR c.oid IN ({_LOCKED})) AND c.relnamespace IS DISTINCT FROM to_regnamespace(:own)"
+            " AND c.oid NOT IN (SELECT o.reltoastrelid FROM pg_class o WHERE o.relnamespace = to_regnamespace(:own))"
+            " AND (:catalogs OR c.oid >= 16384)"
+        ),
+        {"modes": list(WRITING_MODES), "own": OWN_SCHEMA, "catalogs": catalogs},
+    )
+    return {
+        int(oid): Written(name=str(name), rows=int(written), filenode=int(file)) for oid, name, written, file in rows
+    }
+
+
+def is_counting(conn: Connection) -> bool:
+    """Whether the server counts what this session writes. Asks it."""
+    return bool(conn.execute(text("SELECT current_setting('track_counts')::boolean")).scalar_one())
 
 
 def require_counting(conn: Connection) -> None:
@@ -124,8 +185,8 @@ def written_relations(conn: Connection) -> frozenset[int]:
     """
     rows = conn.execute(
         text(
-            "SELECT DISTINCT relation::bigint FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'"
-            f" AND granted AND mode = ANY (:modes) UNION {_COUNTED}"
+            f"SELECT relation::bigint FROM ({_LOCKED}) AS l WHERE relation NOT IN ('pg_largeobject'::regclass,"
+            f" 'pg_largeobject_metadata'::regclass) UNION {_COUNTED}"
         ),
         {"modes": list(WRITING_MODES), "large_objects": list(LARGE_OBJECTS)},
     )

@@ -18,7 +18,7 @@ from lawsker_db.evidence import Fingerprint, Proof, RestorePoint
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.record.journal import as_json, write_atomically
 
-FORMAT = 2
+FORMAT = 3
 CATALOG = "catalog.json"
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"

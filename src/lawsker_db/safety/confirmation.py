@@ -13,11 +13,13 @@ from lawsker_db.errors import ChangedOutside, CommittedUnproven, GateRefused, La
 from lawsker_db.evidence import Check, failures
 from lawsker_db.postgres.catalog import Catalog, Difference, compare_catalogs, read_catalog
 from lawsker_db.postgres.session import find_schema, literal, pin_session
+from lawsker_db.postgres.touched import OWN_SCHEMA
 from lawsker_db.record.history import has_committed
 from lawsker_db.revisions import Plan, current_revisions
 from lawsker_db.target import Target
 
 SHOWN = 5
+OTHER_DATABASE = "other database"
 HINT = (
     "lawsker-db verify lists what differs; then keep it, or go back with alembic downgrade; the backup of this run stands"
     " in its folder"
@@ -41,7 +43,7 @@ def reading(target: Target) -> Iterator[Connection]:
 def catalog_now(target: Target) -> Catalog:
     """The catalog as a fresh connection sees it, digests of passwords included where the role may look. Reads only."""
     with reading(target) as conn:
-        return read_catalog(conn, logins=True)
+        return read_catalog(conn, closed=True)
 
 
 def require_confirmed(target: Target, run_id: str, plan: Plan, expected: Catalog) -> tuple[Check, ...]:
@@ -53,7 +55,7 @@ def require_confirmed(target: Target, run_id: str, plan: Plan, expected: Catalog
     try:
         with reading(target) as conn:
             stamped, marked = current_revisions(conn), has_committed(conn, run_id)
-            differences = compare_catalogs(expected, read_catalog(conn, logins=True))
+            differences = _compared(expected, read_catalog(conn, closed=True))
     except (LawskerError, DBAPIError) as failed:
         said = failed.message if isinstance(failed, LawskerError) else "the connection was lost"
         raise CommittedUnproven(f"The look afterwards could not be made: {said}", hint=HINT) from failed
@@ -96,7 +98,7 @@ def with_what_stays(target: Target, began_with: Catalog, error: RolledBack) -> L
     stays as it is.
     """
     try:
-        differences = compare_catalogs(began_with, catalog_now(target))
+        differences = _compared(began_with, catalog_now(target))
     except (LawskerError, DBAPIError):
         return error
     if not differences:
@@ -110,13 +112,26 @@ def with_what_stays(target: Target, began_with: Catalog, error: RolledBack) -> L
 
 def require_same_catalog(target: Target, before: Catalog) -> None:
     """Raise `RehearsalFailed` when production's schema changed while the migration was rehearsed on a copy. Reads only."""
-    differences = compare_catalogs(before, catalog_now(target))
+    differences = _compared(before, catalog_now(target))
     if differences:
         raise RehearsalFailed(
             f"While the revision was rehearsed on the copy, the schema of {target.label} changed: {_shown(differences)}.",
             hint=OUTSIDE_HINT,
             state="The migration was not started. What other connections committed meanwhile stays.",
         )
+
+
+def _compared(expected: Catalog, found: Catalog) -> tuple[Difference, ...]:
+    """Pure. What differs, other databases and the making of our own schema apart."""
+    return tuple(
+        difference
+        for difference in compare_catalogs(expected, found)
+        if difference.kind != OTHER_DATABASE and not (_is_ours(difference) and difference.found == "present")
+    )
+
+
+def _is_ours(difference: Difference) -> bool:
+    return difference.name == OWN_SCHEMA or difference.name.startswith(f"{OWN_SCHEMA}.")
 
 
 def _shown(differences: tuple[Difference, ...]) -> str:

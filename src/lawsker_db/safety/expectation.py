@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lawsker_db.contract import Contract
 from lawsker_db.evidence import Direction
 from lawsker_db.postgres.catalog import Catalog, Difference, Facts, Identity, compare_catalogs
+from lawsker_db.postgres.closed import OBJECTS_OF
 
 CHILD_KINDS = ("column", "constraint", "trigger", "rule", "policy")
 
@@ -21,11 +22,11 @@ class Promise:
 
 
 def unexpected(
-    before: Catalog, after: Catalog, promise: Promise | None, direction: Direction
+    before: Catalog, after: Catalog, promise: Promise | None, direction: Direction, schema: str
 ) -> tuple[Difference, ...]:
     """Pure. Everything in `after` that is not `before` changed by the promise in this direction, no more and no less.
 
-    A stamp promises nothing. Alembic's own table is no part of it.
+    A stamp promises nothing. That Alembic makes its table in `schema` (quoted) is no part of it.
     """
     if promise is None or direction is Direction.STAMP:
         expected = before
@@ -33,7 +34,8 @@ def unexpected(
         expected = _with_promised(before, promise)
     else:
         expected = _without_promised(before, promise)
-    found = [d for d in compare_catalogs(expected, after) if not alembics_own(d)]
+    made = _made_by_alembic(before, after, schema, promise)
+    found = [d for d in compare_catalogs(expected, after) if (d.kind, d.name) not in made]
     if promise is None or direction is not Direction.UPGRADE:
         return tuple(found)
     allowed = promise.contract.may_install
@@ -103,6 +105,27 @@ def _without_columns(facts: Facts) -> Facts:
     return {key: value for key, value in facts.items() if key != "columns"}
 
 
+def _made_by_alembic(before: Catalog, after: Catalog, schema: str, promise: Promise | None) -> frozenset[Identity]:
+    """Pure. alembic_version and its parts where they came into being just now, with nothing said of them and no right given
+    but by default."""
+    table = f"{schema}.alembic_version"
+    made = {
+        ("table", table),
+        ("column", f"{table}.version_num"),
+        ("constraint", f"{table}.alembic_version_pkc"),
+        ("index", f"{schema}.alembic_version_pkc"),
+    }
+    if ("table", table) in before.objects:
+        return frozenset()
+    built = promise.built.objects.items() if promise is not None else ()
+    defaults = next((facts.get("acl") for (kind, _), facts in built if kind == "table"), None)
+    wrong = {identity for identity in made if "comment" in after.objects.get(identity, {})}
+    found = after.objects.get(("table", table), {})
+    if promise is not None and promise.contract.tables and found.get("acl") != defaults:
+        wrong.add(("table", table))
+    return frozenset(made - wrong)
+
+
 def alembics_own(difference: Difference) -> bool:
     """Pure. alembic_version and its parts, which Alembic creates at the first upgrade."""
     parts = difference.name.split(".")
@@ -115,4 +138,10 @@ def _remark(difference: Difference, promise: Promise) -> bool:
 
 
 def _installed(difference: Difference, allowed: tuple[str, ...]) -> bool:
-    return difference.kind == "extension" and difference.name in allowed and difference.found == "present"
+    """Pure. An extension that the contract may install, and what belongs to it."""
+    name = difference.name
+    if difference.kind == OBJECTS_OF and name.startswith("extension "):
+        name = name.removeprefix("extension ").rpartition(" in ")[0]
+    elif difference.kind != "extension":
+        return False
+    return name.strip('"') in allowed and difference.found == "present"

@@ -26,13 +26,14 @@ from lawsker_db.evidence import (
 )
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import read_catalog
+from lawsker_db.postgres.closed import WRITTEN_IN
 from lawsker_db.postgres.fingerprint import column_names
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.seal import Seal
-from lawsker_db.postgres.session import literal, pin_session, quoted_as_read
-from lawsker_db.postgres.touched import unknown_catalogs
+from lawsker_db.postgres.session import fires_triggers, literal, own_path, pin_session, quoted_as_read
+from lawsker_db.postgres.touched import is_counting, unknown_catalogs
 from lawsker_db.safety.expectation import Promise, unexpected
-from lawsker_db.safety.observation import SEQUENCE, Columns, Observation, Reader
+from lawsker_db.safety.observation import SEQUENCE, Columns, Observation, Reader, check_serial
 
 SHOWN = 5  # offending rows or objects in one finding: enough to see the pattern, few enough to read at night
 SNAPSHOT_PATIENCE_S = 5.0  # others queue behind our strong lock while we wait
@@ -89,7 +90,7 @@ class Gate:
             built = build_promised(self._conn, contract, self._schema_name)
             self._promises[contract.revision] = Promise(contract=contract, built=built, schema=self._schema)
             self._order.append(contract.revision)
-        self.catalog = self.began_with = read_catalog(self._conn, logins=True)
+        self.catalog = self.began_with = read_catalog(self._conn, closed=True)
         self._observation.begin()
         if self._full:
             self._lock_everything(contracts)
@@ -97,6 +98,10 @@ class Gate:
 
     def lock_tables(self, tables: Mapping[str, str], rewrites: tuple[str, ...]) -> None:
         """Take the locks, wait for older snapshots where a table will be rewritten, fingerprint what may be written."""
+        with own_path(self._conn, self._schema_name):
+            self._lock_tables(tables, rewrites)
+
+    def _lock_tables(self, tables: Mapping[str, str], rewrites: tuple[str, ...]) -> None:
         qualified = {f"{self._schema}.{table}": mode for table, mode in tables.items()}
         self._lock(qualified)
         if rewrites:
@@ -159,6 +164,10 @@ class Gate:
 
     def check_group(self, contract: Contract, group: str) -> None:
         """See that the tables of a group stand with their seeded rows, and send an event. Raises `GateRefused`."""
+        with own_path(self._conn, self._schema_name):
+            self._check_group(contract, group)
+
+    def _check_group(self, contract: Contract, group: str) -> None:
         tables = [table for table in contract.tables if table.group == group]
         counts: dict[str, int] = {}
         for table in tables:
@@ -229,11 +238,19 @@ class Gate:
 
         Reads the catalog, its own locks, each written table once more, and the contract's invariants.
         """
-        pin_session(self._conn, self._schema_name)  # a revision may have set search_path, synchronous_commit ...
+        # A revision may have set search_path, synchronous_commit, or the triggers silent.
+        if not fires_triggers(self._conn):
+            self._conn.execute(text("SET LOCAL session_replication_role = origin"))
+        pin_session(self._conn, self._schema_name)
         self._seal.force_constraints()
         promise = self._promises.get(revision)
-        after = read_catalog(self._conn, logins=True)
-        differences = unexpected(self.catalog, after, promise, direction)
+        after = read_catalog(self._conn, closed=True)
+        shared = self._observation.shared_written()
+        differences = tuple(
+            difference
+            for difference in unexpected(self.catalog, after, promise, direction, self._schema)
+            if difference.kind not in WRITTEN_IN or not shared.isdisjoint(WRITTEN_IN[difference.kind])
+        )
         checks = [
             self._check(
                 f"catalog after {revision}",
@@ -251,6 +268,7 @@ class Gate:
             raise self._refusal(failures(tuple(checks)))
         self.catalog = after
         self._prepare_next(revision)
+        self._observation.settle()
         self._judged.append(revision)
         self._say("judged", f"revision {revision}: {len(checks)} checks passed", phase=Phase.GATE, revision=revision)
 
@@ -261,6 +279,9 @@ class Gate:
         untouched = sum(content.proof == "untouched" for content in contents)
         words = f"{untouched} relations untouched"
         checks.append(self._check(f"content after {revision}", True, "old rows unchanged", words))
+        if not is_counting(self._conn):
+            expected = "the server counts what is written"
+            checks.append(self._check("track_counts", False, expected, "switched off by the revision"))
         unknown = unknown_catalogs(self._conn)
         if unknown:
             found = f"written: {', '.join(unknown)}"
@@ -274,6 +295,8 @@ class Gate:
             self.rows_made[table.name] = rows = self._count(table.name)
             expected = rows if table.rows is None else self._expected_rows(table.rows)
             checks.append(self._check(f"rows of {table.name}", rows == expected, str(expected), str(rows)))
+            if table.serial:
+                checks.append(check_serial(self._conn, f"{self._schema}.{table.name}", table.serial))
         for invariant in promise.contract.invariants:
             if not invariant.at_gate:
                 continue
@@ -282,6 +305,19 @@ class Gate:
             name = f"{invariant.code} {invariant.name}"
             checks.append(self._check(name, not found, invariant.says, shown or "no violation"))
         return checks
+
+    def judge_ending(self) -> None:
+        """After the marker was written: open the seal, have all done that COMMIT would do, and see that nothing but the
+        marker was written since the last judgement. Raises `GateRefused`."""
+        self._seal.open_for_good()
+        record = ("table", "lawsker_db.migration_run") in self.catalog.objects  # else write_marker has just made it
+        checks = self._observation.written_since(catalogs=record)
+        checks += [
+            self._check(f"trigger {name} of a temporary table", False, "none that waits for COMMIT", "deferrable")
+            for name in self._seal.deferring_triggers()
+        ]
+        if checks:
+            raise self._refusal(tuple(checks))
 
     def _observe(self, table: str) -> None:
         """Fingerprint a table behind its lock, on the columns that are to survive this revision as they are."""

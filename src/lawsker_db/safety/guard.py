@@ -110,7 +110,8 @@ def guarded_steps(
     conn: Connection, plan: Plan, options: RunOptions, *, server: Server, schema: str
 ) -> Iterator[Guarded]:
     """In the transaction that is open, with the seal's table made: lock, pin, arm, give the gate to the block, and when
-    it ends well demand that every step was judged, write the marker and open the seal. COMMIT is the caller's.
+    it ends well demand that every step was judged, write the marker, open the seal, and see that nothing else was written
+    meanwhile. COMMIT is the caller's.
 
     Takes the MIGRATION lock until the transaction ends. Raises `LawskerError` and what the server raises.
     """
@@ -138,7 +139,7 @@ def guarded_steps(
     _require_goal(conn, plan)
     gate.judge_snapshots()
     write_marker(conn, _run(conn, plan, gate, options, schema), server)
-    seal.open()
+    gate.judge_ending()
 
 
 def commit(conn: Connection, target: Target, guarded: Guarded, reconnect_s: float = RECONNECT_S) -> None:

@@ -13,7 +13,17 @@ from sqlalchemy import Connection
 from lawsker_db.evidence import Check, Fingerprint, TableContent
 from lawsker_db.postgres.content import Sequence, counts_upwards, read_sequence
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
-from lawsker_db.postgres.touched import Relation, read_family, read_relations, written_relations
+from lawsker_db.postgres.session import literal, quoted
+from lawsker_db.postgres.touched import (
+    Relation,
+    Written,
+    count_shared,
+    count_written,
+    read_family,
+    read_relations,
+    written_relations,
+    written_shared,
+)
 
 OWN_SCHEMA = "lawsker_db."
 SEQUENCE = "S"
@@ -35,6 +45,8 @@ class Observation:
         self._prints: dict[str, Fingerprint] = {}
         self._sequences: dict[str, Sequence] = {}
         self._upwards: dict[str, bool] = {}  # of those that may move on
+        self._shared: dict[str, int] = count_shared(conn)
+        self._written: dict[int, Written] = {}
         self.moved: list[str] = []
 
     def begin(self) -> None:
@@ -125,6 +137,22 @@ class Observation:
             if relation.oid in written and relation.name != self._own:
                 self.observe(relation.name, varying, tell)
 
+    def shared_written(self) -> frozenset[str]:
+        """Catalogs of the whole server that this transaction has written. Reads its own counters and pg_locks."""
+        return written_shared(self._conn, self._shared)
+
+    def settle(self) -> None:
+        """Remember what this transaction has written until now, which was judged."""
+        self._written = count_written(self._conn)
+
+    def written_since(self, *, catalogs: bool) -> list[Check]:
+        """A finding for each relation written since then, `lawsker_db` apart; the system's with `catalogs` alone."""
+        return [
+            _check(f"content of {now.name}", False, "as the gate judged it", "written after that")
+            for oid, now in count_written(self._conn, catalogs=catalogs).items()
+            if self._written.get(oid) != now
+        ]
+
     def _read_beside(self, tables: list[str]) -> dict[str, Fingerprint]:
         if self._beside is None or not tables:
             return {}
@@ -170,6 +198,20 @@ class Observation:
             ok, expected = _is_forwards(before, after, upwards=upwards), "never backwards"
         proof = TableContent(table=relation.name, proof="not backwards")
         return _check(name, ok, expected, f"{before.last_value} to {after.last_value}"), [proof]
+
+
+def check_serial(conn: Connection, table: str, column: str) -> Check:
+    """The numbers of a new serial column go on behind those that its rows have, and half of them at least are left."""
+    sequence = f"{table}_{column}_seq"
+    following, highest, last = conn.execute(
+        literal(
+            "SELECT s.last_value + CASE WHEN s.is_called THEN p.seqincrement ELSE 0 END,"
+            f" (SELECT max({quoted(column)}) FROM {table}), p.seqmax"
+            f" FROM {sequence} AS s, pg_sequence AS p WHERE p.seqrelid = to_regclass('{sequence}')"
+        )
+    ).one()
+    ok = (highest is None or following > highest) and following <= last // 2
+    return _check(f"next number of {sequence}", ok, f"above {highest or 0}, at most half of {last}", str(following))
 
 
 def _is_forwards(before: Sequence, after: Sequence, *, upwards: bool) -> bool:
