@@ -212,7 +212,7 @@ SERVER = (
          "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO lawsker_report', current_database()); END $$",
          "database (this one): owner"),
     does("a right on the database",
-         "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$",
+         "DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO lawsker_report', current_database()); END $$",
          "database (this one): acl"),
 )  # fmt: skip
 

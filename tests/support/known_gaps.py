@@ -371,6 +371,15 @@ KNOWN_GAPS = (
     ),
 )
 
+# Harm that the gate stops (exit 11) and the rehearsal does not (10): the copy is shut to PUBLIC from the start.
+NOT_SEEN_ON_THE_COPY = (
+    does(
+        "the right of everybody to connect taken away",
+        "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$",
+        "database (this one): acl",
+    ),
+)
+
 # Harmless, and refused: with what was said.
 REFUSED_THOUGH_HARMLESS = (
     # 22P05, from the gate's own reading of a Chinese comment; then a UnicodeDecodeError. client_encoding is not pinned.
