@@ -92,7 +92,7 @@ def set_up(variant: Variant, url: str, before: Picture) -> Iterator[Picture]:
         yield before
 
 
-@pytest.mark.parametrize("variant", [*all_of(PLAIN_HARMS), *one_in(4, SUBTLE_HARMS)])
+@pytest.mark.parametrize("variant", [*all_of(PLAIN_HARMS), *one_in(6, SUBTLE_HARMS)])
 def test_without_a_rehearsal_the_gate_ends_a_broken_revision_with_a_sentence_and_an_untouched_database(
     variant: Variant, adopted_url: str, before: Picture, tmp_path: Path
 ) -> None:
@@ -121,7 +121,7 @@ def test_the_rehearsal_refuses_a_broken_revision_on_the_copy_and_the_database_is
             rehearsed(adopted_url, config)
         assert caught.value.exit_code == 10
         assert caught.value.state == "The database was not changed."
-        assert variant.says in str(caught.value)
+        assert (variant.says_of_copy or variant.says) in str(caught.value)
         assert_untouched(adopted_url, picture)
     assert all('"verdict": "refused"' in report.read_text() for report in (tmp_path / "runs").glob("*/report.json"))
 
@@ -189,7 +189,7 @@ def upgraded_schema(server: Any, adopted_template: str, tmp_path_factory: pytest
     return schema
 
 
-@pytest.mark.parametrize("variant", [*all_of(FIRST), *one_in(2, MORE_HARMLESS)])
+@pytest.mark.parametrize("variant", [*all_of(FIRST), *one_in(3, MORE_HARMLESS)])
 def test_without_a_rehearsal_a_harmless_variant_of_the_revision_passes(
     variant: Variant, adopted_url: str, before: Picture, upgraded_schema: str, tmp_path: Path
 ) -> None:

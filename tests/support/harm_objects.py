@@ -94,7 +94,7 @@ OBJECTS = (
          "ALTER SERVER far OWNER TO CURRENT_USER; GRANT USAGE ON FOREIGN SERVER far TO lawsker_report",
          "server far: acl", setup=FAR),
     does("a user mapping's password", "ALTER USER MAPPING FOR PUBLIC SERVER far OPTIONS (SET password 'b')",
-         "user mapping public on server far: facts", setup=FAR),
+         "user mapping public on server far: facts", setup=FAR, says_of_copy='user mapping for "public" does not exist'),
     does("a user mapping more", "CREATE USER MAPPING FOR CURRENT_USER SERVER far",
          "user mapping postgres on server far: present", setup=FAR),
     does("a foreign data wrapper's option", "ALTER FOREIGN DATA WRAPPER w OPTIONS (a 'b')",
@@ -122,7 +122,7 @@ OBJECTS = (
     does("a new publication", "CREATE PUBLICATION told FOR ALL TABLES", "told: present"),
     does("a subscription's publication", "ALTER SUBSCRIPTION heard SET PUBLICATION other WITH (refresh = false)",
          "heard: publications", setup=HEARD,
-         teardown=UNHEARD),
+         says_of_copy='subscription "heard" does not exist', teardown=UNHEARD),
     does("a new subscription",
          "CREATE SUBSCRIPTION heard CONNECTION 'dbname=nowhere' PUBLICATION told WITH (connect = false)",
          "heard: present"),
@@ -212,7 +212,7 @@ SERVER = (
          "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO lawsker_report', current_database()); END $$",
          "database (this one): owner"),
     does("a right on the database",
-         "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$",
+         "DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO lawsker_report', current_database()); END $$",
          "database (this one): acl"),
 )  # fmt: skip
 

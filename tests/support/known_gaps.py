@@ -38,6 +38,15 @@ KNOWN_GAPS = (
     ),
 )
 
+# Harm that the gate stops (exit 11) and the rehearsal does not (10): the copy is shut to PUBLIC from the start.
+NOT_SEEN_ON_THE_COPY = (
+    does(
+        "the right of everybody to connect taken away",
+        "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$",
+        "database (this one): acl",
+    ),
+)
+
 REFUSED_THOUGH_HARMLESS = (
     # It would drop the seal: 55006, "cannot DROP TABLE lawsker_seal because it has pending trigger events".
     does("temporary objects discarded", "DISCARD TEMP"),

@@ -41,6 +41,7 @@ class Variant:
     moves: str = ""  # a sequence that does not roll back
     raises: type[LawskerError] = GateRefused
     says: str = ""
+    says_of_copy: str = ""  # where the copy lacks what is harmed: it reaches no other server
     remarks: bool = False  # a harmless one after which the schema reads otherwise: comments
 
 
