@@ -262,7 +262,7 @@ PASSED_ONCE = (
     does(
         "an extension's function granted away",
         "REVOKE EXECUTE ON FUNCTION citext_larger(citext, citext) FROM PUBLIC",
-        "objects of extension pgcrypto in pg_proc: digest",
+        "objects of extension citext in pg_proc: digest",
         setup="CREATE EXTENSION citext",
     ),
     does(
@@ -274,13 +274,13 @@ PASSED_ONCE = (
     does(
         "an extension's function of another owner",
         "ALTER FUNCTION citext_larger(citext, citext) OWNER TO lawsker_report",
-        "objects of extension pgcrypto in pg_proc: digest",
+        "objects of extension citext in pg_proc: digest",
         setup="CREATE EXTENSION citext",
     ),
     does(
         "an extension's function security definer",
         "ALTER FUNCTION citext_larger(citext, citext) SECURITY DEFINER",
-        "objects of extension pgcrypto in pg_proc: digest",
+        "objects of extension citext in pg_proc: digest",
         setup="CREATE EXTENSION citext",
     ),
     does(
