@@ -443,13 +443,13 @@ PASSED_ONCE = (
         "a foreign key's checks removed from the catalog",
         "DELETE FROM pg_trigger WHERE tgisinternal AND tgrelid = 'profiles'::regclass AND tgconstraint = (SELECT"
         " oid FROM pg_constraint WHERE conname = 'profiles_user_id_fkey')",
-        "constraint public.profiles.profiles_user_id_fkey: triggers",
+        "constraint public.profiles.profiles_user_id_fkey: trigger_states",
     ),
     does(
         "half of a foreign key's triggers disabled",
         "UPDATE pg_trigger SET tgenabled = 'D' WHERE tgisinternal AND tgrelid = 'users'::regclass AND"
         " tgconstraint = (SELECT oid FROM pg_constraint WHERE conname = 'profiles_user_id_fkey')",
-        "constraint public.profiles.profiles_user_id_fkey: triggers",
+        "constraint public.profiles.profiles_user_id_fkey: trigger_states",
         setup="UPDATE pg_trigger SET tgenabled = 'D' WHERE oid = (SELECT min(oid) FROM pg_trigger WHERE"
         " tgisinternal AND tgrelid = 'users'::regclass AND tgconstraint = (SELECT oid FROM pg_constraint WHERE"
         " conname = 'profiles_user_id_fkey'))",
@@ -459,7 +459,7 @@ PASSED_ONCE = (
         "DO $$ BEGIN EXECUTE format('ALTER TABLE users DISABLE TRIGGER %I', (SELECT max(tgname) FROM pg_trigger"
         " WHERE tgisinternal AND tgrelid = 'users'::regclass AND tgconstraint = (SELECT oid FROM pg_constraint"
         " WHERE conname = 'profiles_user_id_fkey'))); END $$",
-        "constraint public.profiles.profiles_user_id_fkey: triggers",
+        "constraint public.profiles.profiles_user_id_fkey: trigger_states",
         setup="DO $$ BEGIN EXECUTE format('ALTER TABLE users DISABLE TRIGGER %I', (SELECT min(tgname) FROM"
         " pg_trigger WHERE tgisinternal AND tgrelid = 'users'::regclass AND tgconstraint = (SELECT oid FROM"
         " pg_constraint WHERE conname = 'profiles_user_id_fkey'))); END $$",

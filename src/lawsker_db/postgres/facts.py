@@ -94,9 +94,11 @@ QUERIES: Mapping[str, str] = {
     "constraint": f"""
         SELECT coalesce({_TABLE}, {_NAME.format(name="y.typname")}) || '.' || quote_ident(k.conname),
             jsonb_build_object('definition', pg_get_constraintdef(k.oid), 'validated', k.convalidated,
-            'local', k.conislocal, 'triggers', (SELECT string_agg(f.proname || ':' || t.tgenabled::text, ', '
-                ORDER BY f.proname, t.tgenabled)
-                FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid WHERE t.tgconstraint = k.oid AND t.tgisinternal),
+            'local', k.conislocal, 'triggers', (SELECT string_agg(DISTINCT t.tgenabled::text, '')
+                FROM pg_trigger t WHERE t.tgconstraint = k.oid AND t.tgisinternal),
+            'trigger_states', (SELECT string_agg(f.proname || ':' || t.tgenabled::text, ', '
+                ORDER BY f.proname, t.tgenabled) FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+                WHERE t.tgconstraint = k.oid AND t.tgisinternal),
             'comment', obj_description(k.oid, 'pg_constraint'))
         FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
         LEFT JOIN pg_class c ON c.oid = k.conrelid LEFT JOIN pg_type y ON y.oid = k.contypid
