@@ -168,6 +168,7 @@ def test_what_only_reads_tries_nothing_and_never_says_passed(migrated: Migrated)
     tried = [checks[code] for code in TRIED]
     assert all(check.ok is None and check.found.startswith("NOT RUN: ") and not check.fails for check in tried)
     assert all(checks[code].ok is True for code in ("B01", "B10", "B14"))  # asked of the rows alone
+    assert checks["D01"].found == "NOT RUN: --no-content"
 
 
 def test_without_the_runs_folder_the_older_contracts_are_compared_and_the_rest_is_not_run(
