@@ -12,8 +12,8 @@ from roads import rows
 from roads import unrehearsed as upgrade
 from variants import END, Variant, patched_chain
 
-from lawsker_db.errors import CommittedUnproven, GateRefused
-from lawsker_db.evidence import Event
+from lawsker_db.errors import ChangedOutside, CommittedUnproven
+from lawsker_db.evidence import Event, Verdict
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_ddl_that_another_session_commits_before_the_gate_is_refused_by_it(
         if event.name == "observed":
             other.execute(ddl.encode())
 
-    with pytest.raises(GateRefused) as caught:
+    with pytest.raises(ChangedOutside) as caught:
         upgrade(adopted_url, patched_chain(tmp_path, Variant(name="unchanged", at=END, code="pass")), meddle)
     assert "catalog after 013" in str(caught.value)
     assert rows(adopted_url, "SELECT version_num FROM alembic_version") == [("012",)]
@@ -66,6 +66,20 @@ def test_ddl_that_another_session_commits_after_the_gate_is_told_after_the_commi
 def test_ddl_of_a_revision_over_a_second_connection_is_refused(adopted_url: str, tmp_path: Path) -> None:
     code = f"import psycopg; other = psycopg.connect({adopted_url!r}, autocommit=True);"
     code += " other.execute('CREATE TABLE smuggled ()'); other.close()"
-    with pytest.raises(GateRefused, match="smuggled"):
+    with pytest.raises(ChangedOutside, match="smuggled"):
         upgrade(adopted_url, patched_chain(tmp_path, Variant(name="smuggler", code=code)))
     assert rows(adopted_url, "SELECT version_num FROM alembic_version") == [("012",)]
+
+
+def test_a_role_that_somebody_else_makes_meanwhile_is_nobodys_harm(
+    server: Any, other: psycopg.Connection[Any], adopted_url: str, tmp_path: Path
+) -> None:
+    def meddle(event: Event) -> None:
+        if event.name == "observed":
+            other.execute("DO $$ BEGIN CREATE ROLE lawsker_newcomer; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+
+    try:
+        report = upgrade(adopted_url, patched_chain(tmp_path, Variant(name="unchanged", code="pass")), meddle)
+        assert report.verdict is Verdict.DONE
+    finally:
+        server.run("DROP ROLE IF EXISTS lawsker_newcomer")
