@@ -204,3 +204,18 @@ def test_a_role_whose_password_a_revision_changes_is_noticed(server: Any, adopte
         assert caught.value.exit_code == 11
     finally:
         server.run("DROP ROLE lawsker_door")
+
+
+def test_a_role_that_somebody_else_makes_meanwhile_is_nobodys_harm(
+    server: Any, other: psycopg.Connection[Any], adopted_url: str, tmp_path: Path
+) -> None:
+    def meddle(event: Event) -> None:
+        if event.name == "locked":
+            other.execute("DO $$ BEGIN CREATE ROLE lawsker_newcomer; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+
+    config = small_chain(tmp_path, ('ops.lock_tables({"users": "ACCESS EXCLUSIVE"})', ""))
+    try:
+        upgrade(adopted_url, config, meddle)
+    finally:
+        server.run("DROP ROLE IF EXISTS lawsker_newcomer")
+    assert stamped(adopted_url) == "100"

@@ -565,4 +565,12 @@ PASSED_ONCE = (
         "ended by the gate",
         raises=RevisionFailed,
     ),
+    does(
+        "a trigger that puts itself off until COMMIT",
+        "CREATE TEMP TABLE bell (a int); CREATE FUNCTION pg_temp.late() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN SET"
+        " CONSTRAINTS ALL DEFERRED; INSERT INTO pg_temp.bell SELECT NEW.a + 1 WHERE NEW.a < 9; RETURN NULL; END'; CREATE"
+        " CONSTRAINT TRIGGER late AFTER INSERT ON bell DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION"
+        " pg_temp.late(); INSERT INTO bell VALUES (1)",
+        "trigger late of a temporary table",
+    ),
 )
