@@ -2067,7 +2067,9 @@ contract = Contract(
             CROSS JOIN LATERAL (
                 VALUES
                     (no_user, 'D10', 'every_user_is_mapped_once: a mapping without a user', NULL),
-                    (no_mapping, 'D10', 'every_user_is_mapped_once: a user without a mapping', created_at),
+                    -- who waited at our lock has a stamp from before it: an hour is more than anybody waits
+                    (no_mapping, 'D10', 'every_user_is_mapped_once: a user without a mapping',
+                     created_at + interval '1 hour'),
                     (differ, 'D09', 'users and the mapping say two workspace_ids', NULL),
                     (odd, 'D11', 'mappings_of_the_upgrade: a demonstration, or a workspace_id of another form',
                      greatest(changed_at, mapped_at)),

@@ -264,3 +264,13 @@ class Contract:
     trials: tuple[Trial, ...] = ()
     twins: tuple[Twin, ...] = ()
     may_install: tuple[str, ...] = ()  # extensions of the server that it may create and leaves on downgrade
+
+    @property
+    def constraints(self) -> frozenset[str]:
+        """Pure. The names of all its constraints and indexes."""
+        found = {f"{table.name}_pkey" for table in self.tables}
+        parts: tuple[Table | Extension, ...] = (*self.tables, *self.extensions)
+        for part in parts:
+            found |= {unique.name for unique in part.unique} | {check.name for check in part.checks}
+            found |= {index.name for index in part.indexes}
+        return frozenset(found | {key.name for table in self.tables for key in table.foreign_keys})

@@ -74,6 +74,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.gate",
         "safety.checklist",
         "safety.contents",
+        "safety.stage",
         "safety.behaviour",
         "safety.structure",
         "safety.surroundings",

@@ -49,6 +49,12 @@ ProofExtent = Annotated[
         "--proof", help="Compare the tables that are touched, or lock all (nobody writes meanwhile) and compare them."
     ),
 ]
+Queries = Annotated[
+    Path | None,
+    typer.Option(
+        "--queries", help="File of SELECTs, each with a semicolon, whose plans are compared.", show_default=False
+    ),
+]
 ProofServer = Annotated[
     str | None,
     typer.Option(

@@ -24,6 +24,7 @@ from lawsker_db.cli.options import (
     MaxLock,
     ProofExtent,
     ProofServer,
+    Queries,
     Runs,
     Url,
     Yes,
@@ -46,6 +47,9 @@ class OnFailure(StrEnum):
     RESTORE = "restore"
 
 
+Failing = Annotated[OnFailure, typer.Option(help="When a check fails after COMMIT (this version can only keep).")]
+
+
 def safe_upgrade(
     revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
     database_url: Url = None,
@@ -54,9 +58,7 @@ def safe_upgrade(
     option: Chosen = None,
     lock_patience: LockPatience = 600.0,
     reconnect: Annotated[float, typer.Option(help="Seconds to ask again when COMMIT's answer is lost.", min=0)] = 60.0,
-    on_failure: Annotated[
-        OnFailure, typer.Option(help="When a check fails after COMMIT (this version can only keep).")
-    ] = OnFailure.ASK,
+    on_failure: Failing = OnFailure.ASK,
     form: Format = Form.DIRECTORY,
     jobs: Jobs = None,
     after_backup: After = "",
@@ -67,6 +69,7 @@ def safe_upgrade(
     ] = False,
     max_lock_s: MaxLock = 5.0,
     proof: ProofExtent = Extent.TOUCHED,
+    queries: Queries = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -98,6 +101,7 @@ def safe_upgrade(
         rehearsal=not no_rehearsal,
         max_lock_s=max_lock_s,
         full=proof is Extent.FULL,
+        queries=_readable(queries),
     )
     if dry_run or not yes:
         outlook = _preview(target, revision, options, as_json=as_json, final=dry_run)
@@ -172,6 +176,15 @@ def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: 
         tell("Ready. Nothing was changed." if ready else "Not ready. Nothing was changed.")
         tell(f"Next: {'lawsker-db safe-upgrade' if ready else first_hint(outlook.checks)}")
     return outlook
+
+
+def _readable(queries: Path | None) -> Path | None:
+    """Raise `UsageError` for a file that is not there, before anything begins."""
+    from lawsker_db.errors import UsageError
+
+    if queries is not None and not queries.is_file():
+        raise UsageError(f"There is no file {queries}.", hint="name a file of SELECTs, each with a semicolon")
+    return queries
 
 
 def _refuse_way_back(on_failure: OnFailure) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawsker_db.cli.options import Json, Runs, Url, plain
+from lawsker_db.cli.options import Json, Queries, Runs, Url, plain
 
 if TYPE_CHECKING:
     from lawsker_db.evidence import Check
@@ -19,12 +19,6 @@ ReadOnly = Annotated[
 ]
 NoContent = Annotated[
     bool, typer.Option("--no-content", help="Do not read the older tables to compare them with the run's backup.")
-]
-Queries = Annotated[
-    Path | None,
-    typer.Option(
-        "--queries", help="File of SELECTs, each with a semicolon, whose plans are compared.", show_default=False
-    ),
 ]
 Junit = Annotated[
     Path | None, typer.Option("--junit", help="Also write the result as JUnit XML into this file.", show_default=False)

@@ -54,17 +54,21 @@ class Difference:
         return f"{self.kind} {self.name}: {self.found}, expected {self.expected}"
 
 
-def read_catalog(conn: Connection, *, schema: str | None = None, closed: bool = False) -> Catalog:
+def read_catalog(
+    conn: Connection, *, schema: str | None = None, closed: bool = False, patience: str = PATIENT
+) -> Catalog:
     """Read the whole schema of the database, or the objects of one schema (`schema` as it is, not quoted).
 
     `closed` is for comparisons of one database with itself: it adds the schema `lawsker_db` and what closed.py asks, as far
     as the session may look.
 
-    Reads pg_catalog only: ACCESS SHARE on it. The session's search_path is another meanwhile and put back afterwards.
+    Reads pg_catalog only: ACCESS SHARE on it, and for a moment on each table whose definitions are printed, for which
+    `patience` is waited where somebody holds it ACCESS EXCLUSIVE. The session's search_path is another meanwhile and put
+    back afterwards.
     """
     queries = _queries(conn, closed=closed)
     path, limit = conn.execute(text("SELECT current_setting('search_path'), current_setting('lock_timeout')")).one()
-    _configure(conn, CATALOG_PATH, PATIENT)
+    _configure(conn, CATALOG_PATH, patience)
     objects: dict[Identity, Facts] = {}
     for kind, query in queries.items():
         for name, facts in conn.exec_driver_sql(query):

@@ -96,7 +96,7 @@ def top_statements(conn: Connection, table: str) -> tuple[str, ...]:
     """The SELECTs that most time goes to by pg_stat_statements, where it is installed and readable, else none. Reads.
 
     Only those of this role and of the owner of `table`: planning runs immutable functions with our rights, and somebody
-    else could have written his into a query for us to plan.
+    else could have written his into a query for us to plan. None that holds a literal text, which may be personal data.
     """
     schema = conn.execute(
         text("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'pg_stat_statements'")
@@ -108,7 +108,7 @@ def top_statements(conn: Connection, table: str) -> tuple[str, ...]:
         rows = conn.execute(
             literal(
                 f"SELECT s.query FROM {schema}.pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid"
-                " WHERE d.datname = current_database() AND s.query !~ ';' AND s.query ~* '^\\s*select\\s'"
+                " WHERE d.datname = current_database() AND s.query !~ '[;'']' AND s.query ~* '^\\s*select\\s'"
                 " AND s.userid IN (SELECT oid FROM pg_roles WHERE rolname = current_user UNION ALL"
                 f" SELECT relowner FROM pg_class WHERE oid = to_regclass('{table}'))"
                 " GROUP BY s.query ORDER BY sum(coalesce(to_jsonb(s) ->> 'total_exec_time',"

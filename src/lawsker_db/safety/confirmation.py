@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -12,6 +13,7 @@ from lawsker_db.contract import Contract
 from lawsker_db.errors import ChangedOutside, CommittedUnproven, GateRefused, LawskerError, RehearsalFailed, RolledBack
 from lawsker_db.evidence import Check, failures
 from lawsker_db.postgres.catalog import Catalog, Difference, compare_catalogs, read_catalog
+from lawsker_db.postgres.closed import WRITTEN_IN
 from lawsker_db.postgres.session import find_schema, literal, pin_session
 from lawsker_db.postgres.touched import OWN_SCHEMA
 from lawsker_db.record.history import has_committed
@@ -19,11 +21,11 @@ from lawsker_db.revisions import Plan, current_revisions
 from lawsker_db.target import Target
 
 SHOWN = 5
-OTHER_DATABASE = "other database"
 HINT = (
     "lawsker-db verify lists what differs; then keep it, or go back with alembic downgrade; the backup of this run stands"
     " in its folder"
 )
+LOOK_AGAIN = "the migration stands, and nobody could look at it: lawsker-db verify looks again"
 OUTSIDE_HINT = (
     "if the revision opened a connection of its own, undo that by hand and mend the revision; if it was another session,"
     " type the same command again"
@@ -57,8 +59,9 @@ def require_confirmed(target: Target, run_id: str, plan: Plan, expected: Catalog
             stamped, marked = current_revisions(conn), has_committed(conn, run_id)
             differences = _compared(expected, read_catalog(conn, closed=True))
     except (LawskerError, DBAPIError) as failed:
-        said = failed.message if isinstance(failed, LawskerError) else "the connection was lost"
-        raise CommittedUnproven(f"The look afterwards could not be made: {said}", hint=HINT) from failed
+        raise CommittedUnproven(
+            f"The look afterwards could not be made: {said_by(failed)}", hint=LOOK_AGAIN
+        ) from failed
     checks = (
         Check(name="stamp", ok=stamped == plan.goal, expected=", ".join(plan.goal), found=", ".join(stamped)),
         Check(name="marker", ok=marked, expected="the run's marker row", found="there" if marked else "missing"),
@@ -121,12 +124,21 @@ def require_same_catalog(target: Target, before: Catalog) -> None:
         )
 
 
+def said_by(failed: LawskerError | DBAPIError) -> str:
+    """Pure. What an error says, without the server's DETAIL, which may hold personal data."""
+    if isinstance(failed, LawskerError):
+        return failed.message
+    said = failed.orig.diag.message_primary if isinstance(failed.orig, psycopg.Error) else None
+    return said or "the connection was lost"
+
+
 def _compared(expected: Catalog, found: Catalog) -> tuple[Difference, ...]:
-    """Pure. What differs, other databases and the making of our own schema apart."""
+    """Pure. What differs in this database, the making of our own schema apart. Roles, their passwords and settings and
+    other databases are the server's, where others are at work; what our own transaction did to them the gate has seen."""
     return tuple(
         difference
         for difference in compare_catalogs(expected, found)
-        if difference.kind != OTHER_DATABASE and not (_is_ours(difference) and difference.found == "present")
+        if difference.kind not in WRITTEN_IN and not (_is_ours(difference) and difference.found == "present")
     )
 
 

@@ -36,6 +36,7 @@ from lawsker_db.safety.expectation import Promise, unexpected
 from lawsker_db.safety.observation import SEQUENCE, Columns, Observation, Reader, check_serial
 
 SHOWN = 5  # offending rows or objects in one finding: enough to see the pattern, few enough to read at night
+BEHIND_LOCKS = "5s"  # for a table that somebody else holds while everybody queues behind our locks
 SNAPSHOT_PATIENCE_S = 5.0  # others queue behind our strong lock while we wait
 NUMBERS_STAY = " Numbers that it drew from or set in these sequences stay so, as ever: {}."
 OBSERVED_MODES = (
@@ -139,7 +140,7 @@ class Gate:
         locked = self._named(tuple(table for contract in contracts for table in contract.locks))
         altered = self._named(tuple(table for contract in contracts for table in contract.alters))
         for mode, tables in (("SHARE ROW EXCLUSIVE", (*locked, *written)), (locks.STRONGEST, altered)):
-            modes |= {table: mode for table in tables if table in modes or table in written}
+            modes |= {table: mode for table in tables if table in modes or self._observation.stands(table)}
         self._lock({table: mode for table, mode in modes.items() if table not in self._observation.sequences()})
         for table in (*altered, *written):
             self._observe(table)
@@ -244,7 +245,7 @@ class Gate:
         pin_session(self._conn, self._schema_name)
         self._seal.force_constraints()
         promise = self._promises.get(revision)
-        after = read_catalog(self._conn, closed=True)
+        after = read_catalog(self._conn, closed=True, patience=BEHIND_LOCKS)
         shared = self._observation.shared_written()
         differences = tuple(
             difference

@@ -58,6 +58,10 @@ class Observation:
         found = (relation.name for relation in self._relations.values() if relation.kind == "r")
         return tuple(name for name in found if name != self._own and not name.startswith((OWN_SCHEMA, "pg_catalog.")))
 
+    def stands(self, name: str) -> bool:
+        """Pure. Whether there was such a relation."""
+        return any(relation.name == name for relation in self._relations.values())
+
     def sequences(self) -> frozenset[str]:
         """Pure. The sequences that stood."""
         return frozenset(relation.name for relation in self._relations.values() if relation.kind == SEQUENCE)
@@ -129,7 +133,9 @@ class Observation:
         """What the last revision made or wrote is old to the next one: observe it anew, on the columns of that one."""
         self.begin()
         written = written_relations(self._conn)
-        kept = {r.name for r in self._relations.values() if r.oid not in written} if self._beside else set()
+        varied = {relation.name for table in {name for name, _ in varying} for relation in self._family(table)}
+        untouched = {relation.name for relation in self._relations.values() if relation.oid not in written}
+        kept = untouched - varied if self._beside else set()
         self._prints = {name: print_ for name, print_ in self._prints.items() if name in kept}
         self._sequences.clear()
         self._upwards.clear()

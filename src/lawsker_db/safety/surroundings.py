@@ -100,7 +100,7 @@ def check_stamp(conn: Connection, current: tuple[str, ...], path: str) -> Check:
         tables = _texts(conn, _STAMPS)
     if len(tables) > 1:
         keys.append(f"alembic_version stands in several schemas of the path: {', '.join(tables)}")
-    return violated("S01", tuple(keys)) if keys else passed("S01", ", ".join(current))
+    return violated("S01", tuple(keys), warning=len(current) == 1) if keys else passed("S01", ", ".join(current))
 
 
 def check_names(conn: Connection, promise: Promise, schema: str, path: str) -> Check:

@@ -65,7 +65,8 @@ class UpgradeOptions:
     """What an operator may choose. `accept_unproven`: why it may go on where a backup cannot be proven, empty for never.
 
     `proof_server` is where the copy is made, None for the database's own server. With `full` every table is locked and
-    compared in the migration, touched or not: nobody writes any meanwhile.
+    compared in the migration, touched or not: nobody writes any meanwhile. `queries` is a file of SELECTs whose plans are
+    noted before the migration, for verification to compare with.
     """
 
     runs: Path = Path("lawsker-runs")
@@ -80,6 +81,7 @@ class UpgradeOptions:
     rehearsal: bool = True
     max_lock_s: float = MAX_LOCK_S
     full: bool = False
+    queries: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,7 @@ def safe_upgrade(
             _try_out(account, outlook.chain, options, tell)
             _carry_off(account, options, tell)
             require_lock()
-            account.notes += filter(None, [note_plans(target, account.folder, plan.contracts)])
+            account.notes += filter(None, [note_plans(target, account.folder, plan.contracts, options.queries)])
             account.restore_point = _mark(account, tell)
             expected = _migrate(account, outlook.chain, options, tell)
             with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
@@ -174,6 +176,7 @@ def _confirm(account: Account, expected: Catalog) -> None:
     except CommittedUnproven as failed:
         found = failed.fields.get("checks")
         account.confirmed = found if isinstance(found, tuple) else ()
+        account.notes += filter(None, [refresh_statistics(account.target, account.plan.contracts)])
         raise
 
 

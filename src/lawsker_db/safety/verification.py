@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -115,6 +115,7 @@ def verify(target: Target, chain: Chain | None = None, *, options: VerifyOptions
         path = str(conn.execute(text("SELECT current_setting('search_path')")).scalar_one())
         schema = find_schema(conn)
         pin_session(conn, schema)
+        _require_right(conn)
         conn.execute(literal(f"SET LOCAL lock_timeout = '{PATIENT}'"))
         current = _require_stamp(conn, chain)
         ground = _ground(conn, chain, current, schema, options)
@@ -129,6 +130,21 @@ def verify(target: Target, chain: Chain | None = None, *, options: VerifyOptions
         found += _performance(conn, ground, promise, options, written)
         conn.rollback()
     return _listed(found, ground.newest)
+
+
+def _require_right(conn: Connection) -> None:
+    """Raise `Refused` where no scratch schema can be made for the contract. Reads only."""
+    may, user, database = conn.execute(
+        text(
+            "SELECT has_database_privilege(current_database(), 'CREATE'), quote_ident(current_user),"
+            " quote_ident(current_database())"
+        )
+    ).one()
+    if not may:
+        raise Refused(
+            f"verify builds what the contract promises in a scratch schema, and {user} may create none in {database}.",
+            hint=f"GRANT CREATE ON DATABASE {database} TO {user}, or verify as the owner",
+        )
 
 
 def _require_stamp(conn: Connection, chain: Chain) -> tuple[str, ...]:
@@ -245,15 +261,22 @@ def _history(ground: Ground) -> tuple[Check, ...]:
 
 
 def _contents(conn: Connection, ground: Ground, options: VerifyOptions) -> tuple[Check, ...]:
-    """D02 to D21 and what B asks of rows; then the older contracts' own invariants, which later revisions may have moved on
-    from: warnings."""
+    """D02 to D21 and what B asks of rows, of the newest contract and then of the older ones."""
     made_at = None if options.strict else ground.made_at
-    found = check_contents(conn, ground.newest, schema=ground.schema, made_at=made_at)
+    found = check_contents(conn, ground.newest, schema=ground.schema, made_at=made_at, older=options.content)
     if ground.run is None and not options.strict:  # nobody knows what was written since, or nothing was built
         found = tuple(replace(check, warning=True) if ground.adopted or _at_gate(check) else check for check in found)
-    older = (invariant for contract in ground.contracts[:-1] for invariant in contract.invariants)
-    told = (check for invariant in older for check in check_invariant(conn, invariant, made_at))
-    return (*found, *(replace(check, warning=True) for check in told if check.code not in ITEMS))
+    return (*found, *(check for contract in ground.contracts[:-1] for check in _older_rows(conn, ground, contract)))
+
+
+def _older_rows(conn: Connection, ground: Ground, contract: Contract) -> Iterator[Check]:
+    """What an older contract says of rows, by the time of its own run. What must always hold does so still; from the rest
+    applications and later revisions may have moved on: warnings."""
+    _, run = _came(ground.history, contract.revision)
+    for invariant in contract.invariants:
+        for check in check_invariant(conn, invariant, run.made_at if run is not None else ground.made_at):
+            always = check.code in ITEMS and not _at_gate(check)
+            yield check if always else replace(check, warning=True)
 
 
 def _at_gate(check: Check) -> bool:
@@ -266,7 +289,7 @@ def _behaviour(conn: Connection, ground: Ground, options: VerifyOptions) -> tupl
     if options.read_only:
         return tuple(not_run(code, "--read-only") for code in TRIED)
     conn.execute(literal(f"SET LOCAL lock_timeout = '{PINNED['lock_timeout']}'"))  # who tries to write waits for nobody
-    found = check_behaviour(conn, ground.newest, schema=ground.schema)
+    found = tuple(check for c in ground.contracts for check in check_behaviour(conn, c, schema=ground.schema))
     conn.execute(literal(f"SET LOCAL lock_timeout = '{PATIENT}'"))
     return found
 
