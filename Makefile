@@ -38,7 +38,7 @@ test-majors: .venv/.stamp-dev ## run the tests that need servers 12 to 18 (fetch
 	@scripts/majors
 	@unset DATABASE_URL; LAWSKER_MAJORS=.majors .venv/bin/python -m pytest -n $(WORKERS) -m majors $(ARGS)
 
-test-long: .venv/.stamp-dev ## run the tests that take minutes (every kind of damage to a backup)
+test-long: .venv/.stamp-dev ## run the tests that take long: evil revisions by all roads, all damages
 	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m long $(ARGS)
 
 lint: .venv/.stamp-dev ## ruff: rules and format

@@ -197,3 +197,9 @@ def test_a_full_proof_gives_way_to_a_writer_that_does_not_end(adopted_url: str, 
 def test_a_system_catalog_that_the_gate_does_not_read_may_not_be_written(adopted_url: str, tmp_path: Path) -> None:
     config = small_chain(tmp_path, ("op.execute(\"SELECT pg_replication_origin_create('elsewhere')\")", ""))
     assert_refused(adopted_url, config, "pg_replication_origin")
+
+
+def test_a_full_proof_lets_a_later_revision_write_what_its_contract_says(adopted_url: str, tmp_path: Path) -> None:
+    writes = ("op.execute(\"UPDATE case_logs SET action = 'x'\")", 'writes=(Writes("case_logs", ("action",)),)')
+    report = upgrade(adopted_url, small_chain(tmp_path, ("pass", ""), writes), full=True)
+    assert report.verdict is Verdict.DONE

@@ -62,6 +62,7 @@ OTHERS = (
     ("zero_damaged_pages", "on"),
     ("constraint_exclusion", "off"),
 )
+OFTEN = 6  # of these, the first that many within make test
 READ = 'found = op.get_bind().exec_driver_sql("SHOW {name}").scalar_one()\nassert found == {pinned!r}, found\n'
 TABLE = (
     'op.create_table("kept_things", sa.Column("id", sa.Integer(), nullable=False),'
@@ -106,7 +107,13 @@ HARM = (
 )
 
 
-@pytest.mark.parametrize(("name", "value"), OTHERS, ids=[f"{name}={value}" for name, value in OTHERS])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(name, value, id=f"{name}={value}", marks=() if place < OFTEN else pytest.mark.long)
+        for place, (name, value) in enumerate(OTHERS)
+    ],
+)
 def test_other_settings_let_no_harm_pass_and_refuse_nothing_harmless(
     name: str, value: str, adopted_url: str, tmp_path: Path
 ) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import migrated
 import psycopg
 import pytest
+from chains import ROOT, TEXT
 from damages import CONTENT, Damage
 from sqlalchemy import Connection
 
@@ -285,3 +289,39 @@ def test_after_ten_thousand_writes_of_the_old_and_the_new_application_there_is_n
         if check.ok is not True or "since" in check.found:
             print(check.code, check.ok, check.found)  # noqa: T201 (warnings and information: for whoever runs it with -s)
     assert failures(checks) == (), f"seed {seed}"
+
+
+def test_older_tables_trouble_is_a_warning_and_is_not_looked_for_where_nobody_asked(
+    used_url: str, contract: Contract
+) -> None:
+    with pinned(used_url) as conn:
+        conn.exec_driver_sql("ALTER SEQUENCE payment_orders_id_seq RESTART WITH 1")
+        at = made_at(conn)
+        whole = check_contents(conn, contract, schema="public", made_at=at)
+        own = check_contents(conn, contract, schema="public", made_at=at, older=False)
+    (behind,) = (check for check in whole if check.code == "D02" and check.ok is False)
+    assert behind.warning
+    assert all(check.ok for check in own if check.code == "D02")
+
+
+def test_a_later_revision_does_not_hide_what_an_older_one_promised(server: Any, used_url: str, tmp_path: Path) -> None:
+    """An empty revision above 013: what must always hold of 013's rows is found all the same."""
+    server.run("DROP DATABASE IF EXISTS later")
+    server.run(f"CREATE DATABASE later TEMPLATE {urlsplit(used_url).path[1:]}")
+    shutil.copytree(ROOT / "alembic", tmp_path / "alembic", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "alembic.ini", tmp_path)
+    text = TEXT.format(revision="014", below="013", upgrade="    pass", downgrade="    pass", contract="")
+    (tmp_path / "alembic" / "versions" / "014_later.py").write_text(text)
+    chain = load_chain(tmp_path / "alembic.ini")
+    url = server.url("later")
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '014'")
+        connection.execute("UPDATE users SET workspace_id = 'ws-ffffffffffff' WHERE username = 'new1'")
+        connection.execute(
+            "INSERT INTO workspace_mappings SELECT id, 'ws-eeeeeeeeeeee', 'user' FROM users WHERE username = 'new1'"
+        )
+    found = {check.code: check for check in verify(parse_target(url), chain)}
+    server.run("DROP DATABASE later")
+    assert found["D09"].fails
+    assert found["B05"].ok is True
+    assert found["S24"].ok is None

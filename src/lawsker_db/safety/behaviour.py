@@ -63,7 +63,7 @@ def check_behaviour(conn: Connection, contract: Contract, *, schema: str) -> tup
     Takes ROW EXCLUSIVE on the tables of the samples, for as long as each trial lasts, and row locks on no row but the
     samples' and, for tables without room, a standing one. The session must be pinned to `schema`, and may write. What
     cannot be tried (a right, a lock that others hold) is not known; where somebody else's trigger or key refuses rows of
-    older tables, all of it is left out. Contracts without samples have no findings.
+    older tables, B15 warns and the rest is left out. Contracts without samples have no findings.
     """
     if not contract.samples:
         return ()
@@ -76,7 +76,8 @@ def check_behaviour(conn: Connection, contract: Contract, *, schema: str) -> tup
         except Hopeless:
             obstacle = ""  # each group says for itself why nothing can be tried
         if obstacle:
-            return tuple(not_run(code, obstacle) for code in _codes(contract))
+            left = tuple(not_run(code, obstacle) for code in _codes(contract) if code != "B15")
+            return (*left, violated("B15", (obstacle,), warning=True))
         for part, codes in _parts(contract):
             try:
                 for finding in part(stage):
@@ -245,8 +246,8 @@ def _deletes(stage: Stage) -> Iterator[Finding]:
 def _delete(stage: Stage, statement: str, keys: Sequence[tuple[Table, ForeignKey]]) -> Iterator[Finding]:
     """One row that others refer to. A key that refuses is tried for, and then the rest without its row."""
     children = [stage.first[table.name] for table, _ in keys]
-    needed = [sample for child in children for sample in (*needed(stage, child), child)]
-    with standing(stage, needed) as missing:
+    rows = [sample for child in children for sample in (*needed(stage, child), child)]
+    with standing(stage, rows) as missing:
         outcome = missing or attempt(stage.conn, filled(stage, statement), keep=True)
         if not outcome.state and outcome.rows:
             yield from (_fate(stage, table, key) for table, key in keys)
