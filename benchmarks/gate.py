@@ -34,7 +34,7 @@ from lawsker_db.target import parse_target
 AIM_SHARE, AIM_FULL = 0.10, 1.2
 ROOT = Path(__file__).parents[1]
 # What the gate does for itself, the outermost of each: locks are taken with or without it.
-GATES_OWN = ("begin", "judge_revision", "check_group", "_observe", "judge_snapshots")
+GATES_OWN = ("begin", "judge_revision", "check_group", "_observe", "judge_snapshots", "judge_ending")
 SMALL = '''"""A column with a default and an index for it, on users."""
 
 import sqlalchemy as sa
@@ -165,7 +165,7 @@ def full(url: str, number: int) -> float:
 
 
 TABLES = (
-    "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY pg_relation_size(c.oid) DESC"
 )
 

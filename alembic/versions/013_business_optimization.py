@@ -1387,9 +1387,7 @@ contract = Contract(
                 Index("idx_lawyer_level_details_level", ("current_level",)),
             ),
             triggers=(Trigger("update_lawyer_level_details_updated_at", "lawsker_touch_updated_at"),),
-            rows="SELECT count(*) FROM users WHERE id IN ("
-            "SELECT ur.user_id FROM user_roles AS ur JOIN roles AS r ON r.id = ur.role_id"
-            " WHERE lower(r.name COLLATE \"C\") = 'lawyer')",
+            rows=None,
         ),
         Table(
             name="lawyer_point_transactions",
@@ -1558,9 +1556,7 @@ contract = Contract(
             ),
             indexes=(Index("idx_user_credits_reset_date", ("last_reset_date",)),),
             triggers=(Trigger("update_user_credits_updated_at", "lawsker_touch_updated_at"),),
-            rows="SELECT count(*) FROM users WHERE id IN ("
-            "SELECT ur.user_id FROM user_roles AS ur JOIN roles AS r ON r.id = ur.role_id"
-            " WHERE lower(r.name COLLATE \"C\") IN ('user', 'institution'))",
+            rows=None,
         ),
         Table(
             name="credit_purchase_records",

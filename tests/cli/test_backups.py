@@ -289,12 +289,12 @@ def test_what_another_version_wrote_is_refused_and_the_version_told(runs: Path, 
             path.write_bytes(content)
 
     manifest = folder / "manifest.json"
-    body = json.loads(manifest.read_bytes()) | {"format": 3, "tool_version": "7.8.9"}
+    body = json.loads(manifest.read_bytes()) | {"format": 4, "tool_version": "7.8.9"}
     manifest.write_text(json.dumps(body))
     for typed in (("show", "one"), ("verify", "one")):
-        refuses(tmp_path, "backup", *typed, words=("format 3", "lawsker-db 7.8.9", "manifest.json"), url=url)
+        refuses(tmp_path, "backup", *typed, words=("format 4", "lawsker-db 7.8.9", "manifest.json"), url=url)
     (warned,) = run(tmp_path, "backup", "list", "--json").document["unreadable"]
-    assert "format 3" in warned
+    assert "format 4" in warned
     again()
 
     contents = folder / "database" / "toc.dat"

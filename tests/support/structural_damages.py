@@ -13,6 +13,7 @@ class Damage:
     statements: tuple[str, ...]
     code: str
     also: tuple[str, ...] = ()
+    lesser: bool = False  # a warning, though the code is an error's
 
 
 MAKE_INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{}'::regclass"
@@ -34,6 +35,7 @@ DAMAGES = (
             "SET LOCAL search_path = public, aside",
         ),
         "S01",
+        lesser=True,
     ),
     Damage("a table is gone", ("DROP TABLE collection_success_stats",), "S02", ("S04", "S08", "S09", "S11", "S14", "S17")),
     Damage("a table is unlogged", ("ALTER TABLE lawyer_online_sessions SET UNLOGGED",), "S02"),
