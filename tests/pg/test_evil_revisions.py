@@ -1,8 +1,9 @@
 """Evil revisions, by three roads: the rehearsal refuses them, without it the gate rolls them back, and plain Alembic refuses
 them too; each time not one row of the database is another. Harmless ones pass by all three.
 
-Each variant is the real chain with the text of 013 patched: a statement put in, or a piece replaced. `make test` sends the
-plain ones by road 2 and some of all kinds by each road (all would take it half an hour); `make test-long` sends the others.
+Each variant is the real chain with the text of 013 patched: a statement put in, or a piece replaced. `make test` sends
+half of the plain ones by road 2 and some of all kinds by each road (all would take it half an hour); `make test-long`
+sends the others.
 """
 
 from __future__ import annotations

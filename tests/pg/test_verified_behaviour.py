@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import migrated
 import oracle
@@ -30,12 +31,8 @@ def contract() -> Contract:
 @pytest.fixture(scope="module")
 def used_url(server: Any, adopted_template: str) -> Iterator[str]:
     """A migrated database that applications have used. Tests roll back what they do to it."""
-    name = "used_for_behaviour"
-    server.run(f"DROP DATABASE IF EXISTS {name}")
-    server.run(f"CREATE DATABASE {name} TEMPLATE {adopted_template}")
-    migrated.make_used(server.url(name))
-    yield server.url(name)
-    server.run(f"DROP DATABASE {name}")
+    with migrated.used_database(server, adopted_template) as name:
+        yield server.url(name)
 
 
 def behaviour(url: str, contract: Contract, *statements: str, commit: bool = False) -> dict[str, Check]:
@@ -101,7 +98,7 @@ def test_columns_numbers_and_triggers_of_live_databases_stand_in_no_way(
     used_url: str, contract: Contract, server: Any
 ) -> None:
     server.run("DROP DATABASE IF EXISTS with_live_extras")
-    server.run("CREATE DATABASE with_live_extras TEMPLATE used_for_behaviour")
+    server.run(f"CREATE DATABASE with_live_extras TEMPLATE {urlsplit(used_url).path[1:]}")
     url = server.url("with_live_extras")
     with psycopg.connect(url) as connection:
         for statement in LIVE_EXTRAS:

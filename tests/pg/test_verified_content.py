@@ -37,12 +37,8 @@ def contract() -> Contract:
 @pytest.fixture(scope="module")
 def used_url(server: Any, adopted_template: str) -> Iterator[str]:
     """A migrated database that applications have used. Tests roll back what they do to it."""
-    name = "used_for_contents"
-    server.run(f"DROP DATABASE IF EXISTS {name}")
-    server.run(f"CREATE DATABASE {name} TEMPLATE {adopted_template}")
-    migrated.make_used(server.url(name))
-    yield server.url(name)
-    server.run(f"DROP DATABASE {name}")
+    with migrated.used_database(server, adopted_template) as name:
+        yield server.url(name)
 
 
 @contextmanager

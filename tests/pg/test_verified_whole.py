@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from damages import DAMAGES
-from migrated import make_used
+from migrated import used_database
 from structural_damages import DAMAGES as STRUCTURAL
 
 from lawsker_db.safety.verification import verify
@@ -21,11 +21,8 @@ ALL = (*DAMAGES, *STRUCTURAL)
 @pytest.fixture(scope="module")
 def used(server: Any, adopted_template: str) -> Iterator[str]:
     """A migrated database that applications have used since, to be cloned."""
-    name = f"used_{secrets.token_hex(4)}"
-    server.run(f"CREATE DATABASE {name} TEMPLATE {adopted_template}")
-    make_used(server.url(name))
-    yield name
-    server.run(f"DROP DATABASE {name}")
+    with used_database(server, adopted_template) as name:
+        yield name
 
 
 @pytest.mark.long

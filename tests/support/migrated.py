@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psycopg
 from alembic import command
+from copies import Server
 
 from lawsker_db.revisions import load_chain
 from lawsker_db.target import parse_target
@@ -82,3 +87,15 @@ def make_used(url: str) -> None:
     with psycopg.connect(url) as connection:
         for statement in BUSINESS:
             connection.execute(statement.encode())
+
+
+@contextmanager
+def used_database(server: Server, template: str) -> Iterator[str]:
+    """The name of such a database, made from an adopted one for the block."""
+    name = f"used_{secrets.token_hex(4)}"
+    server.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        make_used(server.url(name))
+        yield name
+    finally:
+        server.run(f"DROP DATABASE {name}")
