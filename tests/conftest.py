@@ -19,6 +19,7 @@ import psycopg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+pytest.register_assert_rewrite("roads")  # what differs is shown, as in a test
 
 # Whoever starts the tests in the background or under nohup has these ignored, and every child would inherit that.
 for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

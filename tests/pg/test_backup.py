@@ -119,6 +119,25 @@ def test_writers_and_moving_sequences_meanwhile_make_no_difference(adopted_url: 
     assert 0 < ticks.rows < sum(written)
 
 
+def test_where_sequences_stand_is_read_before_the_dump_begins(adopted_url: str, tmp_path: Path) -> None:
+    """Read beside it, they may be read after pg_dump has: a good backup would then be refused."""
+    execute(adopted_url, "CREATE SEQUENCE tick", "SELECT nextval('tick')")
+
+    def draw(event: Event) -> None:
+        if event.name == "snapshot":
+            execute(adopted_url, "SELECT nextval('tick') FROM generate_series(1, 500)")
+
+    take_backup(parse_target(adopted_url), tmp_path / "backup", "b", on_event=draw)
+    manifest = read_manifest(tmp_path / "backup")
+    seen = [
+        sequence["last_value"]
+        for moment in (manifest.sequences, manifest.sequences_after)
+        for sequence in moment
+        if sequence["name"] == "public.tick"
+    ]
+    assert seen == [1, 501]
+
+
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,9 @@ MOVING_COLUMNS = {
 }
 # Shared catalogs also tell of other databases, where other tests work; of roles, only those that the tests here know.
 OWN_ROWS = {
+    # The schema of temporary objects is made once for each server process's place, and stays: whoever connects a moment
+    # before another has left takes another place.
+    "pg_namespace": "nspname !~ '^pg_(toast_)?temp_'",
     "pg_database": "datname IN (current_database(), 'postgres')",
     "pg_db_role_setting": "setdatabase IN (SELECT oid FROM pg_database WHERE datname = current_database()"
     " UNION SELECT 0::oid)",

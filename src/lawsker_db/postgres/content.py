@@ -124,6 +124,15 @@ def read_sequences(conn: Connection) -> tuple[Sequence, ...]:
     return tuple(sorted((read_sequence(conn, name) for name in names), key=lambda sequence: sequence.name))
 
 
+def read_sequences_under(target: Target, snapshot: Snapshot) -> tuple[Sequence, ...]:
+    """Where every sequence that a snapshot knows stands at this moment: no snapshot holds a sequence's value.
+
+    Whoever compares a dump with it reads before the dump begins. Takes ACCESS SHARE on each, for the reading.
+    """
+    with _reading(target, snapshot, LOCK_WAIT) as conn:
+        return read_sequences(conn)
+
+
 def compare_content(
     expected: Content, found: Content, sequences_after: tuple[Sequence, ...]
 ) -> tuple[ContentDifference, ...]:

@@ -27,6 +27,7 @@ from lawsker_db.postgres.content import (
     mark_readers,
     read_content,
     read_sequences,
+    read_sequences_under,
 )
 from lawsker_db.postgres.databases import DatabaseProperties, read_properties
 from lawsker_db.postgres.session import find_schema, identify, literal, pin_session
@@ -156,6 +157,7 @@ def _take(
         point = mark_restore_point(conn, f"lawsker_{backup_id}")
         conn.rollback()
     with hold_snapshot(target) as snapshot, ThreadPoolExecutor(max_workers=1) as aside:
+        sequences = read_sequences_under(target, snapshot)
         marked = mark_readers(target)
         seeing = aside.submit(_see, marked, snapshot)
         try:
@@ -183,7 +185,7 @@ def _take(
             written,
             snapshot,
             seen,
-            sequences_after,
+            (sequences, sequences_after),
             files=files,
             size=size,
             dump_s=dump_s,
@@ -260,7 +262,7 @@ def _manifest(
     written: Written,
     snapshot: Snapshot,
     seen: Seen,
-    sequences_after: tuple[Sequence, ...],
+    sequences: tuple[tuple[Sequence, ...], tuple[Sequence, ...]],
     *,
     files: dict[str, str],
     size: int,
@@ -268,6 +270,7 @@ def _manifest(
     point: RestorePoint,
     without_globals: str,
 ) -> Manifest:
+    before, after = sequences
     return Manifest(
         backup_id=backup_id,
         tool_version=__version__,
@@ -284,8 +287,8 @@ def _manifest(
         dump_s=dump_s,
         tables=seen.content.tables,
         large_objects=seen.content.large_objects,
-        sequences=tuple(asdict(sequence) for sequence in seen.content.sequences),
-        sequences_after=tuple(asdict(sequence) for sequence in sequences_after),
+        sequences=tuple(asdict(sequence) for sequence in before),
+        sequences_after=tuple(asdict(sequence) for sequence in after),
         left_out=seen.content.left_out,
         without_globals=without_globals,
         catalog_digest=catalog_digest(seen.catalog),
