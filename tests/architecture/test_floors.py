@@ -30,6 +30,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres",
         "postgres.tools",
         "postgres.session",
+        "postgres.pulse",
         "postgres.seal",
         "postgres.locks",
         "postgres.snapshot",
@@ -80,7 +81,8 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.surroundings",
         "safety.older",
         "safety.performance",
-        "safety.recovery",
+        "safety.doubt",
+        "safety.commit",
         "safety.confirmation",
         "safety.guard",
         "safety.plain",
@@ -89,6 +91,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.verification",
         "safety.rehearsal",
         "safety.afterwards",
+        "safety.recovery",
         "safety.upgrade",
         "safety.rollback",
         "safety.restore",
@@ -121,9 +124,11 @@ ORCHESTRATOR_LINES = 80
 ORCHESTRATORS = frozenset({"safety.upgrade:safe_upgrade"})  # one for each procedure at most: module:function
 MEDIAN_LINES = 10
 MODULE_LINES = 400
-# The last line of the command, and the two places where revisions run, which are foreign code and may raise anything.
-# Elsewhere a broad handler must raise again.
-BROAD_EXCEPT = frozenset({"cli:main", "revisions:load_chain", "safety.guard:_revisions_own_errors"})
+# The last line of the command, the two places where revisions run, which are foreign code and may raise anything, and the
+# thread that hands on what its work raised. Elsewhere a broad handler must raise again.
+BROAD_EXCEPT = frozenset(
+    {"cli:main", "revisions:load_chain", "safety.guard:_revisions_own_errors", "postgres.pulse:bounded"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

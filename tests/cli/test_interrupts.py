@@ -16,7 +16,7 @@ from command_line import Ended, children, eventually, everything, files
 from lawsker_db.cli import interrupts
 from lawsker_db.errors import CommittedUnproven, Interrupted
 from lawsker_db.evidence import Event, Phase
-from lawsker_db.safety import guard
+from lawsker_db.safety import commit
 from lawsker_db.safety.adoption import adopt
 from lawsker_db.target import parse_target
 
@@ -109,13 +109,13 @@ def test_an_interrupt_while_an_error_is_shown_changes_no_exit_code(sample_url: s
 def test_an_interrupt_at_the_commit_of_adopt_says_that_it_is_stamped(
     sample_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = guard._send_commit
+    exchange = commit._exchange
 
-    def send_under_signal(raw: psycopg.Connection[object]) -> bytes | None:
+    def under_signal(raw: psycopg.Connection[object], asking: commit.Asking, came: list[int]) -> bytes | None:
         os.kill(os.getpid(), signal.SIGINT)
-        return send(raw)
+        return exchange(raw, asking, came)
 
-    monkeypatch.setattr(guard, "_send_commit", send_under_signal)
+    monkeypatch.setattr(commit, "_exchange", under_signal)
     with pytest.raises(CommittedUnproven, match="Interrupted after COMMIT") as told:
         adopt(parse_target(sample_url))
     assert told.value.state == "The database is stamped 012; that is committed."

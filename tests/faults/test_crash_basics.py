@@ -226,7 +226,14 @@ def test_a_lost_answer_and_no_way_back_to_the_server_is_unknown_and_status_tells
     with proxy(adopted_url, At.ANSWER_LOST, refuse_after=True) as between:
         ended = run(tmp_path, *UPGRADE, "--reconnect", "1", url=between.url)
     run_id = run_folder(tmp_path).name
-    tells(ended, 12, "the outcome cannot be told", "It is not known whether", f"lawsker-db status --run {run_id}")
+    tells(
+        ended,
+        12,
+        "the outcome cannot be told",
+        "It is not known whether",
+        "lawsker-db recover",
+        f"lawsker-db status --run {run_id}",
+    )
     assert json.loads((run_folder(tmp_path) / "report.json").read_text())["verdict"] == "outcome unknown"
     assert is_migrated(before, adopted_url)
     status = run(tmp_path, "status", "--run", run_id, url=adopted_url)

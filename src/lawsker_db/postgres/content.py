@@ -36,6 +36,15 @@ _TABLES = """
     WHERE c.relkind IN ('r', 'm', 'f', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
         AND n.nspname !~ '^pg_(temp|toast_temp)_'
     ORDER BY pg_relation_size(c.oid) DESC, 1"""
+# Asks for no size of a table, which waits for whoever holds it ACCESS EXCLUSIVE.
+_SEQUENCES = """
+    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'S' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+        AND n.nspname !~ '^pg_(temp|toast_temp)_'
+        AND NOT EXISTS (SELECT FROM pg_depend d
+            WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY 1"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +105,7 @@ def read_content(
         wanted = [name for name, kind, of_extension, _ in relations if kind == "r" and not of_extension]
         for name in wanted if hold else ():
             conn.execute(literal(f"LOCK TABLE ONLY {name} IN ACCESS SHARE MODE"))
-        sequences = tuple(
-            read_sequence(conn, name) for name, kind, of_extension, _ in relations if kind == "S" and not of_extension
-        )
+        sequences = read_sequences(conn)
         large_objects = _large_objects(conn)
         if not hold:
             conn.rollback()
@@ -106,7 +113,7 @@ def read_content(
     return Content(
         tables=tuple(sorted(tables, key=lambda table: table.table)),
         large_objects=large_objects,
-        sequences=tuple(sorted(sequences, key=lambda sequence: sequence.name)),
+        sequences=sequences,
         left_out=tuple(
             sorted(
                 _left_out(name, kind, of_extension)
@@ -119,8 +126,7 @@ def read_content(
 
 def read_sequences(conn: Connection) -> tuple[Sequence, ...]:
     """Where every sequence stands now. Takes ACCESS SHARE on each."""
-    relations = conn.execute(text(_TABLES)).all()
-    names = [name for name, kind, of_extension, _ in relations if kind == "S" and not of_extension]
+    names = conn.execute(text(_SEQUENCES)).scalars().all()
     return tuple(sorted((read_sequence(conn, name) for name in names), key=lambda sequence: sequence.name))
 
 

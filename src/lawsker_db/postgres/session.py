@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, TextClause, text
 
@@ -47,6 +49,20 @@ PINNED = {
 }
 LEAST_WORK_MEM = "64MB"  # hashes over a million keys of 16 bytes stay in memory
 NEWER_PINNED = {14: {"client_connection_check_interval": "10s"}, 17: {"transaction_timeout": "0"}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A server process. Its number may be used again, so it counts together with when it started."""
+
+    pid: int
+    start: datetime
+
+
+def own_session(conn: Connection) -> Session:
+    """The server process of this connection. Reads."""
+    row = conn.execute(text("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")).one()
+    return Session(pid=row[0], start=row[1])
 
 
 def identify(conn: Connection, *, sized: bool = True) -> Server:

@@ -37,8 +37,8 @@ from lawsker_db.evidence import (
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
 from lawsker_db.record.report import write_report
 from lawsker_db.revisions import Plan
+from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.gate import Gate
-from lawsker_db.safety.guard import Guarded, unknown_outcome
 from lawsker_db.target import Target
 
 NOTED = ("left", "unnoted")  # events of what could not be cleared away, or not be written down

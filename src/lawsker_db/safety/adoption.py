@@ -23,8 +23,9 @@ from lawsker_db.revisions import (
     plan_upgrade,
     run_steps,
 )
+from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.expectation import Promise, not_as_promised
-from lawsker_db.safety.guard import Guarded, RunOptions, migration_transaction, unknown_outcome
+from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless, required_checks
 from lawsker_db.safety.standing import is_known
 from lawsker_db.target import Target

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import psycopg
-from psycopg.pq import ExecStatus, TransactionStatus
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.contract import Contract
@@ -20,7 +17,6 @@ from lawsker_db.errors import (
     GateRefused,
     LawskerError,
     LockNotObtained,
-    OutcomeUnknown,
     Refused,
     RevisionFailed,
     RolledBack,
@@ -30,17 +26,26 @@ from lawsker_db.postgres import locks
 from lawsker_db.postgres.content import read_tables
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.locks import sqlstate, take_migration_lock
+from lawsker_db.postgres.pulse import pulse
 from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
-from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted_as_read
+from lawsker_db.postgres.session import (
+    Session,
+    find_schema,
+    identify,
+    own_session,
+    pin_session,
+    quoted_as_read,
+    transaction_id,
+)
 from lawsker_db.postgres.touched import require_counting
 from lawsker_db.record.history import Run, write_marker
 from lawsker_db.revisions import Plan, current_revisions
+from lawsker_db.safety.commit import Asking, Guarded, commit, roll_back
 from lawsker_db.safety.confirmation import with_what_stays
+from lawsker_db.safety.doubt import RECONNECT_S, Attempt, server_life
 from lawsker_db.safety.gate import Gate
-from lawsker_db.safety.recovery import RECONNECT_S, Attempt, Outcome, decide_outcome
 from lawsker_db.target import Target
 
-HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STATEMENT_SHOWN = 70  # characters: one terminal line
 WAITED_TOO_LONG = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
@@ -59,17 +64,6 @@ class RunOptions:
     on_event: OnEvent = ignore
 
 
-@dataclass(slots=True, kw_only=True)
-class Guarded:
-    """The transaction under way: its gate, and after the block what COMMIT answered (`in_doubt`: nothing, so far)."""
-
-    gate: Gate
-    attempt: Attempt
-    committed: bool = False
-    in_doubt: bool = False
-    warnings: list[str] = field(default_factory=list)
-
-
 @contextmanager
 def migration_transaction(conn: Connection, target: Target, plan: Plan, options: RunOptions) -> Iterator[Guarded]:
     """Open the migration's transaction on `conn`, give its gate to the block, and commit when the block ends well.
@@ -80,23 +74,27 @@ def migration_transaction(conn: Connection, target: Target, plan: Plan, options:
     """
     server = identify(conn)
     schema = find_schema(conn)
+    session = own_session(conn)
     conn.rollback()
+    options.on_event(_session_event(session))
     guarded: Guarded | None = None
-    try:
-        create_seal(conn)
-        with guarded_steps(conn, plan, options, server=server, schema=schema) as guarded:
-            yield guarded
-        options.on_event(_about_to_commit(guarded.attempt))
-    except DBAPIError as failed:
-        roll_back(conn)
-        raise _told_with_what_stays(target, guarded, _failed(failed)) from failed
-    except LawskerError as failed:
-        roll_back(conn)
-        raise _told_with_what_stays(target, guarded, failed) from failed.__cause__
-    except BaseException:
-        roll_back(conn)
-        raise
-    commit(conn, target, guarded, options.reconnect_s)
+    with pulse(target, conn, session.pid) as watch:
+        try:
+            create_seal(conn)
+            with guarded_steps(conn, plan, options, server=server, schema=schema) as guarded:
+                yield guarded
+            options.on_event(_about_to_commit(guarded.attempt))
+        except DBAPIError as failed:
+            roll_back(conn)
+            raise _told_with_what_stays(target, guarded, _failed(failed)) from failed
+        except LawskerError as failed:
+            roll_back(conn)
+            raise _told_with_what_stays(target, guarded, failed) from failed.__cause__
+        except BaseException:
+            roll_back(conn)
+            raise
+        asking = Asking(pulse=watch, reconnect_s=options.reconnect_s, on_event=options.on_event)
+        commit(conn, target, guarded, asking)
 
 
 def _told_with_what_stays(target: Target, guarded: Guarded | None, error: LawskerError) -> LawskerError:
@@ -142,77 +140,9 @@ def guarded_steps(
     gate.judge_ending()
 
 
-def commit(conn: Connection, target: Target, guarded: Guarded, reconnect_s: float = RECONNECT_S) -> None:
-    """Send COMMIT and read its answer; note the server's warnings (a lost synchronous standby, for one).
-
-    COMMIT of a failed transaction answers ROLLBACK and raises nothing, so the command tag is what counts. Signals wait
-    meanwhile: an interrupt cannot come between the answer and our knowing it.
-    """
-    raw = _raw(conn)
-    raw.add_notice_handler(lambda notice: guarded.warnings.append(str(notice.message_primary)))
-    with _signals_held():
-        answer = _send_commit(raw)
-        guarded.committed = answer == b"COMMIT"
-        guarded.in_doubt = answer is None and raw.info.transaction_status == TransactionStatus.UNKNOWN
-    if guarded.committed:
-        roll_back(conn)  # tells SQLAlchemy that its transaction is over; the server has none open
-        return
-    if not guarded.in_doubt:
-        roll_back(conn)
-        raise RolledBack(
-            "The server did not commit: it answered COMMIT with ROLLBACK or an error.",
-            hint="look into the server's log, then type it again",
-        )
-    guarded.warnings.append(_after_lost_answer(target, guarded, reconnect_s))
-
-
-def roll_back(conn: Connection) -> None:
-    """Roll back what is open. A connection that is lost has nothing left to roll back."""
-    try:
-        conn.rollback()
-    except DBAPIError:
-        conn.invalidate()
-
-
 def contract_digest(contracts: tuple[Contract, ...]) -> str:
     """Pure. SHA-256 over the contracts as Python prints them: frozen values of text and numbers."""
     return hashlib.sha256(repr(contracts).encode()).hexdigest()
-
-
-def _send_commit(raw: psycopg.Connection[object]) -> bytes | None:
-    """The command tag of COMMIT, None when no answer came or it was an error, or the transaction was lost before."""
-    if raw.info.transaction_status != TransactionStatus.INTRANS:
-        return None
-    try:
-        result = raw.pgconn.exec_(b"COMMIT")
-    except psycopg.OperationalError:
-        return None
-    return result.command_status if result.status == ExecStatus.COMMAND_OK else None
-
-
-def _after_lost_answer(target: Target, guarded: Guarded, reconnect_s: float) -> str:
-    """Return how we know that it committed; raise `RolledBack` or `OutcomeUnknown` otherwise."""
-    decision = decide_outcome(target, guarded.attempt, reconnect_s=reconnect_s)
-    guarded.in_doubt = decision.outcome is Outcome.UNKNOWN
-    guarded.committed = decision.outcome is Outcome.COMMITTED
-    if guarded.committed:
-        return f"the connection was lost at COMMIT; it is committed: {decision.reason}"
-    if decision.outcome is Outcome.ROLLED_BACK:
-        raise RolledBack(
-            f"The connection was lost at COMMIT; it did not commit: {decision.reason}.",
-            hint="type the same command again",
-        )
-    raise unknown_outcome(guarded.attempt, decision.reason)
-
-
-def unknown_outcome(attempt: Attempt, reason: str) -> OutcomeUnknown:
-    """Pure. The error that says so, with what is needed to find out later."""
-    return OutcomeUnknown(
-        f"The connection was lost at COMMIT and the outcome cannot be told: {reason.rstrip('.')}.",
-        hint=f"when the server is back: lawsker-db status --run {attempt.run_id}",
-        run_id=attempt.run_id,
-        backend_pid=attempt.backend_pid,
-    )
 
 
 def _statement_teller(on_event: OnEvent) -> Callable[[str], None]:
@@ -226,8 +156,17 @@ def _statement_teller(on_event: OnEvent) -> Callable[[str], None]:
 
 
 def _attempt(conn: Connection, server: Server, run_id: str) -> Attempt:
-    row = conn.execute(text("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")).one()
-    return Attempt(run_id=run_id, server=server, backend_pid=row[0], backend_start=row[1])
+    session = own_session(conn)
+    server_start, timeline = server_life(conn)
+    return Attempt(
+        run_id=run_id,
+        server=server,
+        backend_pid=session.pid,
+        backend_start=session.start,
+        transaction_id=transaction_id(conn),
+        server_start=server_start,
+        timeline=timeline,
+    )
 
 
 def _run(conn: Connection, plan: Plan, gate: Gate, options: RunOptions, schema: str) -> Run:
@@ -324,33 +263,12 @@ def _require_start(conn: Connection, plan: Plan) -> None:
         )
 
 
+def _session_event(session: Session) -> Event:
+    """For whoever finds the journal of a killed run: which server process was its own."""
+    words = f"the migration's server process is {session.pid}"
+    return Event(phase=Phase.MIGRATION, name="session", text=words, facts=asdict(session))
+
+
 def _about_to_commit(attempt: Attempt) -> Event:
     words = "everything proven; committing"
     return Event(phase=Phase.COMMIT, name="about to commit", text=words, facts=asdict(attempt))
-
-
-def _raw(conn: Connection) -> psycopg.Connection[object]:
-    raw = conn.connection.driver_connection
-    if not isinstance(raw, psycopg.Connection):
-        raise TypeError("a psycopg connection is needed")
-    return raw
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Hold INT, TERM and HUP back for the block; they are delivered after it.
-
-    A mask would hold them back from this thread only, and Python runs handlers here whichever thread the kernel picked.
-    """
-    if threading.current_thread() is not threading.main_thread():  # handlers never run in another
-        yield
-        return
-    came: list[int] = []
-    before = {number: signal.signal(number, lambda got, _: came.append(got)) for number in HELD}
-    try:
-        yield
-    finally:
-        for caught, handler in before.items():
-            signal.signal(caught, signal.SIG_DFL if handler is None else handler)
-        for number in came:
-            signal.raise_signal(number)

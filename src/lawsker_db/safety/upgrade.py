@@ -49,11 +49,11 @@ from lawsker_db.safety.confirmation import (
     require_confirmed,
     require_same_catalog,
 )
+from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.errands import leftover_check
 from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
-from lawsker_db.safety.recovery import RECONNECT_S
 from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
 from lawsker_db.target import Target
 
