@@ -47,7 +47,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened in a run. `text` is for people, `facts` for machines. `lasting` false: mere progress."""
+    """Something that happened in a run. `text` is for people, empty where only the journal wants it; `facts` is for
+    machines. `lasting` false: mere progress."""
 
     phase: Phase
     name: str

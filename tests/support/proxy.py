@@ -34,13 +34,18 @@ class At(Enum):
     LOST = "closed before it reaches the server"
     ANSWER_LOST = "the server answers, and the connection is closed before the client hears it"
     ANSWERED = "all goes well"
+    SWALLOWED = "never passed on, with both ends left open"
+    ANSWER_SWALLOWED = "passed on, and the answer is not, with both ends left open"
 
 
 class Proxy:
     """Forwards until the migration's COMMIT comes; then does what `at` says, and may refuse everyone afterwards."""
 
-    def __init__(self, upstream: str, at: At, *, refuse_after: bool, on_marker: Act, on_answer: Act) -> None:
+    def __init__(
+        self, upstream: str, at: At, *, refuse_after: bool, tells_server: bool, on_marker: Act, on_answer: Act
+    ) -> None:
         self.committing = threading.Event()
+        self._tells_server = tells_server
         self._at, self._refuse_after, self._on_marker, self._on_answer = at, refuse_after, on_marker, on_answer
         given = {name: str(value) for name, value in conninfo_to_dict(upstream).items()}
         self._host, self._port = given["host"], given.get("port", str(PORT))
@@ -49,6 +54,7 @@ class Proxy:
         self._listener.bind(str(self.folder / f".s.PGSQL.{PORT}"))
         self._listener.listen(20)
         self._open: list[socket.socket] = []
+        self.links: list[_Link] = []
         self.conninfo = make_conninfo(**{**given, "host": str(self.folder), "port": str(PORT)})
         user, password = quote(given.get("user", "postgres"), safe=""), quote(given.get("password", ""), safe="")
         login = f"{user}:{password}" if password else user
@@ -77,6 +83,7 @@ class Proxy:
             server = self._dial()
             self._open += [client, server]
             link = _Link(self, client, server)
+            self.links.append(link)
             for work in (link.frontend, link.backend):
                 threading.Thread(target=work, daemon=True).start()
 
@@ -95,6 +102,7 @@ class _Link:
         self._proxy, self._client, self._server = proxy, client, server
         self._marked = False
         self._answering = False
+        self.swallows = False  # nothing is passed on any more, either way
 
     def frontend(self) -> None:
         """Client to server, message by message."""
@@ -113,12 +121,15 @@ class _Link:
                 started = True
                 if not self._pass_on(message):
                     return
-        _shut(self._server)
+        if self._proxy._tells_server:
+            _shut(self._server)
 
     def _pass_on(self, message: bytes) -> bool:
         if not self._marked and MARKER in message:
             self._marked = True
             self._proxy._on_marker()
+        if self.swallows:
+            return True
         if self._marked and message[:1] == b"Q" and message[5:] == b"COMMIT\0":
             self._proxy.committing.set()
             if self._proxy._refuse_after:
@@ -127,6 +138,9 @@ class _Link:
                 _shut(self._server)
                 _shut(self._client)
                 return False
+            if self._proxy._at is At.SWALLOWED:
+                self.swallows = True
+                return True
             self._answering = True
         with suppress(OSError):
             self._server.sendall(message)
@@ -142,6 +156,9 @@ class _Link:
                     _shut(self._client)
                     _shut(self._server)
                     return
+                self.swallows = self._proxy._at is At.ANSWER_SWALLOWED
+            if self.swallows:
+                continue
             with suppress(OSError):
                 self._client.sendall(chunk)
         _shut(self._client)
@@ -163,13 +180,22 @@ def _shut(end: socket.socket) -> None:
 
 @contextmanager
 def proxy(
-    upstream: str, at: At, *, refuse_after: bool = False, on_marker: Act = nothing, on_answer: Act = nothing
+    upstream: str,
+    at: At,
+    *,
+    refuse_after: bool = False,
+    tells_server: bool = True,
+    on_marker: Act = nothing,
+    on_answer: Act = nothing,
 ) -> Iterator[Proxy]:
     """A proxy before the server of `upstream` (a URL) for the block.
 
-    `on_marker` runs before the marker row is passed on, `on_answer` when COMMIT's answer has come.
+    `on_marker` runs before the marker row is passed on, `on_answer` when COMMIT's answer has come. Without `tells_server`
+    the server does not hear that a client has gone, as when its machine vanishes.
     """
-    standing = Proxy(upstream, at, refuse_after=refuse_after, on_marker=on_marker, on_answer=on_answer)
+    standing = Proxy(
+        upstream, at, refuse_after=refuse_after, tells_server=tells_server, on_marker=on_marker, on_answer=on_answer
+    )
     try:
         yield standing
     finally:

@@ -12,6 +12,7 @@ import typer
 from lawsker_db import __version__
 from lawsker_db.cli.backups import backup_app
 from lawsker_db.cli.options import DryRun, Json, Runs, Url, Yes, ask, plain
+from lawsker_db.cli.recovering import recover
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 from lawsker_db.cli.verifying import verify
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command("safe-upgrade")(safe_upgrade)
 app.command()(rehearse)
 app.command()(verify)
+app.command()(recover)
 app.add_typer(backup_app, name="backup")
 
 
@@ -59,29 +61,6 @@ def doctor(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json:
     for hint in dict.fromkeys(hints):
         tell(f"Next: {hint}")
     raise typer.Exit(10 if failed else 0)
-
-
-@app.command()
-def recover(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json: Json = False) -> None:
-    """Clear away what killed runs left: scratch databases that a journal in the runs folder names, and unfinished backups.
-
-    The database itself is not changed. What became of a run at COMMIT: lawsker-db status --run ID.
-    """
-    from lawsker_db.cli.render import print_json, tell
-    from lawsker_db.safety.errands import drop_leftovers, remove_unfinished
-    from lawsker_db.target import find_target
-
-    target = find_target(database_url)
-    dropped, removed = drop_leftovers(target, runs), remove_unfinished(runs)
-    if as_json:
-        print_json({"dropped": list(dropped), "removed": [str(path) for path in removed]})
-        return
-    for name in dropped:
-        tell(f"Dropped: scratch database {name}")
-    for path in removed:
-        tell(f"Removed: unfinished backup {path}")
-    tell(f"{len(dropped)} scratch databases and {len(removed)} unfinished backups of ended runs cleared away.")
-    tell("Next: lawsker-db status")
 
 
 @app.command()

@@ -66,6 +66,8 @@ Accept = Annotated[
 ]
 MaxLock = Annotated[float, typer.Option("--max-lock-s", help="Longest foretold lock that is still a go.", min=0)]
 LockPatience = Annotated[float, typer.Option(help="Seconds to try for table locks.", min=0)]
+Reconnect = Annotated[float, typer.Option(help="Seconds to ask again when COMMIT's answer is lost.", min=0)]
+Recover = Annotated[bool, typer.Option("--recover", help="First settle what killed runs left (lawsker-db recover).")]
 Config = Annotated[Path | None, typer.Option(help="Another chain's alembic.ini.", show_default=False)]
 Chosen = Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE for the revisions.")]
 

@@ -26,10 +26,15 @@ def progress(*, as_json: bool) -> Iterator[OnEvent]:
         yield _noting(_json_line)
     elif sys.stderr.isatty():
         with _on_terminal() as show:
-            yield _noting(show)
+            yield _noting(_spoken(show))
     else:
         with _plain_lines() as show:
-            yield _noting(show)
+            yield _noting(_spoken(show))
+
+
+def _spoken(show: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Leave out what has no words for people."""
+    return lambda event: show(event) if event.text else None
 
 
 def _noting(show: Callable[[Event], None]) -> Callable[[Event], None]:

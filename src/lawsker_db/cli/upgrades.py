@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,8 @@ from lawsker_db.cli.options import (
     ProofExtent,
     ProofServer,
     Queries,
+    Reconnect,
+    Recover,
     Runs,
     Url,
     Yes,
@@ -35,7 +37,8 @@ from lawsker_db.cli.options import (
 
 if TYPE_CHECKING:
     from lawsker_db.safety.backup import BackupOptions
-    from lawsker_db.safety.upgrade import Outlook
+    from lawsker_db.safety.upgrade import Outlook, UpgradeOptions
+    from lawsker_db.target import Target
 
 
 class OnFailure(StrEnum):
@@ -57,7 +60,7 @@ def safe_upgrade(
     config: Config = None,
     option: Chosen = None,
     lock_patience: LockPatience = 600.0,
-    reconnect: Annotated[float, typer.Option(help="Seconds to ask again when COMMIT's answer is lost.", min=0)] = 60.0,
+    reconnect: Reconnect = 60.0,
     on_failure: Failing = OnFailure.ASK,
     form: Format = Form.DIRECTORY,
     jobs: Jobs = None,
@@ -70,6 +73,7 @@ def safe_upgrade(
     max_lock_s: MaxLock = 5.0,
     proof: ProofExtent = Extent.TOUCHED,
     queries: Queries = None,
+    recover: Recover = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -78,13 +82,7 @@ def safe_upgrade(
 
     Changes the database as the revisions promise, or not at all.
     """
-    from lawsker_db.cli.interrupts import settle
-    from lawsker_db.cli.progress import progress
-    from lawsker_db.cli.render import show_report
-    from lawsker_db.evidence import failures
-    from lawsker_db.safety.preflight import refuse_unless
     from lawsker_db.safety.upgrade import UpgradeOptions
-    from lawsker_db.safety.upgrade import safe_upgrade as upgrade
     from lawsker_db.target import find_target, parse_target
 
     _refuse_way_back(on_failure)
@@ -103,17 +101,9 @@ def safe_upgrade(
         full=proof is Extent.FULL,
         queries=_readable(queries),
     )
-    if dry_run or not yes:
-        outlook = _preview(target, revision, options, as_json=as_json, final=dry_run)
-        if dry_run:
-            raise typer.Exit(10 if failures(outlook.checks) else 0)
-        refuse_unless(outlook.checks)
-        if outlook.plan.steps:
-            ask(f"Upgrade {target.label}?")
-    with progress(as_json=as_json) as on_event:
-        report = upgrade(target, revision, options=options, on_event=on_event)
-        settle()
-    show_report(report, as_json=as_json)
+    if recover and not dry_run:
+        _settle_first(target, runs, reconnect)
+    _carry_out(target, revision, options, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def rehearse(
@@ -152,7 +142,43 @@ def rehearse(
     show_report(report, as_json=as_json)
 
 
-def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: bool) -> Outlook:
+def _carry_out(
+    target: Target, revision: str, options: UpgradeOptions, *, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Show the plan, ask, upgrade, report."""
+    from lawsker_db.cli.interrupts import settle
+    from lawsker_db.cli.progress import progress
+    from lawsker_db.cli.render import show_report
+    from lawsker_db.evidence import failures
+    from lawsker_db.safety.preflight import refuse_unless
+    from lawsker_db.safety.upgrade import safe_upgrade as upgrade
+
+    if dry_run or not yes:
+        outlook = _preview(target, revision, options, as_json=as_json, final=dry_run)
+        if dry_run:
+            raise typer.Exit(10 if failures(outlook.checks) else 0)
+        refuse_unless(outlook.checks)
+        if outlook.plan.steps:
+            ask(f"Upgrade {target.label}?")
+    with progress(as_json=as_json) as on_event:
+        report = upgrade(target, revision, options=options, on_event=on_event)
+        settle()
+    show_report(report, as_json=as_json)
+
+
+def _settle_first(target: Target, runs: Path, reconnect_s: float) -> None:
+    """What `lawsker-db recover` does, as talk. Raises `Refused` when the outcome of an earlier run cannot be told."""
+    from lawsker_db.cli.render import say
+    from lawsker_db.safety.recovery import recover, require_settled
+
+    found = recover(target, runs, reconnect_s=reconnect_s)
+    require_settled(found)
+    for run in found.runs:
+        say(f"Run {run.run_id}: {run.outcome}: {run.reason}")
+    say(f"Settled: {len(found.runs)} runs; cleared away: {len(found.ended) + len(found.dropped) + len(found.removed)}")
+
+
+def _preview(target: Target, revision: str, options: UpgradeOptions, *, as_json: bool, final: bool) -> Outlook:
     """Show plan and preflight. With `final` it is the result, else talk."""
     from lawsker_db.cli.render import print_json, say, show_checks, tell
     from lawsker_db.evidence import failures

@@ -145,6 +145,17 @@ def drop_scratch(conn: Connection, name: str) -> None:
     conn.execute(literal(f"DROP DATABASE IF EXISTS {name}"))
 
 
+def reopen(conn: Connection, oid: int) -> str | None:
+    """Let connections into a database again. Returns its name, None when it was open or is gone. `conn` is in autocommit
+    and in another database. Needs its ownership."""
+    name = conn.execute(
+        text("SELECT datname FROM pg_database WHERE oid = :oid AND NOT datallowconn"), {"oid": oid}
+    ).scalar_one_or_none()
+    if name is not None:
+        conn.execute(literal(f"ALTER DATABASE {quoted(str(name))} ALLOW_CONNECTIONS true"))
+    return name
+
+
 def may_create_databases(conn: Connection) -> bool:
     """Whether the current role has CREATEDB or is a superuser. Reads."""
     return bool(

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from lawsker_db.errors import Busy, LockNotObtained
 from lawsker_db.evidence import LockHeld
-from lawsker_db.postgres.session import server_major
+from lawsker_db.postgres.session import Session, own_session, server_major
 from lawsker_db.target import Target
 
 # Advisory keys are two int4: ours ("LAWS") and which lock. They are per database by nature (pg_locks.database).
@@ -23,6 +23,8 @@ KEY_SPACE = 0x4C415753
 RUN = 1
 MIGRATION = 2
 IDLE_SESSION_MAJOR = 14
+GRACE_S = 3.0  # a server notices at once that an idle client is gone, and ends its session
+KEEPALIVES = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}  # seconds, tries
 
 # A client that waits for us finds a deadlock after its deadlock_timeout (1 s by default) and dies of it. One attempt
 # over all tables together therefore lasts less, and gives back every lock when it fails.
@@ -64,23 +66,30 @@ class Blocker:
         return f"{who}, from {self.address}, {self.state} since {start}{self.doing}"
 
 
-@contextmanager
-def run_lock(target: Target) -> Iterator[Callable[[], None]]:
-    """Hold the RUN lock of the database on a connection of its own; released when the block ends. Asked once, no waiting.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLock:
+    """The RUN lock while it is held: by which server process, and a look that raises `Busy` when it is lost."""
 
-    Gives a function that raises `Busy` when the lock is no longer held. Raises `Busy` with the holder when another run has
-    it. A session lock, so an autocommit connection: in a transaction it would hold back the horizon of vacuum for the
-    whole run.
+    session: Session
+    require_held: Callable[[], None]
+
+
+@contextmanager
+def run_lock(target: Target) -> Iterator[RunLock]:
+    """Hold the RUN lock of the database on a connection of its own; released when the block ends.
+
+    Asked for again and again for GRACE_S, while a run that was killed is noticed by its server. Raises `Busy` with the
+    holder when another run has it. A session lock, so an autocommit connection: in a transaction it would hold back the
+    horizon of vacuum for the whole run.
     """
     with target.connect(autocommit=True) as conn:
         conn.execute(text("SET statement_timeout = 0"))
-        if server_major(conn) >= IDLE_SESSION_MAJOR:
-            conn.execute(
-                text("SET idle_session_timeout = 0")
-            )  # a role's own would end the session, and the lock with it
-        if not _try_lock(conn, "pg_try_advisory_lock", RUN):
-            raise busy(conn, RUN)
-        yield lambda: _require_held(conn)
+        for name, value in KEEPALIVES.items():  # when this machine vanishes, its lock goes within a minute or so
+            conn.execute(text(f"SET {name} = {value}"))
+        if server_major(conn) >= IDLE_SESSION_MAJOR:  # a role's own would end the session, and the lock with it
+            conn.execute(text("SET idle_session_timeout = 0"))
+        _poll(conn, "pg_try_advisory_lock", RUN)
+        yield RunLock(session=own_session(conn), require_held=lambda: _require_held(conn))
 
 
 def _require_held(conn: Connection) -> None:
@@ -101,9 +110,8 @@ def _require_held(conn: Connection) -> None:
 
 
 def take_migration_lock(conn: Connection) -> None:
-    """Take the MIGRATION lock until the end of this transaction, without waiting. Raises `Busy` with the holder."""
-    if not _try_lock(conn, "pg_try_advisory_xact_lock", MIGRATION):
-        raise busy(conn, MIGRATION)
+    """Take the MIGRATION lock until the end of this transaction, asking for GRACE_S. Raises `Busy` with the holder."""
+    _poll(conn, "pg_try_advisory_xact_lock", MIGRATION)
 
 
 def busy(conn: Connection, key: int) -> Busy:
@@ -112,7 +120,7 @@ def busy(conn: Connection, key: int) -> Busy:
     who = "; ".join(holder.label for holder in found) or "a session that has just ended"
     return Busy(
         f"Another run is going on in this database: {who}.",
-        hint="wait for it to end, or ask whoever runs it, then type it again",
+        hint="wait for it to end, or ask whoever runs it, then type it again (a run that was killed: lawsker-db recover)",
         blockers=found,
     )
 
@@ -232,6 +240,16 @@ def sqlstate(failed: BaseException) -> str | None:
     """Pure. The SQLSTATE of a database error, whether SQLAlchemy wrapped it or not."""
     original = getattr(failed, "orig", None) or failed
     return original.sqlstate if isinstance(original, psycopg.Error) else None
+
+
+def _poll(conn: Connection, function: str, key: int) -> None:
+    """Never by a call that waits: a session that waits for an advisory lock holds a snapshot, for which CREATE INDEX
+    CONCURRENTLY waits in turn."""
+    deadline = time.monotonic() + GRACE_S
+    while not _try_lock(conn, function, key):
+        if time.monotonic() >= deadline:
+            raise busy(conn, key)
+        time.sleep(POLL_S)
 
 
 def _try_lock(conn: Connection, function: str, key: int) -> bool:

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import LawskerError
+from lawsker_db.postgres.session import Session, own_session
 from lawsker_db.target import Target
 
 LOOK_EVERY_S = 5.0
@@ -54,8 +55,10 @@ class Doing:
 
 @dataclass(slots=True, kw_only=True)
 class Pulse:
-    """What was seen last: what the server does for the connection, and when (monotonic seconds)."""
+    """What was seen last: what the server does for the connection, and when (monotonic seconds). `session` is the watch's
+    own, None where none could be had."""
 
+    session: Session | None = None
     seen_at: float = field(default_factory=time.monotonic)
     doing: Doing | None = None
     dead: bool = False
@@ -72,9 +75,10 @@ def pulse(target: Target, conn: Connection, pid: int) -> Iterator[Pulse]:
     raw = conn.connection.driver_connection
     if not isinstance(raw, psycopg.Connection):
         raise TypeError("a psycopg connection is needed")
-    ended, found = threading.Event(), Pulse()
-    watch = threading.Thread(target=_watch, args=(target, raw, pid, found, ended), daemon=True)
+    ended, found, begun = threading.Event(), Pulse(), threading.Event()
+    watch = threading.Thread(target=_watch, args=(target, raw, pid, found, begun, ended), daemon=True)
     watch.start()
+    begun.wait(CLOSE_S)
     try:
         yield found
     finally:
@@ -96,11 +100,21 @@ def bounded(within_s: float, work: Callable[[], Result]) -> Result:
     return answer.result(timeout=within_s)
 
 
-def _watch(target: Target, raw: psycopg.Connection[object], pid: int, found: Pulse, ended: threading.Event) -> None:
+def _watch(
+    target: Target,
+    raw: psycopg.Connection[object],
+    pid: int,
+    found: Pulse,
+    begun: threading.Event,
+    ended: threading.Event,
+) -> None:
     while not ended.is_set():
         with suppress(LawskerError, DBAPIError), target.connect(autocommit=True) as conn:
             conn.execute(text("SET statement_timeout = 0"))
+            found.session = own_session(conn)
+            begun.set()
             _look_on(conn, raw, pid, found, ended)
+        begun.set()
         ended.wait(LOOK_EVERY_S)
 
 

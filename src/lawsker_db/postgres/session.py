@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ PINNED = {
     # of 0.6 s by one (PostgreSQL 15.18).
     "max_parallel_workers_per_gather": "0",
 }
+END_S = 10.0  # a server process that was told to end does so at its next look for interrupts
+POLL_S = 0.1
 LEAST_WORK_MEM = "64MB"  # hashes over a million keys of 16 bytes stay in memory
 NEWER_PINNED = {14: {"client_connection_check_interval": "10s"}, 17: {"transaction_timeout": "0"}}
 
@@ -63,6 +66,23 @@ def own_session(conn: Connection) -> Session:
     """The server process of this connection. Reads."""
     row = conn.execute(text("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")).one()
     return Session(pid=row[0], start=row[1])
+
+
+def end_sessions(conn: Connection, sessions: tuple[Session, ...]) -> tuple[int, ...]:
+    """Terminate those of these server processes that still run, and wait a moment until they have ended.
+
+    `conn` is in autocommit. What they had open rolls back. Returns their numbers. Needs their role, or pg_signal_backend.
+    """
+    values = {"pids": [session.pid for session in sessions], "starts": [session.start for session in sessions]}
+    still = (
+        " FROM pg_stat_activity a JOIN unnest(:pids ::int[], :starts ::timestamptz[]) AS s(pid, start)"
+        " ON a.pid = s.pid AND a.backend_start = s.start"
+    )
+    ended = conn.execute(text(f"SELECT a.pid, pg_terminate_backend(a.pid){still}"), values).all()
+    deadline = time.monotonic() + END_S
+    while conn.execute(text(f"SELECT count(*){still}"), values).scalar_one() and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return tuple(int(pid) for pid, _ in ended)
 
 
 def identify(conn: Connection, *, sized: bool = True) -> Server:

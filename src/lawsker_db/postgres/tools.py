@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,13 +178,36 @@ def _pass_file(password: str) -> Iterator[Path]:
             hint="give the role a password without line breaks, or use another way to authenticate",
         )
     escaped = password.replace("\\", "\\\\").replace(":", "\\:")
-    handle, name = tempfile.mkstemp(prefix="lawsker-", suffix=".pgpass")
+    handle, name = tempfile.mkstemp(prefix=f"lawsker-{os.getpid()}-", suffix=".pgpass")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(f"*:*:*:*:{escaped}\n")
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def remove_pass_files() -> tuple[Path, ...]:
+    """Remove our pass files whose process was killed and could not: they hold a password. Returns them."""
+    found = []
+    for path in Path(tempfile.gettempdir()).glob("lawsker-*-*.pgpass"):
+        number = path.name.split("-")[1]
+        with suppress(OSError):  # gone meanwhile, or somebody else's
+            if number.isdigit() and path.stat().st_uid == os.getuid() and not _runs(int(number)):
+                path.unlink()
+                found.append(path)
+    return tuple(found)
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _candidates(name: str) -> Iterator[Path]:

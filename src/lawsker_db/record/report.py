@@ -14,6 +14,7 @@ from lawsker_db.evidence import Check, LockHeld, RestorePoint, RunReport, Statem
 from lawsker_db.record.journal import as_json, write_atomically
 
 REPORT_VERSION = 1
+JSON_REPORT = "report.json"
 SLOWEST = 12  # statements of the rehearsal on the page; report.json has more
 GOOD = (Verdict.DONE, Verdict.NOTHING_TO_DO, Verdict.DRY_RUN, Verdict.REHEARSED)
 
@@ -22,11 +23,19 @@ def write_report(report: RunReport, folder: Path) -> str:
     """Write report.json and report.html into the run's folder. Returns what went wrong, empty when nothing did: a report
     that cannot be written must not change the outcome of the run it tells of."""
     try:
-        write_atomically(folder / "report.json", json.dumps(as_document(report), ensure_ascii=False, indent=2).encode())
+        write_atomically(folder / JSON_REPORT, json.dumps(as_document(report), ensure_ascii=False, indent=2).encode())
         write_atomically(folder / "report.html", render_html(report).encode())
     except OSError as failed:
         return f"the report could not be written: {failed}"
     return ""
+
+
+def read_verdict(folder: Path) -> str | None:
+    """How the run of a folder ended, by its report; None when it wrote none that can be read. Reads the disk."""
+    try:
+        return str(json.loads((folder / JSON_REPORT).read_bytes())["verdict"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def as_document(report: RunReport) -> dict[str, object]:

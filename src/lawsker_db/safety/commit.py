@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import OutcomeUnknown, RolledBack
 from lawsker_db.evidence import Event, OnEvent, Phase, ignore
-from lawsker_db.postgres.pulse import LOOK_EVERY_S, Pulse, bounded
+from lawsker_db.postgres.pulse import LOOK_EVERY_S, Pulse
 from lawsker_db.safety.doubt import RECONNECT_S, Attempt, Outcome, decide_outcome
 from lawsker_db.safety.gate import Gate
 from lawsker_db.target import Target
@@ -169,8 +169,8 @@ def _answered(
 def _cancel(raw: psycopg.Connection[object], on_event: OnEvent) -> None:
     """Ask the server to end what COMMIT waits for. Whether it was committed by then its answer tells."""
     _tell(on_event, "interrupted while COMMIT is under way; what became of it comes first")
-    with suppress(TimeoutError, psycopg.Error):
-        bounded(CANCEL_S, raw.cancel)
+    with suppress(psycopg.Error):
+        raw.cancel_safe(timeout=CANCEL_S)  # the other cancel() holds the whole process until it is heard
 
 
 def _after_lost_answer(target: Target, guarded: Guarded, asking: Asking, came: list[int]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 
 from lawsker_db.errors import LawskerError
-from lawsker_db.evidence import BackupReceipt, Check, Event, OnEvent, Proof, ignore
+from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Proof, ignore
 from lawsker_db.postgres.databases import SCRATCH_NAME, drop_scratch
 from lawsker_db.postgres.session import identify
 from lawsker_db.record.journal import JOURNAL, Journal, create_run_folder, goes_on, new_run_id, read_journal
@@ -137,20 +137,6 @@ def drop_leftovers(target: Target, runs: Path) -> tuple[str, ...]:
             if leftover.journal.name == ERRAND:
                 leftover.journal.unlink(missing_ok=True)
     return tuple(leftover.database for leftover in leftovers)
-
-
-def leftover_check(conn: Connection, runs: Path) -> Check:
-    """Whether killed runs left scratch databases or half backups: they take room, and nobody needs them. Reads."""
-    databases = [leftover.database for leftover in find_leftovers(conn, runs)]
-    found = ", ".join((*databases, *(str(path) for path in find_unfinished(runs))))
-    return Check(
-        name="left-overs of earlier runs",
-        ok=not found,
-        expected="no scratch database, no unfinished backup",
-        found=found or "none",
-        detail=RECOVER if found else "",
-        warning=True,
-    )
 
 
 def scratches_left(journal: Path) -> tuple[str, ...]:

@@ -76,9 +76,11 @@ def migration_transaction(conn: Connection, target: Target, plan: Plan, options:
     schema = find_schema(conn)
     session = own_session(conn)
     conn.rollback()
-    options.on_event(_session_event(session))
+    options.on_event(_session_event("migration", session))
     guarded: Guarded | None = None
     with pulse(target, conn, session.pid) as watch:
+        if watch.session:
+            options.on_event(_session_event("watch", watch.session))
         try:
             create_seal(conn)
             with guarded_steps(conn, plan, options, server=server, schema=schema) as guarded:
@@ -263,10 +265,9 @@ def _require_start(conn: Connection, plan: Plan) -> None:
         )
 
 
-def _session_event(session: Session) -> Event:
-    """For whoever finds the journal of a killed run: which server process was its own."""
-    words = f"the migration's server process is {session.pid}"
-    return Event(phase=Phase.MIGRATION, name="session", text=words, facts=asdict(session))
+def _session_event(whose: str, session: Session) -> Event:
+    """For whoever finds the journal of a killed run: which server processes were its own."""
+    return Event(phase=Phase.MIGRATION, name="session", text="", facts={"whose": whose, **asdict(session)})
 
 
 def _about_to_commit(attempt: Attempt) -> Event:

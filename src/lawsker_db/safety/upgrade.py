@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +14,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db import __version__
-from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed
+from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed, RolledBack
 from lawsker_db.evidence import (
     Check,
     Event,
@@ -50,13 +54,16 @@ from lawsker_db.safety.confirmation import (
     require_same_catalog,
 )
 from lawsker_db.safety.doubt import RECONNECT_S
-from lawsker_db.safety.errands import leftover_check
 from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
+from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
 from lawsker_db.target import Target
 
+TRIES = 3
+PASSING = ("40001", "40P01")  # serialization_failure, deadlock_detected (manual, "Serialization Failure Handling")
+PAUSE_S = (0.5, 2.0)
 ACCEPT = "safe-upgrade --accept-unproven-backup REASON"
 
 
@@ -109,7 +116,7 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always
         if plan.steps or always:
             beside = options.prove and options.proof_server is None
             checks = preflight(conn, plan, options.runs, prove=beside, accept_unproven=accept)
-            checks = (*checks, leftover_check(conn, options.runs))
+            checks = (*checks, unsettled_check(conn, options.runs))
         return Outlook(server=server, chain=chain, plan=plan, checks=checks)
 
 
@@ -130,11 +137,11 @@ def safe_upgrade(
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
-        with locks.run_lock(target) as require_lock:
+        with _opened(account, tell) as lock:
             _back_up(account, options, tell)
             _try_out(account, outlook.chain, options, tell)
             _carry_off(account, options, tell)
-            require_lock()
+            lock.require_held()
             account.notes += filter(None, [note_plans(target, account.folder, plan.contracts, options.queries)])
             account.restore_point = _mark(account, tell)
             expected = _migrate(account, outlook.chain, options, tell)
@@ -161,12 +168,25 @@ def rehearse_upgrade(
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
-        with locks.run_lock(target):
+        with _opened(account, tell):
             _back_up(account, options, tell)
             _try_out(account, outlook.chain, options, tell)
             _carry_off(account, options, tell)
         said.verdict = Verdict.REHEARSED
     return said.report
+
+
+@contextmanager
+def _opened(account: Account, tell: OnEvent) -> Iterator[locks.RunLock]:
+    """The RUN lock for the block, after the journal says of which database this run is; then, who holds the lock.
+
+    From that `recover` knows what was a run's own when the run is no more.
+    """
+    facts = {**asdict(account.server), "process": os.getpid()}
+    tell(Event(phase=Phase.PLAN, name="opened", text="", facts=facts))
+    with locks.run_lock(account.target) as lock:
+        tell(Event(phase=Phase.PLAN, name="session", text="", facts={"whose": "run lock", **asdict(lock.session)}))
+        yield lock
 
 
 def _confirm(account: Account, expected: Catalog) -> None:
@@ -287,7 +307,23 @@ def _rehearse(account: Account, chain: Chain, copy: Copy, options: UpgradeOption
 
 
 def _migrate(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEvent) -> Catalog:
-    """The guarded transaction. Returns the catalog as the gate saw it last, for the look afterwards."""
+    """The guarded transaction, begun again when it was the victim of a deadlock or could not be serialized: nothing of it
+    is left then, and the same statements may do well. Returns the catalog as the gate saw it last."""
+    tried = 0
+    while True:
+        tried += 1
+        try:
+            return _migrate_once(account, chain, options, tell)
+        except RolledBack as failed:
+            if failed.fields.get("sqlstate") not in PASSING or tried == TRIES:
+                raise
+            words = f"rolled back, and begun again (try {tried + 1} of {TRIES}): {failed.message}"
+            tell(Event(phase=Phase.MIGRATION, name="begun again", text=words))
+            time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
+
+
+def _migrate_once(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEvent) -> Catalog:
+    """One guarded transaction. Returns the catalog as the gate saw it last, for the look afterwards."""
     plan, target = account.plan, account.target
     run = RunOptions(
         run_id=account.run_id,

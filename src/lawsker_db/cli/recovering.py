@@ -1,0 +1,61 @@
+"""`lawsker-db recover`: what became of runs that were killed or lost their server, and what they left."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lawsker_db.cli.options import Json, Reconnect, Runs, Url, plain
+
+if TYPE_CHECKING:
+    from lawsker_db.safety.recovery import Recovered
+
+
+def recover(
+    database_url: Url = None, runs: Runs = Path("lawsker-runs"), reconnect: Reconnect = 60.0, as_json: Json = False
+) -> None:
+    """Settle what killed runs left, by their journals in the runs folder: a closed gate is opened, the outcome of a COMMIT
+    found out, sessions ended, scratch databases dropped, unfinished backups removed.
+
+    No row of the database is changed. Exits 0 when all is settled, 12 while an outcome cannot be told.
+    """
+    from lawsker_db.cli.render import print_json
+    from lawsker_db.errors import OutcomeUnknown
+    from lawsker_db.safety.recovery import recover as settle_runs
+    from lawsker_db.target import find_target
+
+    found = settle_runs(find_target(database_url), runs, reconnect_s=reconnect)
+    if as_json:
+        print_json({"settled": found.settled, **plain(asdict(found))})
+    else:
+        _show(found)
+    if not found.settled:
+        raise typer.Exit(OutcomeUnknown.exit_code)
+
+
+def _show(found: Recovered) -> None:
+    """What was done, a line each, and what to type next."""
+    from lawsker_db.cli.render import tell
+
+    for name in found.reopened:
+        tell(f"Opened:  database {name} lets connections in again")
+    for run in found.runs:
+        tell(f"Run {run.run_id}: {run.outcome}: {run.reason}")
+    for pid in found.ended:
+        tell(f"Ended:   server process {pid}")
+    for name in found.dropped:
+        tell(f"Dropped: scratch database {name}")
+    for path in found.removed:
+        tell(f"Removed: {path}")
+    if found.elsewhere:
+        tell(f"Left alone: {found.elsewhere} runs of other databases; name those with --database-url")
+    if not found.settled:
+        tell("NOT SETTLED: the outcome of a run cannot be told yet.")
+        tell("Next: when the server is back and at rest, lawsker-db recover")
+        return
+    committed = any(run.outcome == "committed" for run in found.runs)
+    tell("SETTLED: no run is open, nothing is left lying about.")
+    tell(f"Next: lawsker-db {'verify' if committed else 'status'}")

@@ -1,0 +1,248 @@
+"""recover: settle what runs left that were killed or lost their server. Asks the journals what was, and the server what is.
+
+A closed gate first (a database that lets nobody in is an outage), then each run whose outcome is not known, its sessions,
+scratch databases, half backups. Nothing is touched that no journal of ours names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from lawsker_db.errors import LawskerError, Refused
+from lawsker_db.evidence import Check, Phase, Server, Verdict
+from lawsker_db.postgres.databases import reopen
+from lawsker_db.postgres.session import Session, end_sessions, identify
+from lawsker_db.postgres.tools import remove_pass_files
+from lawsker_db.record.history import has_committed
+from lawsker_db.record.journal import JOURNAL, as_json, goes_on, read_journal, write_atomically
+from lawsker_db.record.report import read_verdict
+from lawsker_db.safety.doubt import RECONNECT_S, Attempt, Decision, Outcome, decide_outcome
+from lawsker_db.safety.errands import RECOVER, drop_leftovers, find_leftovers, find_unfinished, remove_unfinished
+from lawsker_db.target import Target
+
+SETTLED = "settled.json"
+OPENED, SESSION, ASKED = "opened", "session", "about to commit"
+GATE_CLOSED, GATE_OPENED = "gate closed", "gate opened"
+BESIDE = ("postgres", "template1")  # databases from which a closed one can be opened
+PARTIAL = "*.partial"
+NOT_ASKED = "it never came to COMMIT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedRun:
+    """What the journal of a run says whose process is no more. `closed` are OIDs of databases behind a closed gate."""
+
+    run_id: str
+    folder: Path
+    system_identifier: str
+    database_oid: int
+    sessions: tuple[Session, ...]
+    attempt: Attempt | None
+    closed: tuple[int, ...]
+
+    @property
+    def told(self) -> bool:
+        """Whether the run, or a recover after it, has said how it ended. Reads the disk."""
+        return (self.folder / SETTLED).exists() or read_verdict(self.folder) not in (None, Verdict.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What became of one run."""
+
+    run_id: str
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What `recover` found and did, in the order in which it did it. `elsewhere`: runs of other databases, left alone."""
+
+    reopened: tuple[str, ...]
+    runs: tuple[Settled, ...]
+    ended: tuple[int, ...]
+    dropped: tuple[str, ...]
+    removed: tuple[str, ...]
+    elsewhere: int
+
+    @property
+    def settled(self) -> bool:
+        """Pure. Whether the outcome of every run is known."""
+        return all(run.outcome in (Outcome.COMMITTED, Outcome.ROLLED_BACK) for run in self.runs)
+
+
+def recover(target: Target, runs: Path, *, reconnect_s: float = RECONNECT_S) -> Recovered:
+    """Settle what ended runs of this database left, by their journals below `runs`.
+
+    Lets connections into a database again whose gate a run closed; ends server processes that were a run's; drops its
+    scratch databases. Writes no row. Waits up to `reconnect_s` for a COMMIT that is still under way. Raises `Unreachable`,
+    and `Refused` when the server does not let it.
+    """
+    ended = read_ended(runs)
+    reopened = _reopen(target, ended)
+    with target.connect() as conn:
+        server = identify(conn, sized=False)
+        conn.rollback()
+    here = tuple(run for run in ended if _is_here(run, server))
+    settled = tuple(_settle(target, run, reconnect_s) for run in here if not run.told)
+    gone = _end_sessions(target, here, settled)
+    removed = [*remove_unfinished(runs), *_remove_partials(ended), *remove_pass_files()]
+    return Recovered(
+        reopened=reopened,
+        runs=settled,
+        ended=gone,
+        dropped=drop_leftovers(target, runs),
+        removed=tuple(str(path) for path in removed),
+        elsewhere=sum(not run.told for run in ended if run not in here),
+    )
+
+
+def read_ended(runs: Path) -> tuple[EndedRun, ...]:
+    """The runs below a folder whose process is no more, oldest first. Reads the disk."""
+    found = []
+    for path in sorted(runs.glob(f"*/{JOURNAL}")):
+        if path.is_symlink() or path.parent.is_symlink() or goes_on(path):
+            continue
+        run = _read(path)
+        if run is not None:
+            found.append(run)
+    return tuple(found)
+
+
+def unsettled_check(conn: Connection, runs: Path) -> Check:
+    """Whether an earlier run left something: an outcome that nobody told, scratch databases, half backups. Reads."""
+    server = identify(conn, sized=False)
+    untold = [f"run {run.run_id}" for run in read_ended(runs) if _is_here(run, server) and not run.told]
+    databases = [leftover.database for leftover in find_leftovers(conn, runs)]
+    found = ", ".join((*untold, *databases, *(str(path) for path in find_unfinished(runs))))
+    return Check(
+        name="left-overs of earlier runs",
+        ok=not found,
+        expected="every run told how it ended; no scratch database, no unfinished backup",
+        found=found or "none",
+        detail=RECOVER if found else "",
+        warning=True,
+    )
+
+
+def require_settled(found: Recovered) -> None:
+    """Pure. Raise `Refused` when the outcome of an earlier run is still not known: nothing is begun on top of it."""
+    for run in found.runs:
+        if run.outcome in (Outcome.UNKNOWN, Outcome.INCONSISTENT):
+            raise Refused(f"The outcome of run {run.run_id} cannot be told yet: {run.reason}.", hint=RECOVER)
+
+
+def _read(path: Path) -> EndedRun | None:
+    """What a journal says; None for one that does not say which database it is about."""
+    events = read_journal(path)
+    facts = [(event["name"], event["phase"], event["facts"]) for event in events]
+    opened = next((given for name, _, given in facts if name == OPENED), None)
+    if opened is None:
+        return None
+    asked = next((given for name, phase, given in facts if (name, phase) == (ASKED, Phase.COMMIT)), None)
+    closed: dict[int, None] = {}
+    for name, _, given in facts:
+        if name == GATE_CLOSED:
+            closed[int(given["database_oid"])] = None
+        if name == GATE_OPENED:
+            closed.pop(int(given["database_oid"]), None)
+    return EndedRun(
+        run_id=path.parent.name,
+        folder=path.parent,
+        system_identifier=str(opened["system_identifier"]),
+        database_oid=int(opened["database_oid"]),
+        sessions=tuple(_session(given) for name, phase, given in facts if name == SESSION and phase != Phase.REHEARSAL),
+        attempt=_attempt(asked) if asked else None,
+        closed=tuple(closed),
+    )
+
+
+def _session(facts: dict[str, Any]) -> Session:
+    return Session(pid=int(facts["pid"]), start=datetime.fromisoformat(facts["start"]))
+
+
+def _attempt(facts: dict[str, Any]) -> Attempt:
+    times = {name: datetime.fromisoformat(facts[name]) for name in ("backend_start", "server_start")}
+    return Attempt(**{**facts, **times, "server": Server(**facts["server"])})
+
+
+def _is_here(run: EndedRun, server: Server) -> bool:
+    return (run.system_identifier, run.database_oid) == (server.system_identifier, server.database_oid)
+
+
+def _reopen(target: Target, ended: Iterable[EndedRun]) -> tuple[str, ...]:
+    """Let connections in again where a run has closed the gate and not opened it. Returns the names of the databases."""
+    wanted = {oid: run.system_identifier for run in ended for oid in run.closed}
+    if not wanted:
+        return ()
+    with _beside(target).connect(autocommit=True) as conn:
+        here = identify(conn, sized=False).system_identifier
+        names = [reopen(conn, oid) for oid, system_identifier in wanted.items() if system_identifier == here]
+    return tuple(name for name in names if name)
+
+
+def _beside(target: Target) -> Target:
+    """The first database on the same server that lets us in and is not meant to be one's own. Raises `Unreachable`."""
+    failed: LawskerError | None = None
+    for name in BESIDE:
+        place = Target(parameters={**target.parameters, "dbname": name})
+        try:
+            with place.connect() as conn:
+                conn.rollback()
+        except LawskerError as refused:
+            failed = failed or refused
+        else:
+            return place
+    raise failed or Refused("No database beside this one can be reached.", hint="name one with DATABASE_URL")
+
+
+def _settle(target: Target, run: EndedRun, reconnect_s: float) -> Settled:
+    """Find out what became of a run, and note it in its folder when it is known."""
+    decision = _decide(target, run, reconnect_s)
+    settled = Settled(run_id=run.run_id, outcome=decision.outcome, reason=decision.reason)
+    if decision.outcome in (Outcome.COMMITTED, Outcome.ROLLED_BACK):
+        try:
+            write_atomically(run.folder / SETTLED, json.dumps(as_json(asdict(settled))).encode())
+        except OSError as failed:
+            raise Refused(f"{run.folder / SETTLED} cannot be written: {failed.strerror}.", hint=RECOVER) from failed
+    return settled
+
+
+def _decide(target: Target, run: EndedRun, reconnect_s: float) -> Decision:
+    """By the table when COMMIT was sent, or might have been; else by the journal, and the marker all the same."""
+    if run.attempt is not None:
+        return decide_outcome(target, run.attempt, reconnect_s=reconnect_s)
+    with target.connect() as conn:
+        marked = has_committed(conn, run.run_id)
+        conn.rollback()
+    if marked:
+        return Decision(
+            outcome=Outcome.INCONSISTENT, reason="its marker row is there, and its journal knows of no COMMIT"
+        )
+    return Decision(outcome=Outcome.ROLLED_BACK, reason=NOT_ASKED)
+
+
+def _end_sessions(target: Target, here: Iterable[EndedRun], settled: tuple[Settled, ...]) -> tuple[int, ...]:
+    """End server processes that were a run's and have not noticed. Not while the outcome of its COMMIT is open."""
+    open_still = {run.run_id for run in settled if run.outcome is Outcome.UNKNOWN}
+    sessions = tuple(session for run in here if run.run_id not in open_still for session in run.sessions)
+    if not sessions:
+        return ()
+    with target.connect(autocommit=True) as conn:
+        return end_sessions(conn, sessions)
+
+
+def _remove_partials(ended: Iterable[EndedRun]) -> tuple[Path, ...]:
+    """Remove files that were never finished: nobody reads them."""
+    found = [path for run in ended for path in run.folder.rglob(PARTIAL) if path.is_file() and not path.is_symlink()]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return tuple(found)

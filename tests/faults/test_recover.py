@@ -1,0 +1,213 @@
+"""`lawsker-db recover`, after real kills: what became of each run is told, what is left goes, nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from command_line import eventually, everything, run, sessions, started
+from copies import Server
+from proxy import At, proxy
+
+from lawsker_db.evidence import Event, Phase
+from lawsker_db.postgres.session import identify
+from lawsker_db.record.journal import Journal, as_json, read_journal
+from lawsker_db.target import parse_target
+
+UPGRADE = ("safe-upgrade", "--yes", "--no-rehearsal")
+
+
+def the_run(folder: Path) -> Path:
+    """The folder of the one run that was made here."""
+    (found,) = (folder / "lawsker-runs").iterdir()
+    return found
+
+
+def killed_at_commit(folder: Path, url: str, at: At) -> Path:
+    """A run that is killed when its COMMIT is answered, or has been sent and lost."""
+    pids: list[int] = []
+
+    def kill() -> None:
+        os.kill(pids[0], signal.SIGKILL)
+
+    with proxy(url, at, on_answer=kill) as between, started(folder, *UPGRADE, url=between.url) as tool:
+        pids.append(tool.pid)
+        if at is At.LOST:
+            assert between.committing.wait(60)
+            kill()
+        tool.child.wait(timeout=60)
+    return the_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("at", "outcome", "next_step"), [(At.ANSWERED, "committed", "verify"), (At.LOST, "rolled back", "status")]
+)
+def test_what_became_of_a_run_that_was_killed_at_its_commit_is_told_once(
+    at: At, outcome: str, next_step: str, adopted_url: str, tmp_path: Path
+) -> None:
+    folder = killed_at_commit(tmp_path, adopted_url, at)
+    with psycopg.connect(adopted_url) as conn:
+        stamp = conn.execute("SELECT version_num FROM alembic_version").fetchone()
+    assert stamp == (("013",) if outcome == "committed" else ("012",))
+    before = everything(adopted_url)
+    told = run(tmp_path, "doctor", url=adopted_url)
+    assert f"left-overs of earlier runs: run {folder.name}" in told.out, told.said
+    ended = run(tmp_path, "recover", url=adopted_url)
+    assert ended.code == 0, ended.said
+    assert f"Run {folder.name}: {outcome}:" in ended.out
+    assert f"Next: lawsker-db {next_step}" in ended.out
+    assert json.loads((folder / "settled.json").read_text())["outcome"] == outcome
+    assert everything(adopted_url) == before
+    again = run(tmp_path, "recover", "--json", url=adopted_url).document
+    assert (again["settled"], again["runs"], again["ended"]) == (True, [], [])
+
+
+def test_a_run_that_ended_by_itself_has_told_its_outcome_already(adopted_url: str, tmp_path: Path) -> None:
+    assert run(tmp_path, *UPGRADE, url=adopted_url).code == 0
+    found = run(tmp_path, "recover", "--json", url=adopted_url).document
+    assert found == {
+        "settled": True,
+        "reopened": [],
+        "runs": [],
+        "ended": [],
+        "dropped": [],
+        "removed": [],
+        "elsewhere": 0,
+    }
+
+
+def test_an_unknown_outcome_is_settled_when_the_server_is_back_and_not_before(adopted_url: str, tmp_path: Path) -> None:
+    with proxy(adopted_url, At.ANSWER_LOST, refuse_after=True) as between:
+        assert run(tmp_path, *UPGRADE, "--reconnect", "0", url=between.url).code == 12
+        without = run(tmp_path, "recover", url=between.url)
+        assert without.code == 10, without.said
+        assert "No connection to" in without.err
+    ended = run(tmp_path, "recover", url=adopted_url)
+    assert (ended.code, "committed: its marker row is there" in ended.out) == (0, True), ended.said
+
+
+def test_recover_comes_first_when_it_is_asked_for_and_the_same_command_ends_the_work(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    folder = killed_at_commit(tmp_path, adopted_url, At.LOST)
+    ended = run(tmp_path, *UPGRADE, "--recover", url=adopted_url)
+    assert ended.code == 0, ended.said
+    assert f"Run {folder.name}: rolled back" in ended.err
+    assert (folder / "settled.json").exists()
+
+
+# ---- sessions --------------------------------------------------------------------------------------------------------
+
+
+def test_sessions_of_a_dead_run_that_the_server_has_not_noticed_are_ended_and_no_others(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    """A machine that vanished: no FIN ever comes. Here the proxy keeps the server's side open."""
+    with psycopg.connect(adopted_url) as stranger, kept_open(adopted_url, tmp_path) as folder:
+        stranger.execute("SELECT 1")
+        held = run(tmp_path, *UPGRADE, url=adopted_url)
+        assert held.code == 15, held.said
+        assert "lawsker-db recover" in held.line("Next")
+        ended = run(tmp_path, "recover", "--json", url=adopted_url).document
+        journal = read_journal(folder / "journal.jsonl")
+        ours = {event["facts"]["pid"] for event in journal if event["name"] == "session"}
+        assert len(ours) == 3, "the run lock's, the migration's, and that of its watch"
+        assert set(ended["ended"]) == ours
+        assert stranger.execute("SELECT 1").fetchone() == (1,)
+        assert len(sessions(adopted_url)) == 2, "the stranger and the holder"
+        assert run(tmp_path, *UPGRADE, url=adopted_url).code == 0
+
+
+@contextmanager
+def kept_open(url: str, folder: Path) -> Iterator[Path]:
+    """A run that is killed behind a proxy which does not tell the server: its sessions stay, its locks with them."""
+    with proxy(url, At.ANSWERED, tells_server=False) as between, psycopg.connect(url) as holder:
+        holder.execute("LOCK TABLE users IN ACCESS SHARE MODE")
+        with started(folder, *UPGRADE, url=between.url) as tool:
+            assert eventually(lambda: "waiting for locks" in tool.said() or tool.child.poll() is not None)
+            os.kill(tool.pid, signal.SIGKILL)
+            tool.child.wait()
+        holder.rollback()
+        yield the_run(folder)
+
+
+# ---- gates -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_gate_is_opened_first_even_when_nothing_else_can_be_settled(server: Server, tmp_path: Path) -> None:
+    """A database that lets nobody in is an outage. Its journal names it by OID: it may have been renamed."""
+    name = f"closed_{secrets.token_hex(4)}"
+    server.run(f"CREATE DATABASE {name}")
+    with parse_target(server.url(name)).connect() as conn:
+        here = identify(conn)
+    close_gate(tmp_path / "lawsker-runs" / "20261122T090501Z-restore-a1b2c3", as_json_facts(here))
+    server.run(f"ALTER DATABASE {name} RENAME TO {name}_new")
+    server.run(f"ALTER DATABASE {name}_new ALLOW_CONNECTIONS false")
+    other = f"{name}_other"
+    server.run(f"CREATE DATABASE {other}")
+    server.run(f"ALTER DATABASE {other} ALLOW_CONNECTIONS false")
+    try:
+        ended = run(tmp_path, "recover", url=server.url(f"{name}_new"))
+        assert f"Opened:  database {name}_new lets connections in again" in ended.out, ended.said
+        with psycopg.connect(server.url(f"{name}_new")) as conn:
+            closed = conn.execute("SELECT datname FROM pg_database WHERE NOT datallowconn AND datname <> 'template0'")
+            assert closed.fetchall() == [(other,)], "what no journal of ours names is left alone"
+    finally:
+        for database in (f"{name}_new", other):
+            server.run(f"DROP DATABASE {database}")
+
+
+def as_json_facts(here: object) -> dict[str, object]:
+    from dataclasses import asdict
+
+    facts = as_json(asdict(here))  # type: ignore[call-overload]
+    assert isinstance(facts, dict)
+    return facts
+
+
+def close_gate(folder: Path, facts: dict[str, object]) -> None:
+    """The journal of a run that closed a gate and was killed: written by a process of its own, which is gone."""
+    folder.mkdir(parents=True)
+    with Journal(folder) as journal:
+        journal.write(Event(phase=Phase.PLAN, name="opened", text="opened", facts=facts))
+        journal.write(Event(phase=Phase.COMMIT, name="gate closed", text="closed", facts=facts))
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_pass_files_and_partials_of_dead_processes_go_and_those_of_living_ones_stay(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    folder = killed_at_commit(tmp_path, adopted_url, At.LOST)
+    (folder / "report.json.partial").write_text("{")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead = temporary / f"lawsker-{int(gone.stdout)}-abc.pgpass"
+    living = temporary / f"lawsker-{os.getpid()}-abc.pgpass"
+    foreign = temporary / "somebody.pgpass"
+    for path in (dead, living, foreign):
+        path.write_text("*:*:*:*:secret\n")
+    ended = run(tmp_path, "recover", "--json", url=adopted_url, TMPDIR=str(temporary))
+    removed = ended.document["removed"]
+    assert removed == [f"lawsker-runs/{folder.name}/report.json.partial", str(dead)]
+    assert sorted(temporary.iterdir()) == sorted([living, foreign])
+
+
+def test_runs_of_other_databases_are_left_alone_and_said_to_be(
+    adopted_url: str, sample_url: str, tmp_path: Path
+) -> None:
+    killed_at_commit(tmp_path, adopted_url, At.LOST)
+    ended = run(tmp_path, "recover", url=sample_url)
+    assert (ended.code, "Left alone: 1 runs of other databases" in ended.out) == (0, True), ended.said
+    assert not (the_run(tmp_path) / "settled.json").exists()
