@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -58,6 +59,13 @@ def test_the_first_line_that_holds_rules(name: str) -> None:
 
 def test_only_a_process_that_waits_for_a_command_is_ended() -> None:
     assert [line.name for line in TABLE if line.end_backend] == ["never asked to commit"]
+
+
+def test_the_page_shows_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "recovery.md").read_text(encoding="utf-8")
+    for line in TABLE:
+        outcome = line.outcome.value if line.outcome else "end it, look again" if line.end_backend else "look again"
+        assert f"\n| {line.name} | {outcome} | {line.reason} |\n" in page
 
 
 # ---- on a server -----------------------------------------------------------------------------------------------------

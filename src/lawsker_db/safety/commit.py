@@ -186,6 +186,13 @@ def _after_lost_answer(target: Target, guarded: Guarded, asking: Asking, came: l
             f"The connection was lost at COMMIT; it did not commit: {decision.reason}.",
             hint="type the same command again",
         )
+    if decision.outcome is Outcome.INCONSISTENT:
+        raise OutcomeUnknown(
+            f"The connection was lost at COMMIT, and the server contradicts itself: {decision.reason}.",
+            hint="change nothing more, and have somebody look: lawsker-db status, the server's log, the run's journal",
+            run_id=guarded.attempt.run_id,
+            backend_pid=guarded.attempt.backend_pid,
+        )
     raise unknown_outcome(guarded.attempt, decision.reason)
 
 
