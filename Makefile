@@ -69,7 +69,7 @@ rehearse: .venv/.stamp-base ## back up, prove by a trial restore, rehearse the u
 doctor: .venv/.stamp-base ## server, rights, tools, disk, what a dump would miss: could safe-upgrade begin?
 	@.venv/bin/lawsker-db doctor $(ARGS)
 
-recover: .venv/.stamp-base ## clear away scratch databases and half backups of killed runs
+recover: .venv/.stamp-base ## settle what killed runs left: outcome, sessions, scratch databases
 	@.venv/bin/lawsker-db recover $(ARGS)
 
 adopt: .venv/.stamp-base ## put a live database that Alembic does not know under its control
