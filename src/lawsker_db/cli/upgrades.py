@@ -14,6 +14,7 @@ from lawsker_db.cli.options import (
     After,
     Chosen,
     Config,
+    Direct,
     DryRun,
     Extent,
     Form,
@@ -53,6 +54,7 @@ Failing = Annotated[OnFailure, typer.Option(help="When a check fails after COMMI
 def safe_upgrade(
     revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
     database_url: Url = None,
+    direct_url: Direct = None,
     runs: Runs = Path("lawsker-runs"),
     config: Config = None,
     option: Chosen = None,
@@ -88,7 +90,7 @@ def safe_upgrade(
     from lawsker_db.target import find_target, parse_target
 
     _refuse_way_back(on_failure)
-    target = find_target(database_url)
+    target = find_target(database_url, direct_url)
     options = UpgradeOptions(
         runs=runs,
         config=config,
@@ -119,6 +121,7 @@ def safe_upgrade(
 def rehearse(
     revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
     database_url: Url = None,
+    direct_url: Direct = None,
     runs: Runs = Path("lawsker-runs"),
     config: Config = None,
     option: Chosen = None,
@@ -138,7 +141,7 @@ def rehearse(
     from lawsker_db.safety.upgrade import UpgradeOptions, rehearse_upgrade
     from lawsker_db.target import find_target, parse_target
 
-    target = find_target(database_url)
+    target = find_target(database_url, direct_url)
     options = UpgradeOptions(
         runs=runs,
         config=config,

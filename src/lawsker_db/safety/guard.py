@@ -31,7 +31,15 @@ from lawsker_db.postgres.content import read_tables
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.locks import sqlstate, take_migration_lock
 from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
-from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted_as_read
+from lawsker_db.postgres.session import (
+    IDLE_LIMIT,
+    IDLED,
+    find_schema,
+    identify,
+    idled_out,
+    pin_session,
+    quoted_as_read,
+)
 from lawsker_db.postgres.touched import require_counting
 from lawsker_db.record.history import Run, write_marker
 from lawsker_db.revisions import Plan, current_revisions
@@ -116,7 +124,7 @@ def guarded_steps(
     Takes the MIGRATION lock until the transaction ends. Raises `LawskerError` and what the server raises.
     """
     take_migration_lock(conn)
-    pin_session(conn, schema)
+    pin_session(conn, schema, idle_limit=IDLE_LIMIT)
     require_counting(conn)
     _require_start(conn, plan)
     seal = Seal(conn)
@@ -270,6 +278,10 @@ def _failed(failed: DBAPIError) -> LawskerError:
             f"Another session held a lock for longer than this statement may wait ({state}): {_first_line(failed)}",
             hint="wait for that session or end it, then type the same command again",
             sqlstate=state,
+        )
+    if state == IDLED:
+        return RolledBack(
+            f"{idled_out('The transaction stood idle')}.", hint="type the same command again", sqlstate=state
         )
     if failed.connection_invalidated or state in ("57P01", "57P02", "08006", None):
         return RolledBack(
