@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 import psycopg
+from psycopg.pq.abc import PGconn, PGresult
 
 from lawsker_db.errors import Refused, Unreachable
 from lawsker_db.evidence import Check
@@ -114,23 +115,29 @@ def _open(target: Target) -> Iterator[RawConnection]:
 def _ask(target: Target, connection: RawConnection) -> int:
     """The process that answers. Raises `Refused` when nobody does within ANSWER_S, `Unreachable` for an error."""
     raw, deadline = connection.pgconn, time.monotonic() + ANSWER_S
+    answer: bytes | None = None
     try:
         raw.send_query(WHO)
-        while raw.is_busy():
-            left = max(0.0, deadline - time.monotonic())
-            if not select.select([raw.socket], [], [], left)[0]:
-                raise Refused(
-                    f"{target.label} takes connections, and gives no answer within {ANSWER_S:g} s: a pooler that is"
-                    " paused, or has no server process to lend.",
-                    hint=WAY_OUT,
-                )
-            raw.consume_input()
-        result = raw.get_result()
-        answer = result.get_value(0, 0) if result is not None and result.ntuples else None
-        while raw.get_result() is not None:
-            pass
+        while (result := _next_result(raw, deadline)) is not None:
+            answer = result.get_value(0, 0) if result.ntuples else answer
     except psycopg.OperationalError:
         answer = None
+    except TimeoutError:
+        raise Refused(
+            f"{target.label} takes connections, and gives no answer within {ANSWER_S:g} s: a pooler that is paused, or has"
+            " no server process to lend.",
+            hint=WAY_OUT,
+        ) from None
     if answer is None:
         raise Unreachable(f"{target.label} takes connections, and gives no answer.", hint=WAY_OUT)
     return int(answer)
+
+
+def _next_result(raw: PGconn, deadline: float) -> PGresult | None:
+    """The next result of a question that was sent, None after the last. Raises `TimeoutError`; libpq itself would wait
+    without end."""
+    while raw.is_busy():
+        if not select.select([raw.socket], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise TimeoutError
+        raw.consume_input()
+    return raw.get_result()
