@@ -388,12 +388,21 @@ def test_pgbouncer_is_refused_at_any_size_of_its_pool_idle_or_busy(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("processes", [2, PROBES - 1])
+def test_several_processes_of_pgbouncer_at_one_port_are_found_out(processes: int, local: ThrowawayServer) -> None:
+    """Each has server processes of its own: among as many connections and one more, two meet in one of them."""
+    with bouncer(local, "transaction", processes=processes) as way:
+        for _ in range(10):
+            assert "for a transaction only" in refusal(parse_target(way))
+
+
+@pytest.mark.faults
 @TURNS
 def test_pgbouncer_in_session_mode_passes_with_a_warning_where_its_pool_is_large_enough(
     turns: bool, local: ThrowawayServer, name: str, tmp_path: Path
 ) -> None:
     with bouncer(local, "session", server_round_robin=int(turns), default_pool_size=40) as way:
-        url = way.replace("///postgres?", f"///{name}?")
+        url = way.removesuffix("postgres") + name
         (found,) = require_direct(parse_target(url))
         assert (found.ok, found.warning) == (False, True)
         ended = command_line.run(tmp_path, "safe-upgrade", "--yes", url=url)
@@ -412,7 +421,7 @@ def test_pgbouncer_with_no_server_process_to_lend_is_refused_and_not_waited_for(
 @pytest.mark.faults
 def test_behind_pgbouncer_the_direct_way_carries_a_whole_run(local: ThrowawayServer, name: str, tmp_path: Path) -> None:
     with bouncer(local, "statement") as way:
-        url = way.replace("///postgres?", f"///{name}?")
+        url = way.removesuffix("postgres") + name
         refused = command_line.run(tmp_path, "safe-upgrade", "--yes", url=url)
         assert refused.code == 10, refused.said
         done = command_line.run(tmp_path, "safe-upgrade", "--yes", "--direct-url", local.url(name), url=url)

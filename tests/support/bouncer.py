@@ -27,15 +27,15 @@ def find_bouncer() -> str:
 
 
 @contextmanager
-def bouncer(server: ThrowawayServer, mode: str, **settings: object) -> Iterator[str]:
-    """PgBouncer in this mode, on a Unix socket and a port of the loopback; gives the way through its socket."""
+def bouncer(server: ThrowawayServer, mode: str, *, processes: int = 1, **settings: object) -> Iterator[str]:
+    """PgBouncer in this mode on a port of the loopback, several processes of it at one port if need be; gives the way."""
     way = _way(server.binaries)  # it does not run as root either
     folder = Path(tempfile.mkdtemp(prefix="lkbouncer-", dir="/tmp"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    lines = {"pool_mode": mode, "listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": folder}
-    lines |= {"auth_type": "any", "logfile": folder / "log", **settings}
+    lines = {"pool_mode": mode, "listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": ""}
+    lines |= {"auth_type": "any", "logfile": folder / "log", "so_reuseport": int(processes > 1), **settings}
     written = "\n".join(f"{name} = {value}" for name, value in lines.items())
     upstream = f"* = host={server.folder} port={keeper.PORT} user={server.superuser}"
     (folder / "ini").write_text(f"[databases]\n{upstream}\n[pgbouncer]\n{written}\n")
@@ -43,14 +43,21 @@ def bouncer(server: ThrowawayServer, mode: str, **settings: object) -> Iterator[
     if way.user is not None:
         shutil.chown(folder, *way.user)
         wrap = ("setpriv", f"--reuid={way.user[0]}", f"--regid={way.user[1]}", "--clear-groups")
-    command = [*wrap, find_bouncer(), "--quiet", str(folder / "ini")]
-    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    command = [*wrap, find_bouncer(), str(folder / "ini")]
+    children = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(processes)
+    ]
+
+    def listening() -> bool:
+        ended = any(child.poll() is not None for child in children)
+        return ended or ((folder / "log").exists() and (folder / "log").read_text().count("listening on") == processes)
+
     try:
-        standing = folder / f".s.PGSQL.{port}"
-        assert eventually(lambda: standing.exists() or child.poll() is not None), "PgBouncer does not start"
-        assert child.poll() is None, (folder / "log").read_text()
-        yield f"postgresql:///postgres?host={folder}&port={port}&user={server.superuser}"
+        assert eventually(listening), "PgBouncer does not start"
+        assert all(child.poll() is None for child in children), (folder / "log").read_text()
+        yield f"postgresql://{server.superuser}@127.0.0.1:{port}/postgres"
     finally:
-        child.terminate()
-        child.wait()
+        for child in children:
+            child.terminate()
+            child.wait()
         shutil.rmtree(folder, ignore_errors=True)
