@@ -66,6 +66,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.provisions",
         "safety.preflight",
         "safety.rights",
+        "safety.grants",
         "safety.archive",
         "safety.backup",
         "safety.proof",

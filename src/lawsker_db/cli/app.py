@@ -11,6 +11,7 @@ import typer
 
 from lawsker_db import __version__
 from lawsker_db.cli.backups import backup_app
+from lawsker_db.cli.granting import grants
 from lawsker_db.cli.options import Direct, DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 from lawsker_db.cli.verifying import verify
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command("safe-upgrade")(safe_upgrade)
 app.command()(rehearse)
 app.command()(verify)
+app.command()(grants)
 app.add_typer(backup_app, name="backup")
 
 

@@ -49,6 +49,7 @@ class OnFailure(StrEnum):
 
 
 Failing = Annotated[OnFailure, typer.Option(help="When a check fails after COMMIT (this version can only keep).")]
+NoRehearsal = Annotated[bool, typer.Option("--no-rehearsal", help="Skip the rehearsal; the report says so.")]
 
 
 def safe_upgrade(
@@ -66,9 +67,7 @@ def safe_upgrade(
     after_backup: After = "",
     proof_server: ProofServer = None,
     accept_unproven_backup: Accept = "",
-    no_rehearsal: Annotated[
-        bool, typer.Option("--no-rehearsal", help="Skip the rehearsal; the report says so.")
-    ] = False,
+    no_rehearsal: NoRehearsal = False,
     max_lock_s: MaxLock = 5.0,
     proof: ProofExtent = Extent.TOUCHED,
     queries: Queries = None,

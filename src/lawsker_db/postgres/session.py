@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import psycopg
@@ -18,6 +19,9 @@ OLDEST_MAJOR = 12
 NEWEST_MAJOR = 18
 CORE_UUID_MAJOR = 13  # gen_random_uuid() is in core from here on; before, an extension has it
 APPLICATION_TABLE = "users"
+# Since 1970: a date would be read in the form that the role's DateStyle gives it, which is pinned later.
+STARTED = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ADDRESS = "coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local socket')"
 # Nothing but the catalog, and that before temporary objects: an empty path would search those first.
 CATALOG_PATH = "pg_catalog, pg_temp"
@@ -27,6 +31,11 @@ UNKNOWN = "unknown"  # a system identifier that this role may not read
 # (a wait asks again within 1.5 s), so an idle one belongs to a tool that was stopped or a machine that sleeps.
 IDLE_LIMIT = "2min"
 IDLED = "25P03"
+IDLED_OUT = (
+    f"The transaction stood idle for longer than the server lets it ({IDLE_LIMIT}, unless a revision sets it): this tool was"
+    " stopped, its machine slept, or a revision was at work outside of the database. So that nobody waits for its locks"
+    " for ever, the server ended it."
+)
 # For the server to notice within a minute that a client's machine is gone, and its locks with it: 30 s of silence, three
 # questions 10 s apart; the time-out, in milliseconds, does the same where something is being sent. Each is 0 on a Unix
 # socket, and where the system does not know it.
@@ -80,7 +89,7 @@ def identify(conn: Connection, *, sized: bool = True) -> Server:
                 "SELECT current_setting('server_version_num')::int AS version,"
                 " current_database() AS database, d.oid AS database_oid, current_user AS user,"
                 " session_user AS session_user, r.rolsuper AS superuser, pg_is_in_recovery() AS in_recovery,"
-                " pg_encoding_to_char(d.encoding) AS encoding, pg_postmaster_start_time() AS started_at,"
+                f" pg_encoding_to_char(d.encoding) AS encoding, {STARTED} AS started_at,"
                 " CASE WHEN :sized THEN pg_database_size(d.oid) ELSE 0 END AS data_bytes,"
                 f" {ADDRESS} AS address,"
                 " has_function_privilege('pg_control_system()', 'EXECUTE') AS may_read_control"
@@ -94,6 +103,7 @@ def identify(conn: Connection, *, sized: bool = True) -> Server:
     )
     facts = dict(row)
     may_read_control = facts.pop("may_read_control")
+    facts["started_at"] = _moment(facts["started_at"])
     identifier = UNKNOWN
     if may_read_control:
         identifier = str(conn.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one())
@@ -140,7 +150,7 @@ def leads_to(connection: RawConnection, server: Server) -> bool:
     _, oid, in_recovery, started_at, _, identifier = row
     if (oid, identifier) != (server.database_oid, server.system_identifier) or in_recovery:
         return False
-    return server.system_identifier != UNKNOWN or started_at == server.started_at
+    return server.system_identifier != UNKNOWN or _moment(started_at) == server.started_at
 
 
 def whereabouts(connection: RawConnection) -> str:
@@ -158,7 +168,7 @@ def _whereabouts(*, with_identifier: bool) -> bytes:
     who = "(SELECT system_identifier::text FROM pg_control_system())" if with_identifier else f"'{UNKNOWN}'"
     return (
         "SELECT current_database(), (SELECT oid FROM pg_database WHERE datname = current_database())::bigint,"
-        f" pg_is_in_recovery(), pg_postmaster_start_time(), {ADDRESS}, {who}"
+        f" pg_is_in_recovery(), {STARTED}, {ADDRESS}, {who}"
     ).encode()
 
 
@@ -176,6 +186,10 @@ def _admit(server: Server, label: str, connection: RawConnection) -> None:
         f"{label} leads to another server than at the start, or to a standby: {_described(server)} then, {there} now.",
         hint="find out where the address leads (several hosts? a name that moves?), then type the same command again",
     )
+
+
+def _moment(microseconds: object) -> datetime:
+    return EPOCH + timedelta(microseconds=int(str(microseconds)))
 
 
 def _identity(server: Server) -> tuple[str, int]:
@@ -260,14 +274,6 @@ def free_to_idle(conn: Connection) -> Iterator[None]:
     conn.execute(put, {**name, "limit": "0"})
     yield
     conn.execute(put, {**name, "limit": limit})
-
-
-def idled_out(what: str) -> str:
-    """Pure. Why a server ended a transaction that stood idle, in a sentence about this tool."""
-    return (
-        f"{what}: this tool gave no sign for longer than {IDLE_LIMIT} while it held locks (its process was stopped, the"
-        " machine slept, or a revision worked outside of the database), so the server ended the transaction"
-    )
 
 
 def fires_triggers(conn: Connection) -> bool:

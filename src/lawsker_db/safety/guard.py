@@ -34,9 +34,9 @@ from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_c
 from lawsker_db.postgres.session import (
     IDLE_LIMIT,
     IDLED,
+    IDLED_OUT,
     find_schema,
     identify,
-    idled_out,
     pin_session,
     quoted_as_read,
 )
@@ -280,9 +280,7 @@ def _failed(failed: DBAPIError) -> LawskerError:
             sqlstate=state,
         )
     if state == IDLED:
-        return RolledBack(
-            f"{idled_out('The transaction stood idle')}.", hint="type the same command again", sqlstate=state
-        )
+        return RolledBack(IDLED_OUT, hint="type the same command again", sqlstate=state)
     if failed.connection_invalidated or state in ("57P01", "57P02", "08006", None):
         return RolledBack(
             f"The connection was lost inside the transaction: {said or 'the server went away'}.",
