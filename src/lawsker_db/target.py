@@ -34,6 +34,7 @@ HOW_TO_NAME_IT = "set DATABASE_URL=postgresql://user@host:5432/database (or PGHO
 HOW_TO_ENCODE = (
     f"percent-encode special characters in the password (@ is %40, / is %2F, : is %3A, % is %25); {HOW_TO_NAME_IT}"
 )
+VALUES = "22"  # class "data exception": its sentences quote the value
 DIRECT_URL = "LAWSKER_DIRECT_URL"
 LOST = ("57P01", "57P02", "57P03", "25P03", "25P04")  # terminated, crashed, starting, idle or transaction time-out
 
@@ -151,6 +152,16 @@ def parse_target(url: str, variable: str = "DATABASE_URL") -> Target:
     return Target(parameters=parameters)
 
 
+def said_by_server(failed: BaseException | None) -> str | None:
+    """Pure. What the server says of an error, without what may be personal data: its DETAIL, and the value that it could
+    not take (class 22), which stands within the sentence. None where it is not the server that speaks."""
+    if not isinstance(failed, psycopg.Error):
+        return None
+    if (failed.sqlstate or "").startswith(VALUES):
+        return f"a value was refused: {type(failed).__name__}"
+    return failed.diag.message_primary
+
+
 def close_quietly(connection: Connection) -> None:
     """Close a connection that may be broken; a broken one has nothing left to lose, and no ROLLBACK can be sent on it."""
     try:
@@ -210,7 +221,7 @@ def _with_defaults(parameters: Mapping[str, str]) -> dict[str, str]:
 def _refused(target: Target, failed: DBAPIError) -> Refused:
     """Pure. A database error outside of any migration. The server's DETAIL, which may hold personal data, stays out."""
     original = failed.orig
-    said = original.diag.message_primary if isinstance(original, psycopg.Error) else None
+    said = said_by_server(original)
     state = original.sqlstate if isinstance(original, psycopg.Error) else None
     if failed.connection_invalidated or state is None or state in LOST:
         return Unreachable(

@@ -46,7 +46,7 @@ from lawsker_db.revisions import Plan, current_revisions
 from lawsker_db.safety.confirmation import with_what_stays
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.recovery import RECONNECT_S, Attempt, Outcome, decide_outcome
-from lawsker_db.target import Target
+from lawsker_db.target import Target, said_by_server
 
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STATEMENT_SHOWN = 70  # characters: one terminal line
@@ -265,8 +265,7 @@ def _failed(failed: DBAPIError) -> LawskerError:
     """A database error inside the transaction as an error of ours. The server's DETAIL, which may hold personal data,
     stays out."""
     state = sqlstate(failed)
-    original = failed.orig
-    said = original.diag.message_primary if isinstance(original, psycopg.Error) else None
+    said = said_by_server(failed.orig)
     if state == SEALED:
         return RevisionFailed(
             "The revision tried to end the transaction by itself (COMMIT, or SET CONSTRAINTS ALL IMMEDIATE).",
@@ -307,7 +306,7 @@ def _revisions_own_errors() -> Iterator[None]:
         raise
     except (Exception, SystemExit) as failed:
         raise RevisionFailed(
-            f"The revision raised {type(failed).__name__}: {failed}",
+            f"The revision raised {type(failed).__name__}: {said_by_server(failed) or failed}",
             hint="mend the revision or what it stumbled over, then type it again",
         ) from failed
 
