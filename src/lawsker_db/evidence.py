@@ -95,7 +95,10 @@ def failures(checks: tuple[Check, ...]) -> tuple[Check, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Which server and database a connection leads to. `version` is server_version_num, 150018 for 15.18."""
+    """Which server and database a connection leads to. `version` is server_version_num, 150018 for 15.18.
+
+    `started_at` tells two lives of one server apart, and a standby from the primary that it copies.
+    """
 
     version: int
     system_identifier: str
@@ -108,6 +111,7 @@ class Server:
     encoding: str
     data_bytes: int
     address: str
+    started_at: datetime | None = None
 
     @property
     def major(self) -> int:

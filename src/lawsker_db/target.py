@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import conninfo
@@ -17,24 +17,42 @@ from lawsker_db.errors import Refused, Unreachable, UsageError
 
 APPLICATION = "lawsker-db"
 CONNECT_TIMEOUT_S = 10  # a dead host otherwise takes the kernel's two minutes; the user's own setting wins
-# libpq, "Parameter Key Words": without keepalives a silently dropped connection is noticed after two hours.
-KEEPALIVES = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+# libpq, "Parameter Key Words": without keepalives a silently dropped connection is noticed after two hours, and while
+# something is sent it is the kernel's retransmissions that count (15 minutes), not they. The time-out, in milliseconds,
+# ends both after 30 + 3 * 10 s.
+KEEPALIVES = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 PG_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
 SCHEMES = ("postgres", "postgresql")
-UNREADABLE = "DATABASE_URL cannot be read as a PostgreSQL URL."
+UNREADABLE = "cannot be read as a PostgreSQL URL."
 HOW_TO_NAME_IT = "set DATABASE_URL=postgresql://user@host:5432/database (or PGHOST, PGDATABASE, PGSERVICE …)"
 
 HOW_TO_ENCODE = (
     f"percent-encode special characters in the password (@ is %40, / is %2F, : is %3A, % is %25); {HOW_TO_NAME_IT}"
 )
+VALUES = "22"  # class "data exception": its sentences quote the value
+DIRECT_URL = "LAWSKER_DIRECT_URL"
 LOST = ("57P01", "57P02", "57P03", "25P03", "25P04")  # terminated, crashed, starting, idle or transaction time-out
+
+
+RawConnection = psycopg.Connection[tuple[object, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A database by its libpq parameters. The password, if one was given, never shows in repr or `label`."""
+    """A database by its libpq parameters. The password, if one was given, never shows in repr or `label`.
+
+    `application` is the address that the application uses, where that is another one (it leads through a pooler).
+    `admit` looks at each new connection, outside of any transaction, and raises where it leads astray.
+    """
 
     parameters: Mapping[str, str] = field(repr=False)
+    application: Target | None = field(default=None, repr=False, compare=False)
+    admit: Callable[[RawConnection], None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -48,15 +66,17 @@ class Target:
         place = (host or "local socket") + (f":{port}" if port else "")
         return f"{user}@{place}/{name or user}" if user else f"{place}/{name}"
 
-    def raw_connection(self) -> psycopg.Connection[tuple[object, ...]]:
+    def raw_connection(self) -> RawConnection:
         """Open a connection. READ COMMITTED and read-write (but on a standby) whatever the role's defaults are.
 
-        Raises `Unreachable`, with what the server said and without the password.
+        Raises `Unreachable`, with what the server said and without the password, and what `admit` raises.
         """
         try:
             connection = psycopg.connect(**_with_defaults(self.parameters), prepare_threshold=None)  # type: ignore[arg-type]
         except psycopg.OperationalError as failed:
             raise _unreachable(self, failed) from None
+        if self.admit is not None:
+            _admitted(connection, self.admit)
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.read_only = None if _is_standby(connection) else False  # there BEGIN READ WRITE is an error
         return connection
@@ -90,39 +110,56 @@ class Target:
             engine.dispose()
 
 
-def find_target(url: str | None) -> Target:
+def find_target(url: str | None, direct_url: str | None = None) -> Target:
     """Pure but for the environment. The database that a URL names, else DATABASE_URL, else the PG* variables.
 
-    Raises `UsageError` when none names one or the URL cannot be read.
+    Where that leads through a pooler, `direct_url` (else LAWSKER_DIRECT_URL, beside a DATABASE_URL or PG* variables)
+    leads there without it, and is the target; the other one becomes its `application`. Raises `UsageError` when none
+    names a database or a URL cannot be read.
     """
-    given = url or os.environ.get("DATABASE_URL", "")
+    named = os.environ.get("DATABASE_URL", "")
+    given = url or named
+    # What is typed wins: a direct way of the environment belongs to the database of the environment, and to no other.
+    direct = direct_url or (os.environ.get(DIRECT_URL, "") if given == named else "")
     if given.strip():
-        return parse_target(given)
-    if any(os.environ.get(name) for name in PG_VARIABLES):
-        return Target(parameters={})
-    raise UsageError("No database was named.", hint=HOW_TO_NAME_IT)
+        target = parse_target(given)
+    elif any(os.environ.get(name) for name in PG_VARIABLES):
+        target = Target(parameters={})
+    else:
+        raise UsageError("No database was named.", hint=HOW_TO_NAME_IT)
+    return replace(parse_target(direct, DIRECT_URL), application=target) if direct.strip() else target
 
 
-def parse_target(url: str) -> Target:
+def parse_target(url: str, variable: str = "DATABASE_URL") -> Target:
     """Pure. Read a postgres://, postgresql:// or postgresql+driver:// URL, or a libpq conninfo string.
 
-    Raises `UsageError`; its text never repeats the URL, which may hold a password.
+    `variable` is what people know it by. Raises `UsageError`; its text never repeats the URL, which may hold a password.
     """
     scheme, found, rest = url.strip().partition("://")
     if found:
         dialect = scheme.lower().split("+")[0]
         if dialect not in SCHEMES:
-            raise UsageError(f"DATABASE_URL starts with {scheme}://, which is not PostgreSQL.", hint=HOW_TO_NAME_IT)
+            raise UsageError(f"{variable} starts with {scheme}://, which is not PostgreSQL.", hint=HOW_TO_NAME_IT)
         if _misleading(rest):
-            raise UsageError(UNREADABLE, hint=HOW_TO_ENCODE)
+            raise UsageError(f"{variable} {UNREADABLE}", hint=HOW_TO_ENCODE)
         url = f"postgresql://{rest}"
     try:
         parameters = {name: str(value) for name, value in conninfo.conninfo_to_dict(url).items() if value is not None}
     except (psycopg.ProgrammingError, UnicodeDecodeError):
-        raise UsageError(UNREADABLE, hint=HOW_TO_ENCODE) from None
+        raise UsageError(f"{variable} {UNREADABLE}", hint=HOW_TO_ENCODE) from None
     if found and not parameters.get("dbname") and "?" not in rest:
-        raise UsageError("DATABASE_URL names no database.", hint=HOW_TO_NAME_IT)
+        raise UsageError(f"{variable} names no database.", hint=HOW_TO_NAME_IT)
     return Target(parameters=parameters)
+
+
+def said_by_server(failed: BaseException | None) -> str | None:
+    """Pure. What the server says of an error, without what may be personal data: its DETAIL, and the value that it could
+    not take (class 22), which stands within the sentence. None where it is not the server that speaks."""
+    if not isinstance(failed, psycopg.Error):
+        return None
+    if (failed.sqlstate or "").startswith(VALUES):
+        return f"a value was refused: {type(failed).__name__}"
+    return failed.diag.message_primary
 
 
 def close_quietly(connection: Connection) -> None:
@@ -140,7 +177,18 @@ def _is_broken(connection: Connection) -> bool:
     return isinstance(raw, psycopg.Connection) and raw.closed
 
 
-def _is_standby(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
+def _admitted(connection: RawConnection, admit: Callable[[RawConnection], None]) -> None:
+    """Let `admit` look at a new connection; close it where it raises."""
+    connection.autocommit = True
+    try:
+        admit(connection)
+    except BaseException:
+        connection.close()
+        raise
+    connection.autocommit = False
+
+
+def _is_standby(connection: RawConnection) -> bool:
     """Whether the server is in recovery. It says so by itself from version 14 on; older ones are asked."""
     told = connection.info.parameter_status("in_hot_standby")
     if told:
@@ -173,7 +221,7 @@ def _with_defaults(parameters: Mapping[str, str]) -> dict[str, str]:
 def _refused(target: Target, failed: DBAPIError) -> Refused:
     """Pure. A database error outside of any migration. The server's DETAIL, which may hold personal data, stays out."""
     original = failed.orig
-    said = original.diag.message_primary if isinstance(original, psycopg.Error) else None
+    said = said_by_server(original)
     state = original.sqlstate if isinstance(original, psycopg.Error) else None
     if failed.connection_invalidated or state is None or state in LOST:
         return Unreachable(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -13,6 +15,7 @@ from urllib.parse import quote
 import command_line
 import psycopg
 import pytest
+from chains import small_chain
 from command_line import eventually, files, run, script, started
 from psycopg import sql
 
@@ -200,6 +203,148 @@ def test_a_password_with_a_line_break_is_refused_with_the_reason(
     assert not mentions(ended.said.encode(), password)
     assert not [name for name, content in files(tmp_path).items() if mentions(content, password)]
     assert list(temporary.iterdir()) == []
+
+
+OFTEN = ("url", "backslashes", "chinese")  # the others in the long suite: all of them go through one URL above
+EACH = [pytest.param(text, id=name, marks=() if name in OFTEN else pytest.mark.long) for name, text in HOSTILE.items()]
+
+
+@pytest.mark.parametrize("how", ["PGPASSWORD", "PGPASSFILE"])
+@pytest.mark.parametrize("password", EACH)
+def test_a_hostile_password_that_the_user_gives_otherwise_works_and_shows_nowhere(
+    password: str, how: str, guarded_server: ThrowawayServer, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    kept.write_text(f"*:*:*:*:{escaped}\n")
+    kept.chmod(0o600)
+    work = tmp_path / "work"
+    work.mkdir()
+    given = {how: password if how == "PGPASSWORD" else str(kept)}
+    with lawsker_behind(guarded_server, password) as url:
+        bare = url.replace(f":{quote(password, safe='')}@", "@")
+        with started(work, "backup", "create", "--no-proof", url=bare, **given) as tool, Watch(tool.pid) as watch:
+            ended = tool.end()
+    assert ended.code == 0, ended.said.replace(CANARY, "***")
+    assert watch.children(b"pg_dump")
+    assert {place for place, content in watch.seen.items() if mentions(content, password)} == set()
+    assert not mentions(ended.said.encode(), password)
+    assert not [name for name, content in files(work).items() if mentions(content, password)]
+
+
+def test_the_direct_address_goes_to_no_child_and_into_no_file(guarded_server: ThrowawayServer, tmp_path: Path) -> None:
+    password = HOSTILE["url"]
+    with lawsker_behind(guarded_server, password) as url:
+        more = {"LAWSKER_DIRECT_URL": url}
+        with started(tmp_path, "backup", "create", "--no-proof", url=url, **more) as tool, Watch(tool.pid) as watch:
+            ended = tool.end()
+        assert ended.code == 0, ended.said.replace(CANARY, "***")
+        assert watch.children(b"pg_dump")
+        assert {place for place, content in watch.seen.items() if mentions(content, password)} == set()
+        elsewhere = guarded_server.url("postgres")
+        ended = run(tmp_path, "doctor", url=elsewhere, LAWSKER_DIRECT_URL=url)
+        assert ended.code == 10
+        assert "The direct address clerk@" in ended.line("Failed")
+    assert not mentions(ended.said.encode(), password)
+    assert not [name for name, content in files(tmp_path).items() if mentions(content, password)]
+
+
+WRONG: dict[str, Callable[[str], str]] = {
+    "another database": lambda url: url.replace("/lawsker_", "/no_lawsker_"),
+    "another role": lambda url: url.replace("clerk:", "nobody_here:"),
+    "no server there": lambda url: url.replace("host=", "host=%2Fnowhere%2F"),
+    "no such setting": lambda url: f"{url}&nonsense=1",
+    "no such mode": lambda url: f"{url}&sslmode=perhaps",
+    "a raw at sign": lambda url: url.replace("@/", "@@/"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("command", [pytest.param("status", marks=pytest.mark.long), "safe-upgrade --yes --json"])
+def test_an_address_that_fails_is_not_repeated_with_its_password(
+    wrong: str, command: str, guarded_server: ThrowawayServer, tmp_path: Path
+) -> None:
+    password = HOSTILE["quotes"]
+    with lawsker_behind(guarded_server, password) as url:
+        bad = WRONG[wrong](url)
+        for ended in (
+            run(tmp_path, *command.split(), url=bad),
+            run(tmp_path, *command.split(), "--database-url", bad),
+            run(tmp_path, *command.split(), url=url, LAWSKER_DIRECT_URL=bad),
+        ):
+            assert ended.code in (2, 10), ended.said.replace(CANARY, "***")
+            assert not mentions(ended.said.encode(), password)
+    assert not [name for name, content in files(tmp_path).items() if mentions(content, password)]
+
+
+# --- personal data --------------------------------------------------------------------------------------------
+
+VICTIM = "victim.0815@example.org"
+HARMS = {
+    "a key that is there twice, in DETAIL": (
+        "op.execute(\"UPDATE users SET email = (SELECT email FROM users WHERE username = 'victim')\")",
+        "23505",
+    ),
+    "a row that a CHECK refuses, in DETAIL": (
+        "op.execute('ALTER TABLE users ADD CONSTRAINT nobody CHECK (email IS NULL) NOT VALID')\n"
+        "op.execute(\"UPDATE users SET email = email WHERE username = 'victim'\")",
+        "23514",
+    ),
+    "a value that is no number, in the sentence itself": (
+        "op.execute(\"SELECT sum(email::integer) FROM users WHERE username = 'victim'\")",
+        "22P02",
+    ),
+    "what the revision itself raises": (
+        "import psycopg\nfrom sqlalchemy.exc import DBAPIError\ntry:\n"
+        "    op.execute(\"SELECT sum(email::integer) FROM users WHERE username = 'victim'\")\n"
+        "except DBAPIError as failed:\n    raise failed.orig",
+        "refused",
+    ),
+}
+ROADS = ("safe-upgrade --yes --no-rehearsal", "safe-upgrade --yes --json", "rehearse", "alembic upgrade head")
+
+
+PAIRS = [
+    pytest.param(road, harm, marks=() if place % len(ROADS) == number else pytest.mark.long)
+    for place, road in enumerate(ROADS)
+    for number, harm in enumerate(HARMS)
+]
+
+
+@pytest.mark.parametrize(("road", "harm"), PAIRS)
+def test_personal_data_of_an_error_reaches_no_log_report_or_terminal(
+    harm: str, road: str, adopted_url: str, tmp_path: Path
+) -> None:
+    body, told = HARMS[harm]
+    with psycopg.connect(adopted_url) as conn:
+        conn.execute("CREATE UNIQUE INDEX one_address ON users (email)")
+        conn.execute(
+            "INSERT INTO users (id, username, email, password_hash, status, tenant_id)"
+            " SELECT gen_random_uuid(), 'victim', %s, 'x', 'ACTIVE', id FROM tenants LIMIT 1",
+            (VICTIM,),
+        )
+    config = small_chain(tmp_path / "chain", (body, 'alters=("users",)'))
+    before = command_line.everything(adopted_url)
+    program, *rest = road.split()
+    if program == "alembic":
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("alembic")), "-c", str(config), *rest],
+            cwd=tmp_path,
+            env=command_line.environment(tmp_path, adopted_url),
+            capture_output=True,
+            check=False,
+        )
+        code, shown = done.returncode, done.stdout + done.stderr
+    else:
+        ended = run(tmp_path, program, *rest, "--config", str(config), url=adopted_url)
+        code, shown = ended.code, ended.said.encode()
+    assert code != 0
+    assert told.encode() in shown
+    assert VICTIM.encode() not in shown
+    for name, content in files(tmp_path).items():
+        if "/backup/" not in name:  # the backup is the data itself
+            assert VICTIM.encode() not in content, name
+    assert command_line.everything(adopted_url) == before
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "doctor", "backup create"])

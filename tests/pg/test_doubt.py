@@ -24,8 +24,8 @@ from lawsker_db.safety.doubt import (
     Sight,
     decide_outcome,
     look,
+    read_timeline,
     rule,
-    server_life,
 )
 from lawsker_db.target import Target, parse_target
 
@@ -83,7 +83,6 @@ def in_transaction(
             write_marker(
                 conn, Run(run_id=RUN_ID, direction="upgrade", via="test", from_revisions=(), to_revisions=()), server
             )
-        started, timeline = server_life(conn)
         session = own_session(conn)
         attempt = Attempt(
             run_id=RUN_ID,
@@ -91,8 +90,7 @@ def in_transaction(
             backend_pid=session.pid,
             backend_start=session.start,
             transaction_id=transaction_id(conn),
-            server_start=started,
-            timeline=timeline,
+            timeline=read_timeline(conn),
         )
         raw = conn.connection.driver_connection
         assert isinstance(raw, psycopg.Connection)
@@ -173,7 +171,9 @@ def test_after_a_restart_the_number_of_a_transaction_says_nothing(adopted_url: s
     """A lost number is handed out again: here to somebody who committed."""
     with in_transaction(adopted_url, marked=False) as (raw, attempt):
         raw.commit()
-    before = replace(attempt, server_start=attempt.server_start - timedelta(hours=1))
+    started_at = attempt.server.started_at
+    assert started_at is not None
+    before = replace(attempt, server=replace(attempt.server, started_at=started_at - timedelta(hours=1)))
     assert found(adopted_url, before) == "gone without a mark"
     promoted = replace(before, timeline=before.timeline - 1)
     assert found(adopted_url, promoted) == "not on the promoted server"

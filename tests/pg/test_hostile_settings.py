@@ -22,7 +22,7 @@ HOSTILE = (
     ("row_security", "on", "off"),
     ("lock_timeout", "1ms", "500ms"),
     ("statement_timeout", "5s", "0"),
-    ("idle_in_transaction_session_timeout", "5s", "0"),
+    ("idle_in_transaction_session_timeout", "5s", "2min"),
     ("synchronous_commit", "off", "on"),
     ("client_min_messages", "debug5", "warning"),
     ("client_encoding", "LATIN1", "UTF8"),

@@ -11,7 +11,8 @@ import typer
 
 from lawsker_db import __version__
 from lawsker_db.cli.backups import backup_app
-from lawsker_db.cli.options import DryRun, Json, Runs, Url, Yes, ask, plain
+from lawsker_db.cli.granting import grants
+from lawsker_db.cli.options import Direct, DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.recovering import recover
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 from lawsker_db.cli.verifying import verify
@@ -31,11 +32,14 @@ app.command("safe-upgrade")(safe_upgrade)
 app.command()(rehearse)
 app.command()(verify)
 app.command()(recover)
+app.command()(grants)
 app.add_typer(backup_app, name="backup")
 
 
 @app.command()
-def doctor(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json: Json = False) -> None:
+def doctor(
+    database_url: Url = None, direct_url: Direct = None, runs: Runs = Path("lawsker-runs"), as_json: Json = False
+) -> None:
     """Tell whether safe-upgrade could begin: server, rights, client programs, disk, what a dump would miss. Reads only."""
     from lawsker_db.cli.render import print_json, show_checks, tell, version_text
     from lawsker_db.evidence import failures
@@ -43,7 +47,7 @@ def doctor(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json:
     from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead
     from lawsker_db.target import find_target
 
-    target = find_target(database_url)
+    target = find_target(database_url, direct_url)
     outlook = look_ahead(target, "head", UpgradeOptions(runs=runs), always=True)
     checks = (*tools_found(), *outlook.checks)
     failed = failures(checks)
@@ -64,7 +68,13 @@ def doctor(database_url: Url = None, runs: Runs = Path("lawsker-runs"), as_json:
 
 
 @app.command()
-def adopt(database_url: Url = None, dry_run: DryRun = False, yes: Yes = False, as_json: Json = False) -> None:
+def adopt(
+    database_url: Url = None,
+    direct_url: Direct = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
     """Stamp a live Lawsker database that no chain has stamped as revision 012, after a look at it.
 
     Writes alembic_version and the history, nothing else.
@@ -75,7 +85,7 @@ def adopt(database_url: Url = None, dry_run: DryRun = False, yes: Yes = False, a
     from lawsker_db.safety.preflight import refuse_unless
     from lawsker_db.target import find_target
 
-    target = find_target(database_url)
+    target = find_target(database_url, direct_url)
     found = adopt_database(target, dry_run=True)
     settled = found.stamped_before == found.stamped_now and not found.checks
     if not as_json:

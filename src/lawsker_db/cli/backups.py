@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lawsker_db.cli.options import After, DryRun, Form, Format, Jobs, Json, ProofServer, Runs, Url, Yes
+from lawsker_db.cli.options import After, Direct, DryRun, Form, Format, Jobs, Json, ProofServer, Runs, Url, Yes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,7 @@ Name = Annotated[str, typer.Argument(help="Id of its run, or its folder.", show_
 @backup_app.command()
 def create(
     database_url: Url = None,
+    direct_url: Direct = None,
     runs: Runs = RUNS,
     form: Format = Form.DIRECTORY,
     jobs: Jobs = None,
@@ -52,7 +53,7 @@ def create(
     from lawsker_db.safety.errands import create_backup
     from lawsker_db.target import find_target, parse_target
 
-    target = find_target(database_url)
+    target = find_target(database_url, direct_url)
     if after_backup:
         after_words(after_backup)
     if no_proof and (after_backup or proof_server):

@@ -28,6 +28,14 @@ Url = Annotated[
     str | None,
     typer.Option("--database-url", help="Database; default DATABASE_URL, else PG* variables.", show_default=False),
 ]
+Direct = Annotated[
+    str | None,
+    typer.Option(
+        "--direct-url",
+        help="The same database past a pooler, used for everything; default LAWSKER_DIRECT_URL.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, events as JSON on stderr.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder for backups, journals and reports.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

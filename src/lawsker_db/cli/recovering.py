@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lawsker_db.cli.options import Json, Reconnect, Runs, Url, plain
+from lawsker_db.cli.options import Direct, Json, Reconnect, Runs, Url, plain
 
 if TYPE_CHECKING:
     from lawsker_db.safety.recovery import Recovered
 
 
 def recover(
-    database_url: Url = None, runs: Runs = Path("lawsker-runs"), reconnect: Reconnect = 60.0, as_json: Json = False
+    database_url: Url = None,
+    direct_url: Direct = None,
+    runs: Runs = Path("lawsker-runs"),
+    reconnect: Reconnect = 60.0,
+    as_json: Json = False,
 ) -> None:
     """Settle what killed runs left, by their journals in the runs folder: a closed gate is opened, the outcome of a COMMIT
     found out, sessions ended, scratch databases dropped, unfinished backups removed.
@@ -27,7 +31,7 @@ def recover(
     from lawsker_db.safety.recovery import recover as settle_runs
     from lawsker_db.target import find_target
 
-    found = settle_runs(find_target(database_url), runs, reconnect_s=reconnect)
+    found = settle_runs(find_target(database_url, direct_url), runs, reconnect_s=reconnect)
     if as_json:
         print_json({"settled": found.settled, **plain(asdict(found))})
     else:

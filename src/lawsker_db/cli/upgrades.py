@@ -14,6 +14,7 @@ from lawsker_db.cli.options import (
     After,
     Chosen,
     Config,
+    Direct,
     DryRun,
     Extent,
     Form,
@@ -51,11 +52,13 @@ class OnFailure(StrEnum):
 
 
 Failing = Annotated[OnFailure, typer.Option(help="When a check fails after COMMIT (this version can only keep).")]
+NoRehearsal = Annotated[bool, typer.Option("--no-rehearsal", help="Skip the rehearsal; the report says so.")]
 
 
 def safe_upgrade(
     revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
     database_url: Url = None,
+    direct_url: Direct = None,
     runs: Runs = Path("lawsker-runs"),
     config: Config = None,
     option: Chosen = None,
@@ -67,9 +70,7 @@ def safe_upgrade(
     after_backup: After = "",
     proof_server: ProofServer = None,
     accept_unproven_backup: Accept = "",
-    no_rehearsal: Annotated[
-        bool, typer.Option("--no-rehearsal", help="Skip the rehearsal; the report says so.")
-    ] = False,
+    no_rehearsal: NoRehearsal = False,
     max_lock_s: MaxLock = 5.0,
     proof: ProofExtent = Extent.TOUCHED,
     queries: Queries = None,
@@ -86,7 +87,7 @@ def safe_upgrade(
     from lawsker_db.target import find_target, parse_target
 
     _refuse_way_back(on_failure)
-    target = find_target(database_url)
+    target = find_target(database_url, direct_url)
     options = UpgradeOptions(
         runs=runs,
         config=config,
@@ -109,6 +110,7 @@ def safe_upgrade(
 def rehearse(
     revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
     database_url: Url = None,
+    direct_url: Direct = None,
     runs: Runs = Path("lawsker-runs"),
     config: Config = None,
     option: Chosen = None,
@@ -128,7 +130,7 @@ def rehearse(
     from lawsker_db.safety.upgrade import UpgradeOptions, rehearse_upgrade
     from lawsker_db.target import find_target, parse_target
 
-    target = find_target(database_url)
+    target = find_target(database_url, direct_url)
     options = UpgradeOptions(
         runs=runs,
         config=config,

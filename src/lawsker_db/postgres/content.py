@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, text
 
@@ -207,7 +207,7 @@ def mark_readers(target: Target) -> Target:
     name = target.parameters.get("application_name", "")
     if name.startswith(READER):
         return target
-    return Target(parameters={**target.parameters, "application_name": READER + secrets.token_hex(8)})
+    return replace(target, parameters={**target.parameters, "application_name": READER + secrets.token_hex(8)})
 
 
 def end_readers(target: Target, marked: Target, ended: Callable[[], bool]) -> None:

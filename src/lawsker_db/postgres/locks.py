@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from lawsker_db.errors import Busy, LockNotObtained
 from lawsker_db.evidence import LockHeld
-from lawsker_db.postgres.session import Session, own_session, server_major
+from lawsker_db.postgres.session import VIGILANT, Session, own_session, server_major
 from lawsker_db.target import Target
 
 # Advisory keys are two int4: ours ("LAWS") and which lock. They are per database by nature (pg_locks.database).
@@ -24,7 +24,6 @@ RUN = 1
 MIGRATION = 2
 IDLE_SESSION_MAJOR = 14
 GRACE_S = 3.0  # a server notices at once that an idle client is gone, and ends its session
-KEEPALIVES = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}  # seconds, tries
 
 # A client that waits for us finds a deadlock after its deadlock_timeout (1 s by default) and dies of it. One attempt
 # over all tables together therefore lasts less, and gives back every lock when it fails.
@@ -84,7 +83,7 @@ def run_lock(target: Target) -> Iterator[RunLock]:
     """
     with target.connect(autocommit=True) as conn:
         conn.execute(text("SET statement_timeout = 0"))
-        for name, value in KEEPALIVES.items():  # when this machine vanishes, its lock goes within a minute or so
+        for name, value in VIGILANT.items():  # when this machine vanishes, its lock goes within a minute or so
             conn.execute(text(f"SET {name} = {value}"))
         if server_major(conn) >= IDLE_SESSION_MAJOR:  # a role's own would end the session, and the lock with it
             conn.execute(text("SET idle_session_timeout = 0"))

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.postgres.session import literal, server_major
+from lawsker_db.target import said_by_server
 
 GENERIC_MAJOR = 16  # EXPLAIN (GENERIC_PLAN), which takes $1
 PARAMETER = re.compile(r"\$\d")
@@ -137,7 +137,7 @@ def _plan(conn: Connection, query: str, *, generic: bool) -> QueryPlan:
     except DBAPIError as failed:
         if failed.connection_invalidated:
             raise
-        said = failed.orig.diag.message_primary if isinstance(failed.orig, psycopg.Error) else None
+        said = said_by_server(failed.orig)
         return QueryPlan(query=query, problem=said or "the server refused it")
     finally:
         if savepoint.is_active and not conn.invalidated:

@@ -5,20 +5,47 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
+import psycopg
 from sqlalchemy import Connection, TextClause, text
 
-from lawsker_db.errors import Refused
+from lawsker_db.errors import Refused, Unreachable
 from lawsker_db.evidence import Server
+from lawsker_db.target import RawConnection, Target
 
 OLDEST_MAJOR = 12
 NEWEST_MAJOR = 18
 CORE_UUID_MAJOR = 13  # gen_random_uuid() is in core from here on; before, an extension has it
 APPLICATION_TABLE = "users"
+# Since 1970: a date would be read in the form that the role's DateStyle gives it, which is pinned later.
+STARTED = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ADDRESS = "coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local socket')"
 # Nothing but the catalog, and that before temporary objects: an empty path would search those first.
 CATALOG_PATH = "pg_catalog, pg_temp"
+
+UNKNOWN = "unknown"  # a system identifier that this role may not read
+# How long a transaction may stand idle before the server ends it. None of our statements follow one another that slowly
+# (a wait asks again within 1.5 s), so an idle one belongs to a tool that was stopped or a machine that sleeps.
+IDLE_LIMIT = "2min"
+IDLED = "25P03"
+IDLED_OUT = (
+    f"The transaction stood idle for longer than the server lets it ({IDLE_LIMIT}, unless a revision sets it): this tool was"
+    " stopped, its machine slept, or a revision was at work outside of the database. So that nobody waits for its locks"
+    " for ever, the server ended it."
+)
+# For the server to notice within a minute that a client's machine is gone, and its locks with it: 30 s of silence, three
+# questions 10 s apart; the time-out, in milliseconds, does the same where something is being sent. Each is 0 on a Unix
+# socket, and where the system does not know it.
+VIGILANT = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 
 # What a role, a database or PGOPTIONS may set, and what it would do to us. SET LOCAL for one transaction.
 PINNED = {
@@ -96,9 +123,9 @@ def identify(conn: Connection, *, sized: bool = True) -> Server:
                 "SELECT current_setting('server_version_num')::int AS version,"
                 " current_database() AS database, d.oid AS database_oid, current_user AS user,"
                 " session_user AS session_user, r.rolsuper AS superuser, pg_is_in_recovery() AS in_recovery,"
-                " pg_encoding_to_char(d.encoding) AS encoding,"
+                f" pg_encoding_to_char(d.encoding) AS encoding, {STARTED} AS started_at,"
                 " CASE WHEN :sized THEN pg_database_size(d.oid) ELSE 0 END AS data_bytes,"
-                " coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local socket') AS address,"
+                f" {ADDRESS} AS address,"
                 " has_function_privilege('pg_control_system()', 'EXECUTE') AS may_read_control"
                 " FROM pg_database d, pg_roles r"
                 " WHERE d.datname = current_database() AND r.rolname = current_user"
@@ -110,10 +137,103 @@ def identify(conn: Connection, *, sized: bool = True) -> Server:
     )
     facts = dict(row)
     may_read_control = facts.pop("may_read_control")
-    identifier = "unknown"
+    facts["started_at"] = _moment(facts["started_at"])
+    identifier = UNKNOWN
     if may_read_control:
         identifier = str(conn.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one())
     return Server(system_identifier=identifier, **facts)
+
+
+def pinned(target: Target, server: Server) -> Target:
+    """Pure. The same target; each of its connections from here on must lead to that server and database.
+
+    A host name or a list of hosts may lead elsewhere in the middle of a run. Connecting then raises `Refused`.
+    """
+    return replace(target, admit=partial(_admit, server, target.label))
+
+
+def require_same(conn: Connection, server: Server) -> None:
+    """Raise `Refused` unless the connection leads to the server and database of the start, in the same life of it.
+
+    Stricter than `pinned`: a restart, or a standby that became the primary, may have lost what was acknowledged. Reads
+    only; ends no transaction.
+    """
+    here = identify(conn, sized=False)
+    same = _identity(here) == _identity(server) and not here.in_recovery
+    if same and here.started_at == server.started_at:
+        return
+    why = "The server was restarted, or a standby took its place" if same else "This is another server or database"
+    raise Refused(
+        f"{why}, since the start: {_described(server)} then, {_described(here)} now.",
+        hint="find out where the address leads, then type the same command again",
+    )
+
+
+def leads_to(connection: RawConnection, server: Server) -> bool:
+    """Whether a connection, outside of any transaction, leads to this database of this server, and not to a standby.
+
+    Where the system identifier may not be read, the moment at which the server was started stands for it. Reads only;
+    raises psycopg's errors.
+    """
+    try:
+        row = connection.execute(_whereabouts(with_identifier=server.system_identifier != UNKNOWN)).fetchone()
+    except psycopg.errors.InsufficientPrivilege:  # what could be read at the start cannot be read here
+        return False
+    if row is None:
+        return False
+    _, oid, in_recovery, started_at, _, identifier = row
+    if (oid, identifier) != (server.database_oid, server.system_identifier) or in_recovery:
+        return False
+    return server.system_identifier != UNKNOWN or _moment(started_at) == server.started_at
+
+
+def whereabouts(connection: RawConnection) -> str:
+    """Where a connection, outside of any transaction, leads, for people. Reads only; raises psycopg's errors."""
+    try:
+        row = connection.execute(_whereabouts(with_identifier=True)).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        row = connection.execute(_whereabouts(with_identifier=False)).fetchone()
+    name, oid, _, _, address, identifier = row or ("?",) * 6
+    return f"database {name} (OID {oid}) of server {identifier} at {address}"
+
+
+def _whereabouts(*, with_identifier: bool) -> bytes:
+    """Pure. The question: database, its OID, in recovery, started, address, system identifier."""
+    who = "(SELECT system_identifier::text FROM pg_control_system())" if with_identifier else f"'{UNKNOWN}'"
+    return (
+        "SELECT current_database(), (SELECT oid FROM pg_database WHERE datname = current_database())::bigint,"
+        f" pg_is_in_recovery(), {STARTED}, {ADDRESS}, {who}"
+    ).encode()
+
+
+def _admit(server: Server, label: str, connection: RawConnection) -> None:
+    """Raise `Refused` when a new connection does not lead to the server and database of the start. Reads only."""
+    try:
+        if leads_to(connection, server):
+            return
+        there = whereabouts(connection)
+    except psycopg.Error:
+        raise Unreachable(
+            f"The connection to {label} was lost as soon as it was made.", hint="look at the server, then type it again"
+        ) from None
+    raise Refused(
+        f"{label} leads to another server than at the start, or to a standby: {_described(server)} then, {there} now.",
+        hint="find out where the address leads (several hosts? a name that moves?), then type the same command again",
+    )
+
+
+def _moment(microseconds: object) -> datetime:
+    return EPOCH + timedelta(microseconds=int(str(microseconds)))
+
+
+def _identity(server: Server) -> tuple[str, int]:
+    return server.system_identifier, server.database_oid
+
+
+def _described(server: Server) -> str:
+    """Pure. A server and database for people, as `whereabouts` has them."""
+    place = f"database {server.database} (OID {server.database_oid})"
+    return f"{place} of server {server.system_identifier} at {server.address}"
 
 
 def find_schema(conn: Connection) -> str:
@@ -136,14 +256,15 @@ def find_schema(conn: Connection) -> str:
     return str(schema)
 
 
-def pin_session(conn: Connection, schema: str) -> None:
+def pin_session(conn: Connection, schema: str, *, idle_limit: str = "0") -> None:
     """Set every setting that could change what a statement means or shows, for this transaction only.
 
-    Names resolve in `schema`, then in the session's temporary schema. Raises `Refused` when a setting was not taken, or
-    the role is set to session_replication_role = replica (triggers and foreign keys would be silent).
+    Names resolve in `schema`, then in the session's temporary schema. With `idle_limit` the server ends a transaction that
+    stands idle for longer (25P03): for one that holds locks which keep others out. Raises `Refused` when a setting was not
+    taken, or the role is set to session_replication_role = replica (triggers and foreign keys would be silent).
     """
     version = server_major(conn)
-    pins = dict(PINNED)
+    pins = {**PINNED, **VIGILANT, "idle_in_transaction_session_timeout": idle_limit}
     for major, more in NEWER_PINNED.items():
         if version >= major:
             pins |= more
@@ -158,7 +279,11 @@ def pin_session(conn: Connection, schema: str) -> None:
         ),
         {"names": list(pins), "values": list(pins.values())},
     )
-    refused = [f"{name} is {found}, not {pins[name]}" for name, found in rows if found != pins[name]]
+    refused = [
+        f"{name} is {found}, not {pins[name]}"
+        for name, found in rows
+        if found != pins[name] and not (name in VIGILANT and found == "0")
+    ]
     if refused:
         raise Refused(
             f"The server did not take settings that the session needs: {'; '.join(refused)}.",
@@ -169,6 +294,20 @@ def pin_session(conn: Connection, schema: str) -> None:
             "The session runs with session_replication_role = replica or local: triggers would be silent.",
             hint="ALTER ROLE … RESET session_replication_role, then type it again",
         )
+
+
+@contextmanager
+def free_to_idle(conn: Connection) -> Iterator[None]:
+    """For the block, let the transaction stand idle as long as it takes: others work for it meanwhile.
+
+    What limit there was is put back when the block ends well.
+    """
+    name = {"name": "idle_in_transaction_session_timeout"}
+    limit = conn.execute(text("SELECT current_setting(:name)"), name).scalar_one()
+    put = text("SELECT set_config(:name, :limit, true)")
+    conn.execute(put, {**name, "limit": "0"})
+    yield
+    conn.execute(put, {**name, "limit": limit})
 
 
 def fires_triggers(conn: Connection) -> bool:

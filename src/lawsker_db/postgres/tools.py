@@ -17,7 +17,9 @@ from sqlalchemy import Connection
 
 from lawsker_db import processes
 from lawsker_db.errors import Refused
+from lawsker_db.target import DIRECT_URL
 
+SECRET = ("PGPASSWORD", "DATABASE_URL", DIRECT_URL)  # variables that may hold a password
 PROBE_TIMEOUT_S = 20.0
 LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 # pg_restore 17 and newer set transaction_timeout, which servers below 17 do not know (measured: client 16 dumps and
@@ -166,7 +168,7 @@ def tool_access(conn: Connection) -> Iterator[tuple[str, dict[str, str]]]:
 
 def bare_environment() -> dict[str, str]:
     """Pure but for the environment: ours, without what may hold a password, in a language whose words we know."""
-    return {k: v for k, v in os.environ.items() if k not in ("PGPASSWORD", "DATABASE_URL")} | {"LC_ALL": "C"}
+    return {k: v for k, v in os.environ.items() if k not in SECRET} | {"LC_ALL": "C"}
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, Refu
 from lawsker_db.evidence import Check, OnEvent, ignore
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import read_catalog
+from lawsker_db.postgres.pooler import require_direct
 from lawsker_db.postgres.scratch import build_promised, promised_identities
 from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted_as_read
 from lawsker_db.postgres.spelling import without_spelling
@@ -51,6 +52,7 @@ def adopt(target: Target, *, dry_run: bool = False, on_event: OnEvent = ignore) 
     there. A database that is stamped with a revision of this chain is left as it is. Raises `Refused`.
     """
     chain = load_chain()
+    require_direct(target)
     with target.connect() as conn:
         pin_session(conn, find_schema(conn))
         current = current_revisions(conn)

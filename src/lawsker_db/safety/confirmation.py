@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -18,7 +17,7 @@ from lawsker_db.postgres.session import find_schema, literal, pin_session
 from lawsker_db.postgres.touched import OWN_SCHEMA
 from lawsker_db.record.history import has_committed
 from lawsker_db.revisions import Plan, current_revisions
-from lawsker_db.target import Target
+from lawsker_db.target import Target, said_by_server
 
 SHOWN = 5
 HINT = (
@@ -128,7 +127,7 @@ def said_by(failed: LawskerError | DBAPIError) -> str:
     """Pure. What an error says, without the server's DETAIL, which may hold personal data."""
     if isinstance(failed, LawskerError):
         return failed.message
-    said = failed.orig.diag.message_primary if isinstance(failed.orig, psycopg.Error) else None
+    said = said_by_server(failed.orig)
     return said or "the connection was lost"
 
 

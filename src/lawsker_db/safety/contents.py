@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-import psycopg
 from sqlalchemy import ARRAY, TIMESTAMP, Connection, RowMapping, Text, TextClause, bindparam, text
 from sqlalchemy.exc import DBAPIError
 
@@ -18,6 +17,7 @@ from lawsker_db.contract import Contract, Invariant
 from lawsker_db.evidence import Check
 from lawsker_db.postgres.session import literal
 from lawsker_db.safety.checklist import ITEMS, SHOWN, When, passed, unknown, violated
+from lawsker_db.target import said_by_server
 
 # Columns that a sequence numbers: it is theirs, or their default draws from it and does nothing else. A sequence that
 # begins again at its end may well stand behind, and those of partitions are their parent's.
@@ -243,7 +243,7 @@ def _answer(conn: Connection, query: TextClause) -> list[RowMapping] | str:
     except DBAPIError as failed:
         if failed.connection_invalidated:
             raise
-        said = failed.orig.diag.message_primary if isinstance(failed.orig, psycopg.Error) else None
+        said = said_by_server(failed.orig)
         return said or "the server refused the query"
     finally:
         if savepoint.is_active and not conn.invalidated:

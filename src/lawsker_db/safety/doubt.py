@@ -56,7 +56,6 @@ class Attempt:
     backend_pid: int
     backend_start: datetime
     transaction_id: int
-    server_start: datetime
     timeline: int
 
 
@@ -213,27 +212,21 @@ def look(target: Target, attempt: Attempt) -> Sight:
         if here.in_recovery:
             return Sight(in_recovery=True)
         backend = _backend(conn, attempt)
-        server_start, timeline = server_life(conn)
         seen = Sight(
-            promoted=timeline != attempt.timeline,
+            promoted=read_timeline(conn) != attempt.timeline,
             backend=backend,
             marker=has_committed(conn, attempt.run_id),
-            transaction=_transaction(conn, attempt) if server_start == attempt.server_start else "",
+            transaction=_transaction(conn, attempt) if here.started_at == there.started_at else "",
         )
         if rule(seen).end_backend:
             _end(conn, attempt)
         return seen
 
 
-def server_life(conn: Connection) -> tuple[datetime, int]:
-    """When the server started, and its timeline. Only a primary can be asked. Reads."""
-    row = conn.execute(
-        text(
-            "SELECT pg_postmaster_start_time(),"
-            " ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer"
-        )
-    ).one()
-    return row[0], int(row[1])
+def read_timeline(conn: Connection) -> int:
+    """The timeline that the server writes: one more after each promotion. Only a primary can be asked. Reads."""
+    name = "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer"
+    return int(conn.execute(text(f"SELECT {name}")).scalar_one())
 
 
 def _backend(conn: Connection, attempt: Attempt) -> Backend:

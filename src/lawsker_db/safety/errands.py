@@ -17,7 +17,8 @@ from sqlalchemy import Connection, text
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Proof, ignore
 from lawsker_db.postgres.databases import SCRATCH_NAME, drop_scratch
-from lawsker_db.postgres.session import identify
+from lawsker_db.postgres.pooler import require_direct
+from lawsker_db.postgres.session import identify, pinned
 from lawsker_db.record.journal import JOURNAL, Journal, create_run_folder, goes_on, new_run_id, read_journal
 from lawsker_db.record.manifest import MANIFEST
 from lawsker_db.safety.archive import disk_failed
@@ -54,6 +55,7 @@ def create_backup(
     Changes nothing in the database; locks as take_backup. Raises `Refused` before it begins, `BackupFailed` and
     `BackupUnproven`, whose field `folder` names what was kept all the same.
     """
+    require_direct(target)
     with target.connect() as conn:
         refuse_standby(server := identify(conn), target)
         checks = backup_checks(conn, server, runs)
@@ -61,6 +63,7 @@ def create_backup(
             checks += proof_checks(conn, server, warning=False)
         conn.rollback()
     refuse_unless(tuple(checks), what="No backup can be taken")
+    target = pinned(target, server)
     run_id = new_run_id("backup")
     folder = create_run_folder(runs.absolute(), run_id)
     try:

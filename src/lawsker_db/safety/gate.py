@@ -30,7 +30,7 @@ from lawsker_db.postgres.closed import WRITTEN_IN
 from lawsker_db.postgres.fingerprint import column_names
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.seal import Seal
-from lawsker_db.postgres.session import fires_triggers, literal, own_path, pin_session, quoted_as_read
+from lawsker_db.postgres.session import IDLE_LIMIT, fires_triggers, literal, own_path, pin_session, quoted_as_read
 from lawsker_db.postgres.touched import is_counting, unknown_catalogs
 from lawsker_db.safety.expectation import Promise, unexpected
 from lawsker_db.safety.observation import SEQUENCE, Columns, Observation, Reader, check_serial
@@ -242,7 +242,7 @@ class Gate:
         # A revision may have set search_path, synchronous_commit, or the triggers silent.
         if not fires_triggers(self._conn):
             self._conn.execute(text("SET LOCAL session_replication_role = origin"))
-        pin_session(self._conn, self._schema_name)
+        pin_session(self._conn, self._schema_name, idle_limit=IDLE_LIMIT)
         self._seal.force_constraints()
         promise = self._promises.get(revision)
         after = read_catalog(self._conn, closed=True, patience=BEHIND_LOCKS)

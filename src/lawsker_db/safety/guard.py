@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 
-import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -29,6 +28,9 @@ from lawsker_db.postgres.locks import sqlstate, take_migration_lock
 from lawsker_db.postgres.pulse import pulse
 from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
 from lawsker_db.postgres.session import (
+    IDLE_LIMIT,
+    IDLED,
+    IDLED_OUT,
     Session,
     find_schema,
     identify,
@@ -42,9 +44,9 @@ from lawsker_db.record.history import Run, write_marker
 from lawsker_db.revisions import Plan, current_revisions
 from lawsker_db.safety.commit import Asking, Guarded, commit, roll_back
 from lawsker_db.safety.confirmation import with_what_stays
-from lawsker_db.safety.doubt import RECONNECT_S, Attempt, server_life
+from lawsker_db.safety.doubt import RECONNECT_S, Attempt, read_timeline
 from lawsker_db.safety.gate import Gate
-from lawsker_db.target import Target
+from lawsker_db.target import Target, said_by_server
 
 STATEMENT_SHOWN = 70  # characters: one terminal line
 WAITED_TOO_LONG = ("55P03", "40P01")  # lock_not_available, deadlock_detected
@@ -116,7 +118,7 @@ def guarded_steps(
     Takes the MIGRATION lock until the transaction ends. Raises `LawskerError` and what the server raises.
     """
     take_migration_lock(conn)
-    pin_session(conn, schema)
+    pin_session(conn, schema, idle_limit=IDLE_LIMIT)
     require_counting(conn)
     _require_start(conn, plan)
     seal = Seal(conn)
@@ -159,15 +161,13 @@ def _statement_teller(on_event: OnEvent) -> Callable[[str], None]:
 
 def _attempt(conn: Connection, server: Server, run_id: str) -> Attempt:
     session = own_session(conn)
-    server_start, timeline = server_life(conn)
     return Attempt(
         run_id=run_id,
         server=server,
         backend_pid=session.pid,
         backend_start=session.start,
         transaction_id=transaction_id(conn),
-        server_start=server_start,
-        timeline=timeline,
+        timeline=read_timeline(conn),
     )
 
 
@@ -198,8 +198,7 @@ def _failed(failed: DBAPIError) -> LawskerError:
     """A database error inside the transaction as an error of ours. The server's DETAIL, which may hold personal data,
     stays out."""
     state = sqlstate(failed)
-    original = failed.orig
-    said = original.diag.message_primary if isinstance(original, psycopg.Error) else None
+    said = said_by_server(failed.orig)
     if state == SEALED:
         return RevisionFailed(
             "The revision tried to end the transaction by itself (COMMIT, or SET CONSTRAINTS ALL IMMEDIATE).",
@@ -212,6 +211,8 @@ def _failed(failed: DBAPIError) -> LawskerError:
             hint="wait for that session or end it, then type the same command again",
             sqlstate=state,
         )
+    if state == IDLED:
+        return RolledBack(IDLED_OUT, hint="type the same command again", sqlstate=state)
     if failed.connection_invalidated or state in ("57P01", "57P02", "08006", None):
         return RolledBack(
             f"The connection was lost inside the transaction: {said or 'the server went away'}.",
@@ -238,7 +239,7 @@ def _revisions_own_errors() -> Iterator[None]:
         raise
     except (Exception, SystemExit) as failed:
         raise RevisionFailed(
-            f"The revision raised {type(failed).__name__}: {failed}",
+            f"The revision raised {type(failed).__name__}: {said_by_server(failed) or failed}",
             hint="mend the revision or what it stumbled over, then type it again",
         ) from failed
 

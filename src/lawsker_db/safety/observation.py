@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from lawsker_db.evidence import Check, Fingerprint, TableContent
 from lawsker_db.postgres.content import Sequence, counts_upwards, read_sequence
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
-from lawsker_db.postgres.session import literal, quoted
+from lawsker_db.postgres.session import free_to_idle, literal, quoted
 from lawsker_db.postgres.touched import (
     Relation,
     Written,
@@ -162,7 +162,8 @@ class Observation:
     def _read_beside(self, tables: list[str]) -> dict[str, Fingerprint]:
         if self._beside is None or not tables:
             return {}
-        return {print_.table: print_ for print_ in self._beside(tables)}
+        with free_to_idle(self._conn):
+            return {print_.table: print_ for print_ in self._beside(tables)}
 
     def _family(self, table: str) -> tuple[Relation, ...]:
         """A relation that stood, with all its partitions and children that hold rows."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -22,6 +21,7 @@ from lawsker_db.record.manifest import Manifest, read_catalog_of, read_manifest
 from lawsker_db.safety.checklist import SHOWN, not_run, passed, violated
 from lawsker_db.safety.expectation import Promise, alembics_own, expected_after, not_as_promised
 from lawsker_db.safety.structure import OF_THE_OWNER, promised_tables
+from lawsker_db.target import said_by_server
 
 OF_THE_SERVER = "role"  # roles come and go for the sake of other databases
 
@@ -109,7 +109,7 @@ def _fingerprint(conn: Connection, table: Fingerprint) -> Fingerprint | str:
     except DBAPIError as failed:
         if failed.connection_invalidated:
             raise
-        said = failed.orig.diag.message_primary if isinstance(failed.orig, psycopg.Error) else None
+        said = said_by_server(failed.orig)
         return said or "the server refused the query"
     finally:
         if savepoint.is_active and not conn.invalidated:

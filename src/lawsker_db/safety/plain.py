@@ -14,8 +14,9 @@ from lawsker_db.errors import Refused
 from lawsker_db.evidence import Direction
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.fingerprint import fingerprint_table
+from lawsker_db.postgres.pooler import require_direct
 from lawsker_db.postgres.seal import create_seal_here
-from lawsker_db.postgres.session import find_schema, identify, pin_session
+from lawsker_db.postgres.session import find_schema, identify, pin_session, pinned
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import (
@@ -64,6 +65,7 @@ def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tu
     `CommittedUnproven` when the look afterwards finds something.
     """
     target = find_target(url)
+    require_direct(target)
     with locks.run_lock(target), target.connect() as conn:
         plan = _plan(conn, target, config, wish)
         if not plan.steps and plan.direction is not Direction.STAMP:
@@ -74,7 +76,7 @@ def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tu
         with migration_transaction(conn, target, plan, run) as guarded:
             _watch_for_loss(conn, plan, wish, guarded.gate)
             yield conn, guarded.gate
-        require_confirmed(target, run.run_id, plan, guarded.gate.catalog)
+        require_confirmed(pinned(target, guarded.attempt.server), run.run_id, plan, guarded.gate.catalog)
 
 
 @contextmanager

@@ -9,11 +9,13 @@ from sqlalchemy import Connection, text
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction, Server, failures
 from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, literal, quoted
+from lawsker_db.postgres.tools import is_local
 from lawsker_db.revisions import Plan, plan_checks
 from lawsker_db.safety.provisions import backup_checks, proof_checks
 from lawsker_db.target import Target
 
 SHOWN = 5
+VERIFY_SERVER = "add sslmode=verify-full&sslrootcert=FILE to the URL (FILE: the authority's certificate; or system)"
 LARGE_ROWS = 10_000  # below it a guess costs nothing
 LOCKING = "UPDATE, DELETE, TRUNCATE"  # any of them: what LOCK TABLE wants above ROW EXCLUSIVE
 NOT_EMPTY = "lawsker-db adopt --dry-run lists how this database differs"
@@ -29,7 +31,13 @@ def preflight(
     trial restore is a warning.
     """
     server = identify(conn)
-    checks = [*_server_checks(server), _standby_check(conn), *_right_checks(conn, plan), _event_trigger_check(conn)]
+    checks = [
+        *_server_checks(server),
+        _way_check(conn),
+        _standby_check(conn),
+        *_right_checks(conn, plan),
+        _event_trigger_check(conn),
+    ]
     checks.append(_statistics_check(conn, plan))
     checks += backup_checks(conn, server, runs)
     if prove:
@@ -102,6 +110,42 @@ def _server_checks(server: Server) -> tuple[Check, ...]:
             found=server.encoding,
             detail="" if server.encoding == "UTF8" else "the seed rows are Chinese; the database must be UTF8",
         ),
+    )
+
+
+def _way_check(conn: Connection) -> Check:
+    """Whether others on the way could read along, or play the server and be given the password and all data."""
+    raw = conn.connection.driver_connection
+    given = raw.info.get_parameters() if raw is not None else {}
+    kerberos = conn.execute(text("SELECT encrypted FROM pg_stat_gssapi WHERE pid = pg_backend_pid()")).scalar()
+    return way_found(
+        local=is_local(conn),
+        encrypted=bool(raw is not None and raw.pgconn.ssl_in_use),
+        kerberos=bool(kerberos),
+        mode=given.get("sslmode", "prefer"),
+        binding=given.get("channel_binding", "prefer"),
+    )
+
+
+def way_found(*, local: bool, encrypted: bool, kerberos: bool, mode: str, binding: str) -> Check:
+    """Pure. A warning unless the way is local, or encrypted towards a server that has proven who it is.
+
+    It proves that by its certificate (verify-full; verify-ca takes any server of the same authority), by a password that is
+    bound to the channel, or by Kerberos.
+    """
+    proven = kerberos or (encrypted and (mode == "verify-full" or binding == "require"))
+    open_way = "not encrypted: others on the way can read and change what goes over it"
+    unproven = (
+        f"encrypted (sslmode={mode}), but the server has not proven who it is: another one could stand in its place"
+    )
+    told = "encrypted, and the server has proven who it is" if proven else unproven if encrypted else open_way
+    return Check(
+        name="way to the server",
+        ok=local or proven,
+        expected="a local one, or TLS with sslmode=verify-full",
+        found="local" if local else told,
+        detail="" if local or proven else VERIFY_SERVER,
+        warning=True,
     )
 
 

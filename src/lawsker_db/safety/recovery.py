@@ -170,8 +170,9 @@ def _session(facts: dict[str, Any]) -> Session:
 
 
 def _attempt(facts: dict[str, Any]) -> Attempt:
-    times = {name: datetime.fromisoformat(facts[name]) for name in ("backend_start", "server_start")}
-    return Attempt(**{**facts, **times, "server": Server(**facts["server"])})
+    server = Server(**{**facts["server"], "started_at": datetime.fromisoformat(facts["server"]["started_at"])})
+    start = datetime.fromisoformat(facts["backend_start"])
+    return Attempt(**{**facts, "backend_start": start, "server": server})
 
 
 def _is_here(run: EndedRun, server: Server) -> bool:

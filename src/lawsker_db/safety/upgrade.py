@@ -29,7 +29,8 @@ from lawsker_db.evidence import (
 )
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import Catalog
-from lawsker_db.postgres.session import identify
+from lawsker_db.postgres.pooler import require_direct
+from lawsker_db.postgres.session import identify, pinned, require_same
 from lawsker_db.postgres.snapshot import mark_restore_point
 from lawsker_db.record.journal import Journal
 from lawsker_db.record.manifest import read_manifest
@@ -108,6 +109,7 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always
     database do not go together.
     """
     chain = load_chain(options.config, options.chain_options)
+    road = require_direct(target)
     with reading(target) as conn:
         server = identify(conn)
         plan = plan_upgrade(chain, current_revisions(conn), revision)
@@ -116,7 +118,7 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always
         if plan.steps or always:
             beside = options.prove and options.proof_server is None
             checks = preflight(conn, plan, options.runs, prove=beside, accept_unproven=accept)
-            checks = (*checks, unsettled_check(conn, options.runs))
+            checks = (*road, *checks, unsettled_check(conn, options.runs))
         return Outlook(server=server, chain=chain, plan=plan, checks=checks)
 
 
@@ -134,6 +136,7 @@ def safe_upgrade(
     if not plan.steps:
         return _nothing_to_do(target, outlook)
     refuse_unless(outlook.checks)
+    target = pinned(target, outlook.server)
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
@@ -165,6 +168,7 @@ def rehearse_upgrade(
     if not outlook.plan.steps:
         return _nothing_to_do(target, outlook)
     refuse_unless(outlook.checks)
+    target = pinned(target, outlook.server)
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
@@ -337,6 +341,8 @@ def _migrate_once(account: Account, chain: Chain, options: UpgradeOptions, tell:
     steps = ", ".join(step.revision for step in plan.steps)
     words = f"revision {steps} in one transaction"
     with timed(account, Phase.MIGRATION, tell, words), ending(account), target.connect() as conn:
+        require_same(conn, account.server)
+        conn.rollback()
         with migration_transaction(conn, target, plan, run) as guarded:
             account.guarded = guarded
             run_steps(conn, chain, plan, guarded.gate)

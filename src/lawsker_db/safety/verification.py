@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
@@ -53,7 +52,7 @@ from lawsker_db.safety.shelf import BACKUP
 from lawsker_db.safety.standing import is_known
 from lawsker_db.safety.structure import check_structure
 from lawsker_db.safety.surroundings import check_leftovers, check_names, check_owners, check_stamp
-from lawsker_db.target import Target
+from lawsker_db.target import Target, said_by_server
 
 STAMPING = ("adopt", "stamp")  # nothing was built: what stands may differ from the contract
 RUN_ID = re.compile(r"[A-Za-z0-9_-]+")  # it comes out of the database and becomes a folder's name
@@ -326,7 +325,7 @@ def _asked(conn: Connection, code: str, ask: Callable[[], Check]) -> Check:
 
 def _refusal(failed: DBAPIError) -> str:
     """Pure. What the server says, without its DETAIL, which may hold personal data."""
-    said = failed.orig.diag.message_primary if isinstance(failed.orig, psycopg.Error) else None
+    said = said_by_server(failed.orig)
     return said or "the server refused the query"
 
 
