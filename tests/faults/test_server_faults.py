@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 from phases import AT_COMMIT, PHASES
+from promotion import FAIL_OVERS, FailOver, fail_over
 from results import Outcome, go_through
 from servers import Breakable, breakable, give_to_owner
 from small_disk import small_disk
-from small_run import execute, make_ground
+from small_run import Ground, execute, make_ground
 from strikes import STRIKES, Field, Strike, strike
 
 from lawsker_db.demo.binaries import Binaries, binaries_in, find_binaries
@@ -85,3 +86,20 @@ def test_whatever_happens_to_the_server_the_verdict_is_the_oracles(major: int, t
 
 def _strike(ground: Field, phase: str, what: Strike) -> Callable[[Path], Outcome]:
     return lambda folder: strike(ground, folder, phase, what)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("major", MAJORS)
+def test_when_a_standby_takes_over_the_verdict_is_that_of_the_new_primary(major: int, tmp_path: Path) -> None:
+    with breakable(programs(major)) as primary:
+        ground = make_ground(primary, tmp_path / "chain")
+        outcomes = go_through(
+            {what.name: _fail_over(primary, ground, what) for what in FAIL_OVERS},
+            tmp_path,
+            f"promotion-{major}.jsonl",
+        )
+    assert [outcome for outcome in outcomes if outcome["wrong"]] == []
+
+
+def _fail_over(primary: Breakable, ground: Ground, what: FailOver) -> Callable[[Path], Outcome]:
+    return lambda folder: fail_over(primary, ground, folder, what)

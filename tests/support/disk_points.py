@@ -70,7 +70,7 @@ class Point:
             return (-9,)
         if self.committed:  # what cannot be read then may be a check that could not be made
             return (0, 13) if self.reads else (0,)
-        if self.kind in TELLING or self.fault.call == "unlink":
+        if self.kind in TELLING:
             return (0,)
         return (10, 11)
 

@@ -23,6 +23,7 @@ from lawsker_db.demo import keeper
 from lawsker_db.demo.binaries import Binaries
 from lawsker_db.demo.server import ThrowawayServer, _way, throwaway_server
 
+STOP_S = 5.0
 FAST, IMMEDIATE = signal.SIGINT, signal.SIGQUIT
 # Restarted often: small, and durable, since a crash of it must lose nothing that was answered.
 SETTINGS = {
@@ -88,11 +89,18 @@ class Breakable:
         return self._postmaster is not None and self._postmaster.poll() is None
 
     def stop(self, how: signal.Signals = FAST) -> None:
-        """Stop it, and wait for its end."""
+        """Stop it, and wait for its end.
+
+        A session whose COMMIT waits for a standby, and which has temporary tables, does not end in a fast stop: it commits
+        their removal, and that waits too. An operator stops at once then, and so do we.
+        """
         assert self._postmaster is not None
-        if self.runs():
-            self._postmaster.send_signal(how)
-            self._postmaster.wait(60)
+        for number in (how, IMMEDIATE):
+            if self.runs():
+                self._postmaster.send_signal(number)
+                with suppress(subprocess.TimeoutExpired):
+                    self._postmaster.wait(STOP_S)
+        assert not self.runs(), "it does not stop"
 
     def settle(self) -> None:
         """Have it up again, whatever was done to it."""

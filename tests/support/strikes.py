@@ -110,7 +110,7 @@ STRIKES = (
     Strike(name="stop immediate, away too long", block=stopped_at_once, back=False),
     Strike(name="too many connections", block=crowded),
     Strike(name="heap full", block=without_heap),
-    Strike(name="WAL full", block=without_wal),
+    Strike(name="WAL full", block=without_wal, back=False),  # not before there is room again
 )
 
 
