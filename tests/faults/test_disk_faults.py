@@ -17,7 +17,7 @@ from pathlib import Path
 import disk_points
 import pytest
 import strace
-from command_line import LAWSKER_DB, Ended, environment
+from command_line import LAWSKER_DB, SLOW_S, Ended, environment
 from disk_points import Point
 from phases import held_at
 from results import Outcome, go_through
@@ -26,7 +26,6 @@ from small_disk import small_disk
 from small_run import Ground, Server, clone, disagreement, ends_done, half_backup, left_over, make_ground
 
 ROOMY_MEGABYTES = 80  # what the look ahead wants for this database, and some more
-
 A_PAGE = 4096
 
 
@@ -121,7 +120,6 @@ def test_a_full_disk_behind_what_is_said_changes_no_exit_code(ground: Ground, tm
 
 # ---- one call --------------------------------------------------------------------------------------------------------
 
-
 EARLY = (
     *(("journal", "openat", "ENOSPC"), ("archive", "rename", "EIO"), ("catalog", "write", "ENOSPC")),
     *(("sums", "fsync", "EIO"), ("manifest", "rename", "ENOSPC")),
@@ -164,6 +162,7 @@ def limited(folder: Path, url: str, size: int, *arguments: str) -> Ended:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        timeout=SLOW_S,
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
@@ -187,13 +186,11 @@ def test_the_disk_may_fail_at_every_call_of_a_run(ground: Ground, tmp_path: Path
     """Slow: some 330 runs. LAWSKER_FAULTS names a folder for the results, from which a second go takes what it has."""
     assert strace.allowed(), "processes cannot be traced here: the full suite needs strace"
     every = disk_points.undisturbed(ground, tmp_path / "undisturbed")
-    strikes: dict[str, Callable[[Path], Outcome]] = {
-        point.name: (lambda folder, point=point: disk_points.strike(ground, folder, point))  # type: ignore[misc]
-        for point in every
-    }
-    strikes |= {
-        point.name: (lambda folder, point=point: disk_points.strike_dump(ground, folder, point))  # type: ignore[misc]
-        for point in disk_points.of_the_dump()
-    }
+    strikes = {point.name: _strike(disk_points.strike, ground, point) for point in every}
+    strikes |= {point.name: _strike(disk_points.strike_dump, ground, point) for point in disk_points.of_the_dump()}
     assert len(strikes) >= 300
     assert [o for o in go_through(strikes, tmp_path, "disk.jsonl") if o["wrong"]] == []
+
+
+def _strike(how: Callable[[Ground, Path, Point], Outcome], ground: Ground, point: Point) -> Callable[[Path], Outcome]:
+    return lambda folder: how(ground, folder, point)

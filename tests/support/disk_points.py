@@ -7,6 +7,7 @@ only tells of it (plans, JUnit, report) changes nothing, and after COMMIT nothin
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +29,8 @@ ERRORS = {
     "rename": ("ENOSPC", "EIO", KILL),
     "unlink": ("EIO", KILL),
 }
-TELLING = ("plans", "junit", "report.json", "report.html")  # files that only tell of a run
+PROOF = "proof"  # the manifest, written again once the backup is proven
+TELLING = (PROOF, "plans", "junit", "report.json", "report.html")  # files that only tell of a run
 KINDS = {
     "journal.jsonl": "journal",
     "globals.sql": "globals",
@@ -49,12 +51,16 @@ ON_READING = ("EIO",)
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One call on a file of the run's, what becomes of it, and where it stands in the run."""
+    """One call on a file of the run's, what becomes of it, and where it stands in the run.
+
+    `commit_sync` is the number of the fsync that lets COMMIT be sent, `committed` whether the call comes after it.
+    """
 
     fault: Fault
     kind: str
-    reads: bool
-    committed: bool
+    reads: bool = False
+    committed: bool = False
+    commit_sync: int = 0
 
     @property
     def name(self) -> str:
@@ -77,22 +83,41 @@ class Point:
 
 def points(calls: tuple[Call, ...], journal: Path) -> tuple[Point, ...]:
     """The points of an undisturbed run with these calls, in its order. Reads its journal."""
-    ours = [call for call in calls if RUNS in f"{call.path}/"]
-    last = _about_to_commit(ours, journal)
+    commit_sync = _about_to_commit(calls, journal)
     found = []
-    kind = "folder"
-    for number, call in enumerate(ours):
-        kind = _kind(call.path, kind)
+    for call, kind, committed in _placed(calls, commit_sync):
         for error in ON_READING if call.reads else ERRORS[call.call]:
             fault = Fault(call=call.call, number=call.number, error=error)
-            found.append(Point(fault=fault, kind=kind, reads=call.reads, committed=number > last))
+            found.append(Point(fault=fault, kind=kind, reads=call.reads, committed=committed, commit_sync=commit_sync))
     return tuple(_thinned(found))
 
 
-def _about_to_commit(ours: list[Call], journal: Path) -> int:
-    """Where among the calls the fsync stands that lets COMMIT be sent."""
+def as_struck(point: Point, calls: tuple[Call, ...]) -> Point | None:
+    """Pure. The point that was hit in a run with these calls, None when it was no call on a file of the run.
+
+    Lines on stderr are written by the same kind of call as files, and there may be one more or less of them.
+    """
+    for call, kind, committed in _placed(calls, point.commit_sync):
+        if (call.call, call.number) == (point.fault.call, point.fault.number):
+            return replace(point, kind=kind, reads=call.reads, committed=committed)
+    return None
+
+
+def _placed(calls: tuple[Call, ...], commit_sync: int) -> Iterator[tuple[Call, str, bool]]:
+    """Pure. The calls on files of the run, each with which file it is and whether COMMIT may have been sent."""
+    kind, committed, finished = "folder", False, False
+    for call in calls:
+        if RUNS in f"{call.path}/":
+            kind = PROOF if finished and call.path.endswith("manifest.json.partial") else _kind(call.path, kind)
+            yield call, kind, committed
+            finished = finished or (call.call, kind) == ("rename", "manifest")
+        committed = committed or (call.call, call.number) == ("fsync", commit_sync)
+
+
+def _about_to_commit(calls: tuple[Call, ...], journal: Path) -> int:
+    """The number of the fsync that lets COMMIT be sent."""
     names = [event["name"] for event in read_journal(journal)]
-    syncs = [number for number, call in enumerate(ours) if call.call == "fsync" and call.path.endswith(journal.name)]
+    syncs = [call.number for call in calls if call.call == "fsync" and call.path.endswith(journal.name)]
     assert len(syncs) == len(names), "an event of the journal is not synced by itself"
     return syncs[names.index("about to commit")]
 
@@ -121,17 +146,16 @@ def strike(ground: Ground, folder: Path, point: Point, *, again: bool = True) ->
     folder.mkdir()
     with clone(ground.server, ground.template) as url:
         ended, calls = traced(folder, *ground.typed, url=url, fault=point.fault)
-        outcome = judged(ground, folder, url, point, ended, again=again)
-    hit = any((c.call, c.number) == (point.fault.call, point.fault.number) and RUNS in f"{c.path}/" for c in calls)
-    if not hit:
-        outcome = replace(outcome, wrong=f"the fault did not strike a file of the run; {outcome.wrong}")
-    return replace(outcome, seconds=round(time.monotonic() - began, 1))
+        hit = as_struck(point, calls)
+        assert hit is not None, f"{point.name} struck no file of the run: {ended.said}"
+        outcome = judged(ground, folder, url, hit, ended, again=again)
+    return replace(outcome, point=point.name, seconds=round(time.monotonic() - began, 1))
 
 
 def of_the_dump() -> tuple[Point, ...]:
     """Pure. Points within pg_dump."""
     return tuple(
-        Point(fault=Fault(call=call, number=number, error=error), kind=DUMP, reads=False, committed=False)
+        Point(fault=Fault(call=call, number=number, error=error), kind=DUMP)
         for call, numbers in IN_DUMP.items()
         for number in numbers
         for error in ("ENOSPC", "EIO", KILL)
@@ -179,8 +203,8 @@ def unpromised(point: Point, ended: Ended, standing: str) -> str:
         return f"the database is {standing}"
     if ended.code in (10, 11) and not any(word in ended.err for word in ("journal", "lawsker-runs")):
         return f"the words name no file: {ended.err[-400:]}"
-    unwritten = point.committed and not point.reads and point.kind != "folder"
-    if ended.code == 0 and unwritten and "could not be written" not in ended.said:
+    told = any(word in ended.said for word in ("could not be written", "could not be noted", "cannot say so"))
+    if ended.code == 0 and not (told or point.reads or point.kind == DUMP):
         return f"nobody is told that the {point.kind} could not be written: {ended.said[-400:]}"
     return ""
 
