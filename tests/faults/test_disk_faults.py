@@ -63,8 +63,9 @@ def no_room(folder: Path, pid: int, *, mounted: bool) -> Iterator[None]:
         yield
 
 
-def full_at(phase: str, ground: Ground, folder: Path, url: str) -> tuple[Ended, str]:
-    """A run whose disk is full from a phase on, and how the database stands after it."""
+def full_at(phase: str, ground: Ground, folder: Path, url: str, *, again: bool = False) -> tuple[Ended, str]:
+    """A run whose disk is full from a phase on, and how the database stands after it; with `again` the same command is
+    typed once more when there is room."""
     with small_runs(folder) as mounted:
         with (
             held_at(phase, folder, url, *ground.typed) as held,
@@ -76,7 +77,7 @@ def full_at(phase: str, ground: Ground, folder: Path, url: str) -> tuple[Ended, 
         assert disagreement(ended, standing) == "", ended.said
         assert left_over(url, folder) == []
         assert half_backup(folder) == ""
-        assert ends_done(ground, folder, url, recover=False) == ""
+        assert not again or ends_done(ground, folder, url, recover=False) == ""
     return ended, standing
 
 
@@ -92,7 +93,7 @@ def test_a_disk_that_is_full_while_the_dump_runs_refuses_and_leaves_no_half_back
 
 def test_a_disk_that_is_full_behind_the_lock_rolls_back(ground: Ground, tmp_path: Path) -> None:
     with clone(ground.server, ground.template) as url:
-        ended, standing = full_at("behind the lock", ground, tmp_path, url)
+        ended, standing = full_at("behind the lock", ground, tmp_path, url, again=True)
     assert (ended.code, standing) == (11, "old"), ended.said
     assert "The journal cannot be written" in ended.err
     assert "free disk space" in ended.line("Next")
@@ -120,10 +121,7 @@ def test_a_full_disk_behind_what_is_said_changes_no_exit_code(ground: Ground, tm
 
 # ---- one call --------------------------------------------------------------------------------------------------------
 
-EARLY = (
-    *(("journal", "openat", "ENOSPC"), ("archive", "rename", "EIO"), ("catalog", "write", "ENOSPC")),
-    *(("sums", "fsync", "EIO"), ("manifest", "rename", "ENOSPC")),
-)
+EARLY = (("journal", "openat", "ENOSPC"), ("archive", "rename", "EIO"), ("manifest", "rename", "ENOSPC"))
 
 
 def few(found: tuple[Point, ...]) -> list[Point]:

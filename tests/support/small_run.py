@@ -115,7 +115,11 @@ class Ground:
         found = look(url)
         if found == self.old:
             return "old"
-        return "new" if found == self.new else f"mixed: {_unlike(found, self.old)}; {_unlike(found, self.new)}"
+        if found == self.new:
+            return "new"
+        return (
+            f"mixed: unlike the old one in {_unlike(found, self.old)}, unlike the new one in {_unlike(found, self.new)}"
+        )
 
 
 def look(url: str) -> Picture:
@@ -127,11 +131,11 @@ def look(url: str) -> Picture:
     return Picture(schema=schema, content=content, stamp=tuple(str(row[0]) for row in stamp), runs=int(runs[0][0]))
 
 
-def _unlike(found: Picture, other: Picture) -> str:
-    """Pure. Which parts differ from what was expected."""
+def _unlike(found: Picture, other: Picture) -> list[str]:
+    """Pure. Which parts and tables differ from what was expected."""
     parts = [name for name in ("schema", "stamp", "runs") if getattr(found, name) != getattr(other, name)]
-    tables = sorted(name for name, _ in set(found.content.items()) ^ set(other.content.items()))
-    return f"unlike the {'old' if other.runs == 1 else 'new'} in {[*parts, *dict.fromkeys(tables)]}"
+    tables = {name for name, _ in set(found.content.items()) ^ set(other.content.items())}
+    return [*parts, *sorted(tables)]
 
 
 def execute(url: str, *statements: str) -> None:
@@ -166,11 +170,7 @@ def make_ground(server: Server, folder: Path, *, options: str = "") -> Ground:
     config = small_chain(
         folder,
         (LEDGER, LEDGER_PROMISE, 'op.drop_table("ledger")'),
-        (
-            COLUMN,
-            COLUMN_PROMISE,
-            'ops.lock_tables({"users": "ACCESS EXCLUSIVE"})\nop.drop_column("users", "shoe_size")',
-        ),
+        (COLUMN, COLUMN_PROMISE, BACK),
     )
     old = look(url)
     with clone(server, template) as tried:
