@@ -19,6 +19,7 @@ from servers import FAST, IMMEDIATE, Breakable, filled, no_more_connections, use
 from small_run import Ground, clone, disagreement, ends_done, half_backup, told_later
 
 AWAY_S = 1.0  # how long a server is gone that comes back within --reconnect
+HANGS = -1  # in place of an exit code
 PATIENT, HASTY = "30", "1"  # --reconnect: longer than that, and shorter
 
 
@@ -128,7 +129,7 @@ def strike(field: Field, folder: Path, phase: str, what: Strike) -> Outcome:
         standing = field.ground.standing(url)
         wrong = _judged(field.ground, folder, url, phase, ended, standing)
     seconds = round(time.monotonic() - began, 1)
-    code = ended.code if ended else 0
+    code = ended.code if ended else HANGS
     return Outcome(point=f"{phase}: {what.name}", code=code, standing=standing, wrong=wrong, seconds=seconds)
 
 
