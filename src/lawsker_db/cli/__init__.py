@@ -6,7 +6,8 @@ import io
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from lawsker_db.cli.interrupts import as_error, settle, treat_as_interrupt
 
@@ -51,17 +52,22 @@ def _run(*, as_json: bool) -> int:
     return 0
 
 
-class _Stdout(io.FileIO):
-    """stdout that outlives its reader: what a command did, and so its exit code, does not hang on who listens."""
+class _Stream(io.FileIO):
+    """stdout or stderr that outlives its reader: what a command did, and so its exit code, does not hang on who listens.
+
+    (Python itself ends with 120 when something is left that cannot be written.)
+    """
 
     def write(self, content: object) -> int:
-        """Write; what cannot be written (head has gone, a full disk) is dropped, the latter with a word on stderr."""
+        """Write; what cannot be written (head has gone, a full disk) is dropped, of stdout with a word on stderr."""
         try:
             return super().write(content)  # type: ignore[arg-type]
         except BrokenPipeError:
             pass
         except OSError as failed:
-            os.write(2, f"stdout cannot be written: {failed.strerror}\n".encode())
+            if self.fileno() == 1:
+                with suppress(OSError):
+                    os.write(2, f"stdout cannot be written: {failed.strerror}\n".encode())
         return len(content)  # type: ignore[arg-type]
 
 
@@ -72,13 +78,15 @@ def _keep_streams_open() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
-    encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
-    raw = _Stdout(1, "w", closefd=False)
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=True
-    )
+    sys.stdout = _hardened(1, sys.stdout)
+    sys.stderr = _hardened(2, sys.stderr)
+
+
+def _hardened(number: int, stream: TextIO | None) -> TextIO:
+    """A stream over a file descriptor that drops what cannot be written, in the encoding that it had."""
+    encoding = "utf-8" if stream is None else stream.encoding
+    raw = io.BufferedWriter(_Stream(number, "w", closefd=False))
+    return io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
 def _explain(failed: Exception, *, as_json: bool) -> int:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,7 +88,8 @@ class Journal:
         """Create the journal in the folder. Raises `Refused` when the disk does not take it."""
         self.path = folder / name
         try:
-            self._file = os.fdopen(os.open(self.path, NEW_FILE | os.O_APPEND, PRIVATE_FILE), "ab")
+            # Unbuffered: what a full disk refuses must not wait for the close, and fail there once more.
+            self._file = os.fdopen(os.open(self.path, NEW_FILE | os.O_APPEND, PRIVATE_FILE), "ab", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             sync_folder(folder)
         except OSError as failed:
@@ -110,9 +112,24 @@ class Journal:
             raise FileNotFoundError(errno.ENOENT, "another file stands in its place", str(self.path))
         body = json.dumps(as_json(asdict(event)), ensure_ascii=False, sort_keys=True)
         line = f"{checksum(body)} {body}\n".encode()
-        self._file.write(line)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        _append(self._file.fileno(), line)
+
+
+def _append(handle: int, line: bytes) -> None:
+    """Write a line to the end of a file, and have it on disk; or leave the file as it was and raise `OSError`.
+
+    A disk that is full takes a part of it: behind a torn line nothing would be read any more.
+    """
+    whole = os.fstat(handle).st_size
+    try:
+        left = line
+        while left:
+            left = left[os.write(handle, left) :]
+        os.fsync(handle)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(handle, whole)
+        raise
 
 
 def goes_on(path: Path) -> bool:

@@ -7,7 +7,8 @@ import json
 import os
 import shlex
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -105,8 +106,13 @@ def write_catalog(folder: Path, catalog: Catalog) -> None:
 
 
 def read_catalog_of(folder: Path) -> Catalog:
-    """The catalog that a restore must give. `check_files` has made sure that it is what was written."""
-    return Catalog(objects={(kind, name): facts for kind, name, facts in json.loads((folder / CATALOG).read_bytes())})
+    """The catalog that a restore must give. `check_files` has made sure that it is what was written.
+
+    Raises `BackupFailed` when the disk does not give it.
+    """
+    with _readable(folder / CATALOG):
+        written = (folder / CATALOG).read_bytes()
+    return Catalog(objects={(kind, name): facts for kind, name, facts in json.loads(written)})
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
@@ -115,6 +121,11 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     Raises `BackupFailed` naming the first file that is wrong, or that others may write: restoring runs what stands in a
     backup, and the sums in it are no signature.
     """
+    with _readable(folder):
+        _check_files(folder, manifest)
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
     present = {str(path.relative_to(folder)) for path in folder.rglob("*")}
     folders = {str(Path(name).parent) for name in manifest.files} - {"."}
     for place in (folder, *(folder / name for name in sorted(folders))):
@@ -139,6 +150,15 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             raise _wrong(folder / name, "is not what was written")
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what the disk says in the block into an error of ours: what cannot be read is no backup, and no bug either."""
+    try:
+        yield
+    except OSError as failed:
+        raise _wrong(Path(failed.filename or path), f"cannot be read: {failed.strerror}") from failed
+
+
 def swappable(folder: Path) -> bool:
     """Whether others may put something else in the place of what stands in this folder. Looks at its mode."""
     mode = folder.stat().st_mode
@@ -147,11 +167,8 @@ def swappable(folder: Path) -> bool:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file as hex. Reads it in pieces."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as failed:
-        raise _wrong(path, f"cannot be read: {failed.strerror}") from failed
+    with _readable(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_ordinary(path: Path) -> bytes:
