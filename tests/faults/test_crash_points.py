@@ -1,0 +1,129 @@
+"""Struck at a message between the tool and the server: old or new, and the tool says which. A part of all crash points.
+
+The others: make test-faults. Every fault is real; the oracle, which shares no code with the product, has the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from crash_ground import SETTINGS, Site
+from crash_points import commit, migration
+from crash_run import Point, census, strike_at
+from wire import Fault, Moment, Seen
+
+from lawsker_db.demo.server import throwaway_server
+
+BEFORE, SENT, ANSWERED, PASSED = Moment
+KILL, TERM, INT, GROUP = Fault.KILL, Fault.TERM, Fault.INT, Fault.GROUP
+RESET, CUT, DOWN, DROP, SILENCE = Fault.RESET, Fault.CUT, Fault.DOWN, Fault.DROP, Fault.SILENCE
+
+# How far from COMMIT on the connection of the migration; when; what.
+ABOUT_COMMIT = [
+    *((0, moment, KILL) for moment in Moment),
+    (0, BEFORE, INT),
+    (0, SENT, TERM),
+    (0, ANSWERED, GROUP),
+    (0, PASSED, TERM),
+    (0, BEFORE, RESET),
+    (0, SENT, RESET),
+    (0, ANSWERED, RESET),
+    (0, SENT, CUT),
+    (0, BEFORE, DOWN),
+    (0, ANSWERED, DOWN),
+    (-1, PASSED, KILL),
+    (-1, ANSWERED, INT),
+    (-1, ANSWERED, RESET),
+    (-2, SENT, TERM),
+    (-9, BEFORE, CUT),
+    (-18, BEFORE, KILL),
+    (-60, BEFORE, DOWN),
+    (1, BEFORE, RESET),
+    (1, BEFORE, KILL),
+]
+# On another connection: how many connections after the migration's, or which; how far through its messages of a kind.
+AFTER_COMMIT = [(1, "startup", BEFORE, RESET), (1, "Q", ANSWERED, INT), (3, "Q", SENT, KILL), (3, "S", ANSWERED, RESET)]
+ELSEWHERE = [
+    ("tool#1", "Q", SENT, RESET),
+    ("tool#3", "Q", ANSWERED, TERM),
+    ("pg_dump#1", "Q", BEFORE, KILL),
+    ("pg_dump#2", "Q", SENT, RESET),
+    ("pg_dumpall#1", "Q", ANSWERED, CUT),
+    ("reader#1", "S", ANSWERED, RESET),
+    ("reader#1", "Q", BEFORE, GROUP),
+    ("pg_restore/copy#1", "Q", SENT, KILL),
+    ("pg_restore/copy#2", "Q", ANSWERED, RESET),
+    ("reader/copy#1", "S", SENT, INT),
+    ("tool/copy#1", "Q", PASSED, TERM),
+    ("tool/copy#5", "startup", ANSWERED, KILL),
+    ("MIGRATION", "Q", SENT, KILL),
+    ("MIGRATION", "S", ANSWERED, RESET),
+]
+# What is swallowed is waited for, by the tool or by the operator: half a minute each.
+SWALLOWED = [(0, BEFORE, DROP), (0, ANSWERED, DROP), (-60, BEFORE, DROP), (0, SENT, SILENCE)]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server of our own: the proxy must know its socket, and nobody else may be seen on it."""
+    with throwaway_server(settings=SETTINGS) as server:
+        yield Site(server, tmp_path_factory.mktemp("grounds"))
+
+
+@pytest.fixture(scope="session")
+def seen(site: Site, tmp_path_factory: pytest.TempPathFactory) -> list[Seen]:
+    """What the tool and its children send in an undisturbed run of the small chain."""
+    return census(site, site.ground("small"), tmp_path_factory.mktemp("census"))
+
+
+def keeps_its_promise(site: Site, message: Seen, moment: Moment, fault: Fault, folder: Path) -> None:
+    """Strike there; nothing may be wrong."""
+    tcp = fault is RESET and moment is SENT
+    point = Point(ground="small", label=message.label, ordinal=message.ordinal, moment=moment, fault=fault, tcp=tcp)
+    result = strike_at(site, point, folder)
+    assert result.struck, f"nothing came to {point.name}"
+    assert not result.wrong, f"{result.point}: {result.wrong}\n{result.words}"
+
+
+def of_kind(seen: list[Seen], label: str, kind: str) -> Seen:
+    """The middle one of the messages of this kind on this connection."""
+    same = [message for message in seen if (message.label, message.kind) == (label, kind)]
+    assert same, f"no {kind} on {label}"
+    return same[len(same) // 2]
+
+
+@pytest.mark.parametrize(("offset", "moment", "fault"), ABOUT_COMMIT)
+def test_what_strikes_about_commit_leaves_old_or_new_and_the_tool_says_which(
+    offset: int, moment: Moment, fault: Fault, site: Site, seen: list[Seen], tmp_path: Path
+) -> None:
+    ordinal = commit(seen).ordinal + offset
+    message = next(message for message in migration(seen) if message.ordinal == ordinal)
+    keeps_its_promise(site, message, moment, fault, tmp_path)
+
+
+@pytest.mark.parametrize(("later", "kind", "moment", "fault"), AFTER_COMMIT)
+def test_what_strikes_after_commit_leaves_new_and_the_tool_says_so(
+    later: int, kind: str, moment: Moment, fault: Fault, site: Site, seen: list[Seen], tmp_path: Path
+) -> None:
+    number = int(commit(seen).label.partition("#")[2]) + later
+    keeps_its_promise(site, of_kind(seen, f"tool#{number}", kind), moment, fault, tmp_path)
+
+
+@pytest.mark.parametrize(("label", "kind", "moment", "fault"), ELSEWHERE)
+def test_what_strikes_before_commit_leaves_old_and_the_tool_says_so(
+    label: str, kind: str, moment: Moment, fault: Fault, site: Site, seen: list[Seen], tmp_path: Path
+) -> None:
+    label = commit(seen).label if label == "MIGRATION" else label
+    keeps_its_promise(site, of_kind(seen, label, kind), moment, fault, tmp_path)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("offset", "moment", "fault"), SWALLOWED)
+def test_what_is_swallowed_about_commit_leaves_old_or_new_and_the_tool_says_which(
+    offset: int, moment: Moment, fault: Fault, site: Site, seen: list[Seen], tmp_path: Path
+) -> None:
+    ordinal = commit(seen).ordinal + offset
+    message = next(message for message in migration(seen) if message.ordinal == ordinal)
+    keeps_its_promise(site, message, moment, fault, tmp_path)
