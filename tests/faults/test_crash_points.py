@@ -43,8 +43,14 @@ ABOUT_COMMIT = [
     (1, BEFORE, RESET),
     (1, BEFORE, KILL),
 ]
-# On another connection: how many connections after the migration's, or which; how far through its messages of a kind.
-AFTER_COMMIT = [(1, "startup", BEFORE, RESET), (1, "Q", ANSWERED, INT), (3, "Q", SENT, KILL), (3, "S", ANSWERED, RESET)]
+# Which of the connections that were opened after COMMIT, the first and the last but one; what kind of message; and so on.
+AFTER_COMMIT = [
+    (0, "startup", BEFORE, RESET),
+    (0, "Q", ANSWERED, INT),
+    (-2, "Q", SENT, KILL),
+    (-2, "S", ANSWERED, RESET),
+]
+# On another connection: which, and what kind of message; the middle one of them is struck.
 ELSEWHERE = [
     ("tool#1", "Q", SENT, RESET),
     ("tool#3", "Q", ANSWERED, TERM),
@@ -94,6 +100,12 @@ def of_kind(seen: list[Seen], label: str, kind: str) -> Seen:
     return same[len(same) // 2]
 
 
+def opened_after_commit(seen: list[Seen]) -> list[str]:
+    """The connections on which the tool confirms and verifies."""
+    end = seen.index(commit(seen))
+    return [message.label for message in seen[end:] if message.kind == "startup"]
+
+
 @pytest.mark.parametrize(("offset", "moment", "fault"), ABOUT_COMMIT)
 def test_what_strikes_about_commit_leaves_old_or_new_and_the_tool_says_which(
     offset: int, moment: Moment, fault: Fault, site: Site, seen: list[Seen], tmp_path: Path
@@ -107,8 +119,8 @@ def test_what_strikes_about_commit_leaves_old_or_new_and_the_tool_says_which(
 def test_what_strikes_after_commit_leaves_new_and_the_tool_says_so(
     later: int, kind: str, moment: Moment, fault: Fault, site: Site, seen: list[Seen], tmp_path: Path
 ) -> None:
-    number = int(commit(seen).label.partition("#")[2]) + later
-    keeps_its_promise(site, of_kind(seen, f"tool#{number}", kind), moment, fault, tmp_path)
+    label = opened_after_commit(seen)[later]
+    keeps_its_promise(site, of_kind(seen, label, kind), moment, fault, tmp_path)
 
 
 @pytest.mark.parametrize(("label", "kind", "moment", "fault"), ELSEWHERE)

@@ -15,7 +15,6 @@ QUICK = (Fault.KILL, Fault.TERM, Fault.INT, Fault.GROUP, Fault.RESET, Fault.CUT,
 OVER_TCP = (Fault.RESET, Fault.CUT, Fault.DOWN)
 TCP_SHARE = 0.3
 SHIPPED_SHARE = 0.1
-SWALLOWS = 16  # points that drop silently: each takes half a minute
 SEED = "lawsker"
 
 
@@ -37,22 +36,21 @@ def moments(message: Seen) -> tuple[Moment, ...]:
 
 
 def choose(ground: str, seen: Iterable[Seen], number: int) -> tuple[Point, ...]:
-    """That many points, those about COMMIT and those that swallow first, the others in a fixed disorder."""
+    """That many points: those of COMMIT itself, then what must be among them, then the rest; all in a fixed disorder, so
+    that the first hundreds are of every sort."""
     listed = list(seen)
-    first = dict.fromkeys((*_at_commit(ground, listed), *_swallowed(ground, listed)))
-    others = dict.fromkeys((*_near_commit(ground, listed), *_after_commit(ground, listed), *_kinds(ground, listed)))
-    spread = sorted(dict.fromkeys(_spread(ground, listed)), key=_chance)
-    wanted = [*first, *sorted(others, key=_chance)]
-    wanted += [point for point in spread if point not in first and point not in others]
-    unique = {point.name: point for point in wanted}
-    return tuple(unique.values())[:number]
+    end = commit(listed)
+    must = [*_at_commit(ground, listed), *_swallowed(ground, listed)]
+    must += [*_near_commit(ground, listed), *_after_commit(ground, listed), *_kinds(ground, listed)]
+    wanted = [point for point in must if (point.label, point.ordinal) == (end.label, end.ordinal)]
+    wanted += [*sorted(must, key=_chance), *sorted(_spread(ground, listed), key=_chance)]
+    return tuple({point.name: point for point in wanted}.values())[:number]
 
 
 def both(small: Iterable[Seen], shipped: Iterable[Seen], number: int) -> tuple[Point, ...]:
     """Points of both grounds; the shipped chain's, which cost more, are a tenth, spread among the others."""
     share = int(number * SHIPPED_SHARE)
-    mine, theirs = choose("small", small, number - share), choose("shipped", shipped, share * 2)
-    theirs = tuple(sorted(theirs, key=_chance))[:share]
+    mine, theirs = choose("small", small, number - share), choose("shipped", shipped, share)
     step = max(1, len(mine) // max(1, share))
     mixed = [point for at in range(0, len(mine), step) for point in (*theirs[at // step :][:1], *mine[at : at + step])]
     return tuple(dict.fromkeys((*mixed, *theirs)))
@@ -100,19 +98,19 @@ def _kinds(ground: str, seen: list[Seen]) -> Iterator[Point]:
 
 
 def _swallowed(ground: str, seen: list[Seen]) -> Iterator[Point]:
-    """Silent drops, a few on each road: they are slow."""
+    """Silent drops, one on each road: they are slow."""
     end = commit(seen)
-    at = [
-        message for message in migration(seen) if message.ordinal in (end.ordinal, end.ordinal - 30, end.ordinal // 2)
-    ]
-    for message, moment in product(at, (Moment.BEFORE, Moment.ANSWERED)):
-        yield _point(ground, message, moment if message.kind in "QS" else Moment.BEFORE, Fault.DROP)
+    yield _point(ground, end, Moment.BEFORE, Fault.DROP)
+    yield _point(ground, end, Moment.ANSWERED, Fault.DROP)
     yield _point(ground, end, Moment.SENT, Fault.SILENCE)
-    roads = dict.fromkeys(message.label.partition("#")[0] for message in seen)
-    for road in list(roads)[: SWALLOWS - 7]:
+    middle = [message for message in migration(seen) if message.kind == "Q"]
+    yield _point(ground, middle[len(middle) // 2], Moment.BEFORE, Fault.DROP)
+    for road in dict.fromkeys(message.label.partition("#")[0] for message in seen):
         asked = [message for message in seen if message.label.partition("#")[0] == road and message.kind == "Q"]
         if asked:
             yield _point(ground, asked[len(asked) // 2], Moment.BEFORE, Fault.DROP)
+    confirming = [message for message in seen[seen.index(end) + 1 :] if message.kind == "Q"]
+    yield _point(ground, confirming[0], Moment.BEFORE, Fault.DROP)
 
 
 def _spread(ground: str, seen: list[Seen]) -> Iterator[Point]:

@@ -25,7 +25,7 @@ from lawsker_db.record.journal import read_journal
 
 RUNS = "lawsker-runs"
 LONG_S = 90.0  # a run here takes two seconds, a reconnect two, a connection time-out ten
-STUCK_S = 20.0  # the product notices a dead connection of the migration by itself in this time; others it may not
+STUCK_S = 30.0  # the watch on the migration's connection looks for 20 s; nobody watches the others
 ASKED_S = 2  # how long it asks a server that is gone what became of COMMIT
 GONE = (Fault.DOWN, Fault.SILENCE)  # nobody can ask the server afterwards
 SWALLOWED = (Fault.DROP, Fault.SILENCE)
@@ -216,7 +216,7 @@ def claim(ended: Ended, point: Point, *, struck: bool, wrong: list[str]) -> str:
         wrong.append("nothing was said about what to type next")
     if not struck and ended.code != 0:
         wrong.append(f"nothing struck, and exit code {ended.code}")
-    if by_code == "unknown" and point.fault not in (*GONE, Fault.DROP):
+    if by_code == "unknown" and point.fault not in GONE:
         wrong.append("in doubt, though the server could be asked")
     return by_code
 
