@@ -12,7 +12,7 @@ import pytest
 from crash_ground import SETTINGS, Site
 from crash_points import commit, migration
 from crash_run import Point, census, strike_at
-from wire import Fault, Moment, Seen
+from strikes import Fault, Moment, Seen
 
 from lawsker_db.demo.server import throwaway_server
 

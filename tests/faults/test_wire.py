@@ -14,7 +14,8 @@ from command_line import eventually
 from crash_ground import SETTINGS, Site
 from crash_points import both, commit, migration, shard
 from crash_run import census
-from wire import Fault, Moment, Strike, Wire, wire
+from strikes import Fault, Moment, Strike
+from wire import Wire, wire
 
 from lawsker_db.demo.server import ThrowawayServer, throwaway_server
 

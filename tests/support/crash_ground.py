@@ -16,7 +16,7 @@ from pathlib import Path
 
 import oracle
 import psycopg
-from command_line import Ended, eventually, everything, run
+from command_line import eventually, run
 
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import ThrowawayServer
@@ -161,12 +161,12 @@ INVALID = "SELECT format('invalid index %s', indexrelid::regclass) FROM pg_index
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """What the oracle sees: schema, content by table, stamp, and how many runs the history has to this revision."""
+    """What the oracle sees: schema, content by table, and what it leaves out by itself: stamp and history, row by row."""
 
     schema: str
     content: dict[str, str]
-    stamp: str
-    runs: int
+    stamp: tuple[str, ...]
+    history: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,9 +176,7 @@ class Ground:
     name: str
     template: str
     typed: tuple[str, ...]
-    revision: str
     before: Picture
-    everything: tuple[object, ...]
     old_columns: dict[str, tuple[str, ...]]
     after: Picture
 
@@ -225,21 +223,24 @@ class Site:
         template = f"ground_{name}"
         self.administer(f"CREATE DATABASE {template} TEMPLATE template0 ENCODING 'UTF8'")
         url = self.url(template)
-        typed, revision = _small(folder, url) if name == "small" else _shipped(folder, url)
+        typed = _small(folder, url) if name == "small" else _shipped(folder, url)
         assert eventually(lambda: not self.sessions(template)), "nobody may be connected to a template"
         copy = after(template)
         self.administer(f"CREATE DATABASE {copy} TEMPLATE {template}")
         ended = run(folder, *typed, url=self.url(copy))
         assert ended.code == 0, ended.said
+        before, old_columns = picture(url), oracle.columns(url)
+        kept = oracle.content(self.url(copy), only_columns=old_columns)
+        assert all(kept.get(table) == total for table, total in before.content.items()), (
+            "an undisturbed run keeps it all"
+        )
         return Ground(
             name=name,
             template=template,
             typed=typed,
-            revision=revision,
-            before=picture(url, revision),
-            everything=everything(url),
-            old_columns=oracle.columns(url),
-            after=picture(self.url(copy), revision),
+            before=before,
+            old_columns=old_columns,
+            after=picture(self.url(copy)),
         )
 
     def sessions(self, database: str) -> list[str]:
@@ -270,41 +271,40 @@ def after(template: str) -> str:
     return f"{template}_after"
 
 
-def picture(url: str, revision: str) -> Picture:
-    """The oracle's picture of a database, with the stamp and the marker rows of this revision."""
+def picture(url: str) -> Picture:
+    """The oracle's picture of a database, with the stamp and every row of the history."""
     schema, content = oracle.picture(url)
     with psycopg.connect(url) as conn:
-        stamp = conn.execute("SELECT string_agg(version_num, ' ') FROM alembic_version").fetchone()
-        runs = conn.execute(
-            "SELECT count(*) FROM lawsker_db.migration_run WHERE %s = ANY (steps)", (revision,)
-        ).fetchone()
+        stamp = conn.execute("SELECT version_num FROM alembic_version ORDER BY 1").fetchall()
+        history = conn.execute("SELECT r::text FROM lawsker_db.migration_run AS r ORDER BY 1").fetchall()
     return Picture(
-        schema=schema, content=content, stamp=str(stamp and stamp[0]), runs=int(runs[0]) if runs is not None else 0
+        schema=schema, content=content, stamp=tuple(row[0] for row in stamp), history=tuple(row[0] for row in history)
     )
 
 
 def stands(ground: Ground, url: str) -> str:
     """`old`, `new` or `mixed`, by the oracle alone.
 
-    New: the schema of an undisturbed run, stamped, marked once, every older table as it was in its older columns, and of the
-    small chain, which makes no random values, every new one as well.
+    New: the schema and stamp of an undisturbed run, the old history and one row more, every older table as it was in its
+    older columns, and of the small chain, which makes no random values, every new one as well.
     """
-    found = picture(url, ground.revision)
-    if found == ground.before:
-        return "old" if everything(url) == ground.everything else "mixed: stamp or history"
-    wanted = ground.after
-    if (found.schema, found.stamp, found.runs) != (wanted.schema, wanted.stamp, 1):
-        return f"mixed: stamp {found.stamp}, {found.runs} marker rows, schema " + (
-            "new" if found.schema == wanted.schema else "neither old nor new"
-        )
-    older = oracle.content(url, only_columns=ground.old_columns)
-    wrong = [name for name, total in ground.before.content.items() if older.get(name) != total]
+    found, old, new = picture(url), ground.before, ground.after
+    if found == old:
+        return "old"
+    wrong = [name for name in ("schema", "stamp") if getattr(found, name) != getattr(new, name)]
+    if len(found.history) != len(old.history) + 1 or not set(found.history) > set(old.history):
+        wrong.append("history")
+    if found.content.keys() != new.content.keys():
+        wrong.append("tables")
     if ground.name == "small":
-        wrong += [name for name, total in wanted.content.items() if found.content.get(name) != total]
-    return f"mixed: content of {', '.join(wrong)}" if wrong or found.content.keys() != wanted.content.keys() else "new"
+        wrong += [name for name, total in new.content.items() if found.content.get(name) != total]
+    elif not wrong:
+        older = oracle.content(url, only_columns=ground.old_columns)
+        wrong += [name for name, total in old.content.items() if older.get(name) != total]
+    return f"mixed: {', '.join(wrong)} not of the new database" if wrong else "new"
 
 
-def _small(folder: Path, url: str) -> tuple[tuple[str, ...], str]:
+def _small(folder: Path, url: str) -> tuple[str, ...]:
     for name in ("env.py", "script.py.mako"):
         (folder / "alembic" / "versions").mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "alembic" / name, folder / "alembic" / name)
@@ -316,11 +316,11 @@ def _small(folder: Path, url: str) -> tuple[tuple[str, ...], str]:
     assert laid.code == 0, laid.said
     with psycopg.connect(url) as conn:
         conn.execute(ROWS.encode())
-    return (*TYPED, *config), "002"
+    return (*TYPED, *config)
 
 
-def _shipped(folder: Path, url: str) -> tuple[tuple[str, ...], str]:
+def _shipped(folder: Path, url: str) -> tuple[str, ...]:
     load_sample(url, users=SAMPLE_USERS)
-    adopted: Ended = run(folder, "adopt", "--yes", url=url)
+    adopted = run(folder, "adopt", "--yes", url=url)
     assert adopted.code == 0, adopted.said
-    return TYPED, "013"
+    return TYPED

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from crash_run import Point
-from wire import Fault, Moment, Seen
+from strikes import Fault, Moment, Seen
 
 MARKER = "INSERT INTO lawsker_db.migration_run"
 AT_COMMIT, NEAR_COMMIT = 12, 60  # messages of the migration's connection up to COMMIT

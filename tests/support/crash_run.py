@@ -19,7 +19,8 @@ from typing import Any
 import peers
 from command_line import LAWSKER_DB, Ended, environment, eventually, run
 from crash_ground import CANARY, Ground, Site, stands
-from wire import Fault, Moment, Seen, Strike, Wire, wire
+from strikes import Fault, Moment, Seen, Strike
+from wire import Wire, wire
 
 from lawsker_db.record.journal import read_journal
 
