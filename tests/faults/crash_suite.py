@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from crash_ground import SETTINGS, Site
-from crash_points import both, shard
+from crash_points import both, read_census, shard
 from crash_run import Point, Result, census, read_results, strike_at
 
 from lawsker_db.demo.server import throwaway_server
@@ -81,7 +81,7 @@ def points_of(runs: int, folder: Path) -> tuple[Point, ...]:
         seen = {}
         for name in ("small", "shipped"):
             (folder / f"census-{name}").mkdir()
-            seen[name] = census(site, site.ground(name), folder / f"census-{name}")
+            seen[name] = read_census(name, census(site, site.ground(name), folder / f"census-{name}"))
     return both(seen["small"], seen["shipped"], runs)
 
 

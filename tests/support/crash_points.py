@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import TypeVar
 
-from crash_run import Point
+from crash_run import MARKER, Point
 from strikes import Fault, Moment, Seen
 
-MARKER = "INSERT INTO lawsker_db.migration_run"
 AT_COMMIT, NEAR_COMMIT = 12, 60  # messages of the migration's connection up to COMMIT
 QUICK = (Fault.KILL, Fault.TERM, Fault.INT, Fault.GROUP, Fault.RESET, Fault.CUT, Fault.DOWN)
 OVER_TCP = (Fault.RESET, Fault.CUT, Fault.DOWN)
 TCP_SHARE = 0.3
 SHIPPED_SHARE = 0.1
 SEED = "lawsker"
+Thing = TypeVar("Thing")
 
 
-def migration(seen: Iterable[Seen]) -> list[Seen]:
-    """The messages of the migration's own connection: the one that writes the marker."""
-    listed = list(seen)
-    label = next(message.label for message in listed if message.text.startswith(MARKER))
-    return [message for message in listed if message.label == label]
+@dataclass(frozen=True, slots=True, eq=False)
+class Census:
+    """The messages of an undisturbed run on one ground, those of the migration's own connection, its marker and COMMIT."""
+
+    ground: str
+    seen: tuple[Seen, ...]
+    migration: tuple[Seen, ...]
+    marker: Seen
+    commit: Seen
 
 
-def commit(seen: Iterable[Seen]) -> Seen:
-    """The COMMIT of the migration."""
-    return next(message for message in reversed(migration(seen)) if message.text == "COMMIT")
+def read_census(ground: str, seen: Iterable[Seen]) -> Census:
+    """Find the migration among the messages: it is the connection that writes the marker."""
+    listed = tuple(seen)
+    marker = next(message for message in listed if message.text.startswith(MARKER))
+    migration = tuple(message for message in listed if message.label == marker.label)
+    commit = next(message for message in reversed(migration) if message.text == "COMMIT")
+    return Census(ground, listed, migration, marker, commit)
 
 
 def moments(message: Seen) -> tuple[Moment, ...]:
@@ -35,22 +45,21 @@ def moments(message: Seen) -> tuple[Moment, ...]:
     return tuple(Moment) if message.kind in ("Q", "S", "F", "startup") else (Moment.BEFORE, Moment.SENT)
 
 
-def choose(ground: str, seen: Iterable[Seen], number: int) -> tuple[Point, ...]:
+def choose(census: Census, number: int) -> tuple[Point, ...]:
     """That many points: those of COMMIT itself, then what must be among them, then the rest; all in a fixed disorder, so
     that the first hundreds are of every sort."""
-    listed = list(seen)
-    end = commit(listed)
-    must = [*_at_commit(ground, listed), *_swallowed(ground, listed)]
-    must += [*_near_commit(ground, listed), *_after_commit(ground, listed), *_kinds(ground, listed)]
-    wanted = [point for point in must if (point.label, point.ordinal) == (end.label, end.ordinal)]
-    wanted += [*sorted(must, key=_chance), *sorted(_spread(ground, listed), key=_chance)]
+    must = [*_at_commit(census), *_swallowed(census), *_near_commit(census), *_after_commit(census), *_kinds(census)]
+    commit = point_at(census, census.commit, Moment.SENT, Fault.KILL)
+    place = (commit.label, commit.ordinal, commit.marked)
+    wanted = [point for point in must if (point.label, point.ordinal, point.marked) == place]
+    wanted += [*sorted(must, key=_chance), *sorted(_spread(census), key=_chance)]
     return tuple({point.name: point for point in wanted}.values())[:number]
 
 
-def both(small: Iterable[Seen], shipped: Iterable[Seen], number: int) -> tuple[Point, ...]:
+def both(small: Census, shipped: Census, number: int) -> tuple[Point, ...]:
     """Points of both grounds; the shipped chain's, which cost more, are a tenth, spread among the others."""
     share = int(number * SHIPPED_SHARE)
-    mine, theirs = choose("small", small, number - share), choose("shipped", shipped, share)
+    mine, theirs = choose(small, number - share), choose(shipped, share)
     step = max(1, len(mine) // max(1, share))
     mixed = [point for at in range(0, len(mine), step) for point in (*theirs[at // step :][:1], *mine[at : at + step])]
     return tuple(dict.fromkeys((*mixed, *theirs)))
@@ -61,83 +70,90 @@ def shard(points: Iterable[Point], part: int, parts: int) -> tuple[Point, ...]:
     return tuple(point for point in points if int(_chance(point) * parts) == part - 1)
 
 
-def _at_commit(ground: str, seen: list[Seen]) -> Iterator[Point]:
+def point_at(census: Census, message: Seen, moment: Moment, fault: Fault, *, tcp: bool | None = None) -> Point:
+    """The point that strikes at this message; where it is not said, some of those that cut connections do so over TCP."""
+    marked = message.label == census.marker.label and message.ordinal >= census.marker.ordinal
+    point = Point(
+        ground=census.ground,
+        label=message.label,
+        ordinal=message.ordinal - (census.marker.ordinal if marked else 0),
+        marked=marked,
+        moment=moment,
+        fault=fault,
+        about=f"{message.kind} {message.text}".strip(),
+    )
+    drawn = fault in OVER_TCP and _chance(point) < TCP_SHARE
+    return replace(point, tcp=drawn if tcp is None else tcp)
+
+
+def _at_commit(census: Census) -> Iterator[Point]:
     """Every moment and every fault at the last messages up to COMMIT."""
-    end = commit(seen).ordinal
-    for message in migration(seen):
-        if end - AT_COMMIT < message.ordinal <= end:
-            for moment, fault in product(moments(message), QUICK):
-                yield _point(ground, message, moment, fault)
+    end = census.commit.ordinal
+    for message in census.migration[end - AT_COMMIT : end]:
+        for moment, fault in product(moments(message), QUICK):
+            yield point_at(census, message, moment, fault)
 
 
-def _near_commit(ground: str, seen: list[Seen]) -> Iterator[Point]:
+def _near_commit(census: Census) -> Iterator[Point]:
     """Every moment at each of the messages before those, killed and one fault more."""
-    end = commit(seen).ordinal
-    for message in migration(seen):
-        if end - NEAR_COMMIT < message.ordinal <= end - AT_COMMIT:
-            for moment in moments(message):
-                yield _point(ground, message, moment, Fault.KILL)
-                yield _point(ground, message, moment, _rotated(message, moment, 1))
+    end = census.commit.ordinal
+    for message in census.migration[end - NEAR_COMMIT : end - AT_COMMIT]:
+        for moment in moments(message):
+            yield point_at(census, message, moment, Fault.KILL)
+            yield point_at(census, message, moment, _drawn(message, moment, 1))
 
 
-def _after_commit(ground: str, seen: list[Seen]) -> Iterator[Point]:
+def _after_commit(census: Census) -> Iterator[Point]:
     """Each message of every connection that comes after COMMIT, once."""
-    for message in seen[seen.index(commit(seen)) + 1 :]:
-        possible = moments(message)
-        moment = possible[int(_draw(f"{message.label} {message.ordinal}") * len(possible))]
-        yield _point(ground, message, moment, _rotated(message, moment, 0))
+    for message in census.seen[census.seen.index(census.commit) + 1 :]:
+        moment = _one_of(moments(message), f"{message.label} {message.ordinal}")
+        yield point_at(census, message, moment, _drawn(message, moment, 0))
 
 
-def _kinds(ground: str, seen: list[Seen]) -> Iterator[Point]:
+def _kinds(census: Census) -> Iterator[Point]:
     """Every kind of message on every connection, at every moment, with two faults."""
-    for label, kind in dict.fromkeys((message.label, message.kind) for message in seen):
-        same = [message for message in seen if (message.label, message.kind) == (label, kind)]
+    for label, kind in dict.fromkeys((message.label, message.kind) for message in census.seen):
+        same = [message for message in census.seen if (message.label, message.kind) == (label, kind)]
         for moment, turn in product(moments(same[0]), (0, 1)):
-            message = same[int(_draw(f"{label} {kind} {moment} {turn}") * len(same))]
-            yield _point(ground, message, moment, _rotated(message, moment, turn))
+            message = _one_of(same, f"{label} {kind} {moment} {turn}")
+            yield point_at(census, message, moment, _drawn(message, moment, turn))
 
 
-def _swallowed(ground: str, seen: list[Seen]) -> Iterator[Point]:
-    """Silent drops, one on each road: they are slow."""
-    end = commit(seen)
-    yield _point(ground, end, Moment.BEFORE, Fault.DROP)
-    yield _point(ground, end, Moment.ANSWERED, Fault.DROP)
-    yield _point(ground, end, Moment.SENT, Fault.SILENCE)
-    middle = [message for message in migration(seen) if message.kind == "Q"]
-    yield _point(ground, middle[len(middle) // 2], Moment.BEFORE, Fault.DROP)
-    for road in dict.fromkeys(message.label.partition("#")[0] for message in seen):
-        asked = [message for message in seen if message.label.partition("#")[0] == road and message.kind == "Q"]
+def _swallowed(census: Census) -> Iterator[Point]:
+    """Silent drops, at COMMIT and one on each road: they are slow."""
+    yield point_at(census, census.commit, Moment.BEFORE, Fault.DROP)
+    yield point_at(census, census.commit, Moment.ANSWERED, Fault.DROP)
+    yield point_at(census, census.commit, Moment.SENT, Fault.SILENCE)
+    confirming = census.seen[census.seen.index(census.commit) + 1 :]
+    for messages in (census.migration, confirming, *_roads(census)):
+        asked = [message for message in messages if message.kind == "Q"]
         if asked:
-            yield _point(ground, asked[len(asked) // 2], Moment.BEFORE, Fault.DROP)
-    confirming = [message for message in seen[seen.index(end) + 1 :] if message.kind == "Q"]
-    yield _point(ground, confirming[0], Moment.BEFORE, Fault.DROP)
+            yield point_at(census, asked[len(asked) // 2], Moment.BEFORE, Fault.DROP)
 
 
-def _spread(ground: str, seen: list[Seen]) -> Iterator[Point]:
+def _roads(census: Census) -> list[list[Seen]]:
+    """The messages by who sent them, wherever to."""
+    found: dict[str, list[Seen]] = {}
+    for message in census.seen:
+        found.setdefault(message.label.partition("#")[0], []).append(message)
+    return list(found.values())
+
+
+def _spread(census: Census) -> Iterator[Point]:
     """Every message at one moment, with one fault."""
-    for message in seen:
-        possible = moments(message)
-        moment = possible[int(_draw(f"spread {message.label} {message.ordinal}") * len(possible))]
-        yield _point(ground, message, moment, _rotated(message, moment, 2))
+    for message in census.seen:
+        moment = _one_of(moments(message), f"spread {message.label} {message.ordinal}")
+        yield point_at(census, message, moment, _drawn(message, moment, 2))
 
 
-def _rotated(message: Seen, moment: Moment, turn: int) -> Fault:
-    """One of the faults, by lot; two turns give two."""
+def _drawn(message: Seen, moment: Moment, turn: int) -> Fault:
+    """One of the faults, by lot; another turn gives another one."""
     first = int(_draw(f"{message.label} {message.ordinal} {moment}") * len(QUICK))
     return QUICK[(first + turn) % len(QUICK)]
 
 
-def _point(ground: str, message: Seen, moment: Moment, fault: Fault) -> Point:
-    way = f"{ground} {message.label} {message.ordinal} {moment} {fault}"
-    return Point(
-        ground=ground,
-        label=message.label,
-        ordinal=message.ordinal,
-        moment=moment,
-        fault=fault,
-        tcp=fault in OVER_TCP and _draw(way) < TCP_SHARE,
-        about=f"{message.kind} {message.text}".strip(),
-    )
+def _one_of(things: Sequence[Thing], words: str) -> Thing:
+    return things[int(_draw(words) * len(things))]
 
 
 def _chance(point: Point) -> float:
@@ -146,4 +162,4 @@ def _chance(point: Point) -> float:
 
 def _draw(words: str) -> float:
     """From 0 to 1 by lot, the same one for the same words."""
-    return int.from_bytes(hashlib.sha256(f"{SEED} {words}".encode()).digest()[:7]) / 2**56
+    return int.from_bytes(hashlib.sha256(f"{SEED} {words}".encode()).digest()[:7], "big") / 2**56

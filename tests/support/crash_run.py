@@ -24,6 +24,7 @@ from wire import Wire, wire
 
 from lawsker_db.record.journal import read_journal
 
+MARKER = "INSERT INTO lawsker_db.migration_run"
 RUNS = "lawsker-runs"
 LONG_S = 90.0  # a run here takes two seconds, a reconnect two, a connection time-out ten
 STUCK_S = 30.0  # the watch on the migration's connection looks for 20 s; nobody watches the others
@@ -46,13 +47,18 @@ UNKNOWN_WORDS = ("It is not known whether the migration was committed.",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A crash point on one ground. `about` is what stands there in the census, for people."""
+    """A crash point on one ground. `about` is what stands there in the census, for people.
+
+    With `marked` messages are counted from the marker row's INSERT: before it a look at other sessions more or less, of
+    which the tool's own watch may be one, would shift the numbers.
+    """
 
     ground: str
     label: str
     ordinal: int
     moment: Moment
     fault: Fault
+    marked: bool = False
     tcp: bool = False
     about: str = ""
 
@@ -60,11 +66,13 @@ class Point:
     def name(self) -> str:
         """What tells it from every other point."""
         way = "tcp" if self.tcp else "unix"
-        return f"{self.ground}:{self.label}:{self.ordinal}:{self.moment}:{self.fault}:{way}"
+        place = f"marker+{self.ordinal}" if self.marked else str(self.ordinal)
+        return f"{self.ground}:{self.label}:{place}:{self.moment}:{self.fault}:{way}"
 
     @property
     def strike(self) -> Strike:
-        return Strike(label=self.label, ordinal=self.ordinal, moment=self.moment, fault=self.fault)
+        anchor = MARKER if self.marked else ""
+        return Strike(label=self.label, ordinal=self.ordinal, moment=self.moment, fault=self.fault, anchor=anchor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +117,7 @@ def strike_at(site: Site, point: Point, folder: Path) -> Result:
         compare(said, found, ended, wrong)
         wrong += _papers(folder, ended)
         left = left_over(site, url, folder)
-        if ended.code == -signal.SIGKILL or left:
+        if left:
             _type(("recover",), folder, url, wrong)
         _type(ground.typed, folder, url, wrong)
         wrong += [f"after the same command again: {end}" for end in [stands(ground, url)] if end != "new"]

@@ -49,6 +49,7 @@ class Link:
     server: socket.socket
     label: str = ""
     count: int = 0
+    anchor: int = 0  # the number of the message that the strike is counted from
     inbox: bytearray = field(default_factory=bytearray)
     answers: bytearray = field(default_factory=bytearray)
     held: bytearray = field(default_factory=bytearray)
@@ -191,6 +192,8 @@ class Wire:
         link.count += 1
         seen = Seen(label=link.label, ordinal=link.count, kind=kind, text=_words(kind, message))
         self.seen.append(seen)
+        if self._strike is not None and self._strike.anchor and seen.text.startswith(self._strike.anchor):
+            link.anchor = link.count
         due = self._due(link, link.count)
         if due == Moment.BEFORE and self._hit(link, seen):
             return
@@ -269,9 +272,10 @@ class Wire:
     def _due(self, link: Link, ordinal: int) -> Moment | None:
         """The moment at which this message is to be struck, None for all others and when it is done."""
         strike = self._strike
-        if strike is None or self.struck.is_set() or (strike.label, strike.ordinal) != (link.label, ordinal):
+        if strike is None or self.struck.is_set() or strike.label != link.label:
             return None
-        return strike.moment
+        counted = not strike.anchor or link.anchor > 0
+        return strike.moment if counted and ordinal - link.anchor == strike.ordinal else None
 
     def _hit(self, link: Link, seen: Seen) -> bool:
         """Strike; whether what was struck goes no further."""
