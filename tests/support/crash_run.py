@@ -232,7 +232,7 @@ def claim(ended: Ended, point: Point, *, struck: bool, wrong: list[str]) -> str:
 
 def _asked_later(folder: Path, url: str, said: str, wrong: list[str]) -> str:
     """What `recover` and `status --run` say of a run that was killed or left in doubt, now that the server can be asked."""
-    _type(("recover",), folder, url, wrong)
+    settled = _type(("recover", "--json"), folder, url, wrong)
     runs = sorted((folder / RUNS).glob("*")) if (folder / RUNS).is_dir() else []
     if not runs:
         return "old" if said == "nothing" else said
@@ -240,7 +240,11 @@ def _asked_later(folder: Path, url: str, said: str, wrong: list[str]) -> str:
     if ended.code != 0:
         wrong.append(f"status: exit code {ended.code}: {ended.said}")
         return said
-    return "new" if ended.document["run"]["committed"] else "old"
+    became = "new" if ended.document["run"]["committed"] else "old"
+    for told in settled.document["runs"] if settled.code == 0 else ():
+        if {"committed": "new", "rolled back": "old"}.get(told["outcome"]) != became:
+            wrong.append(f"recover says {told['outcome']}, status says {became}")
+    return became
 
 
 def compare(said: str, found: str, ended: Ended, wrong: list[str]) -> None:
@@ -267,15 +271,17 @@ def _papers(folder: Path, ended: Ended) -> list[str]:
     return wrong
 
 
-def _type(typed: tuple[str, ...], folder: Path, url: str, wrong: list[str]) -> None:
+def _type(typed: tuple[str, ...], folder: Path, url: str, wrong: list[str]) -> Ended:
     """Type a command that must end well, straight to the server."""
     ended = run(folder, *typed, url=url, TMPDIR=str(folder / "tmp"))
     if ended.code != 0:
         wrong.append(f"{typed[0]} after it: exit code {ended.code}: {ended.said}")
+    return ended
 
 
 def left_over(site: Site, url: str, folder: Path) -> tuple[str, ...]:
     """What a run may not leave: on the server (which nobody else uses) and on the disk."""
+    eventually(lambda: not site.clients(), within_s=10)  # those that we have just closed are on their way out
     found = [*site.clients(), *site.traces(url)]
     found += [str(path.relative_to(folder)) for path in folder.rglob("*.partial")]
     found += [
@@ -287,8 +293,8 @@ def left_over(site: Site, url: str, folder: Path) -> tuple[str, ...]:
 
 
 def _canaries(folder: Path) -> list[str]:
-    """Files in which the password stands and may not."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.parent != folder / "tmp"]
+    """Files in which the password stands."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
     return [str(path.relative_to(folder)) for path in paths if CANARY.encode() in path.read_bytes()]
 
 
