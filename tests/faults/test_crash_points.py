@@ -39,14 +39,13 @@ ABOUT_COMMIT = [
     (-60, BEFORE, DOWN),
     (1, BEFORE, RESET),
 ]
-# Which of the connections that were opened after COMMIT, the first and the last but one; what kind of message; and so on.
+# Which connection, and what kind of message: the middle one of them is struck. The first look afterwards, and verification.
 AFTER_COMMIT = [
-    (0, "startup", BEFORE, RESET),
-    (0, "Q", ANSWERED, INT),
-    (-2, "Q", SENT, KILL),
-    (-2, "S", ANSWERED, RESET),
+    ("after#1", "startup", BEFORE, RESET),
+    ("after#1", "Q", ANSWERED, INT),
+    ("after#3", "Q", SENT, KILL),
+    ("after#3", "S", ANSWERED, RESET),
 ]
-# On another connection: which, and what kind of message; the middle one of them is struck.
 ELSEWHERE = [
     ("tool#1", "Q", SENT, RESET),
     ("tool#3", "Q", ANSWERED, TERM),
@@ -59,8 +58,8 @@ ELSEWHERE = [
     ("pg_restore/copy#2", "Q", ANSWERED, RESET),
     ("tool/copy#1", "Q", PASSED, TERM),
     ("tool/copy#5", "startup", ANSWERED, KILL),
-    ("MIGRATION", "Q", SENT, KILL),
-    ("MIGRATION", "S", ANSWERED, RESET),
+    ("migration#1", "Q", SENT, KILL),
+    ("migration#1", "S", ANSWERED, RESET),
 ]
 # What is swallowed is waited for, by the tool or by the operator: half a minute each.
 SWALLOWED = [(0, BEFORE, DROP), (0, ANSWERED, DROP), (-60, BEFORE, DROP), (0, SENT, SILENCE)]
@@ -94,25 +93,18 @@ def of_kind(counted: Census, label: str, kind: str) -> Seen:
     return same[len(same) // 2]
 
 
-def opened_after_commit(counted: Census) -> list[str]:
-    """The connections on which the tool confirms and verifies."""
-    end = counted.seen.index(counted.commit)
-    return [message.label for message in counted.seen[end:] if message.kind == "startup"]
-
-
 @pytest.mark.parametrize(("offset", "moment", "fault"), ABOUT_COMMIT)
 def test_what_strikes_about_commit_leaves_old_or_new_and_the_tool_says_which(
     offset: int, moment: Moment, fault: Fault, site: Site, counted: Census, tmp_path: Path
 ) -> None:
-    message = counted.migration[counted.commit.ordinal - 1 + offset]
+    message = counted.migration[counted.migration.index(counted.commit) + offset]
     keeps_its_promise(site, counted, message, moment, fault, tmp_path)
 
 
-@pytest.mark.parametrize(("later", "kind", "moment", "fault"), AFTER_COMMIT)
+@pytest.mark.parametrize(("label", "kind", "moment", "fault"), AFTER_COMMIT)
 def test_what_strikes_after_commit_leaves_new_and_the_tool_says_so(
-    later: int, kind: str, moment: Moment, fault: Fault, site: Site, counted: Census, tmp_path: Path
+    label: str, kind: str, moment: Moment, fault: Fault, site: Site, counted: Census, tmp_path: Path
 ) -> None:
-    label = opened_after_commit(counted)[later]
     keeps_its_promise(site, counted, of_kind(counted, label, kind), moment, fault, tmp_path)
 
 
@@ -120,7 +112,6 @@ def test_what_strikes_after_commit_leaves_new_and_the_tool_says_so(
 def test_what_strikes_before_commit_leaves_old_and_the_tool_says_so(
     label: str, kind: str, moment: Moment, fault: Fault, site: Site, counted: Census, tmp_path: Path
 ) -> None:
-    label = counted.commit.label if label == "MIGRATION" else label
     keeps_its_promise(site, counted, of_kind(counted, label, kind), moment, fault, tmp_path)
 
 
@@ -129,5 +120,5 @@ def test_what_strikes_before_commit_leaves_old_and_the_tool_says_so(
 def test_what_is_swallowed_about_commit_leaves_old_or_new_and_the_tool_says_which(
     offset: int, moment: Moment, fault: Fault, site: Site, counted: Census, tmp_path: Path
 ) -> None:
-    message = counted.migration[counted.commit.ordinal - 1 + offset]
+    message = counted.migration[counted.migration.index(counted.commit) + offset]
     keeps_its_promise(site, counted, message, moment, fault, tmp_path)

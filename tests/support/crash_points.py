@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TypeVar
 
-from crash_run import MARKER, Point
+from crash_run import Point
 from strikes import Fault, Moment, Seen
+from wire import COMMITTING, MIGRATING
 
 AT_COMMIT, NEAR_COMMIT = 12, 60  # messages of the migration's connection up to COMMIT
 QUICK = (Fault.KILL, Fault.TERM, Fault.INT, Fault.GROUP, Fault.RESET, Fault.CUT, Fault.DOWN)
@@ -22,22 +23,20 @@ Thing = TypeVar("Thing")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Census:
-    """The messages of an undisturbed run on one ground, those of the migration's own connection, its marker and COMMIT."""
+    """The messages of an undisturbed run on one ground, those of the migration's own connection, and its COMMIT."""
 
     ground: str
     seen: tuple[Seen, ...]
     migration: tuple[Seen, ...]
-    marker: Seen
     commit: Seen
 
 
 def read_census(ground: str, seen: Iterable[Seen]) -> Census:
-    """Find the migration among the messages: it is the connection that writes the marker."""
+    """Find the migration among the messages."""
     listed = tuple(seen)
-    marker = next(message for message in listed if message.text.startswith(MARKER))
-    migration = tuple(message for message in listed if message.label == marker.label)
+    migration = tuple(message for message in listed if message.label.partition("#")[0] in (MIGRATING, COMMITTING))
     commit = next(message for message in reversed(migration) if message.text == "COMMIT")
-    return Census(ground, listed, migration, marker, commit)
+    return Census(ground, listed, migration, commit)
 
 
 def moments(message: Seen) -> tuple[Moment, ...]:
@@ -49,9 +48,8 @@ def choose(census: Census, number: int) -> tuple[Point, ...]:
     """That many points: those of COMMIT itself, then what must be among them, then the rest; all in a fixed disorder, so
     that the first hundreds are of every sort."""
     must = [*_at_commit(census), *_swallowed(census), *_near_commit(census), *_after_commit(census), *_kinds(census)]
-    commit = point_at(census, census.commit, Moment.SENT, Fault.KILL)
-    place = (commit.label, commit.ordinal, commit.marked)
-    wanted = [point for point in must if (point.label, point.ordinal, point.marked) == place]
+    place = (census.commit.label, census.commit.ordinal)
+    wanted = [point for point in must if (point.label, point.ordinal) == place]
     wanted += [*sorted(must, key=_chance), *sorted(_spread(census), key=_chance)]
     return tuple({point.name: point for point in wanted}.values())[:number]
 
@@ -72,12 +70,10 @@ def shard(points: Iterable[Point], part: int, parts: int) -> tuple[Point, ...]:
 
 def point_at(census: Census, message: Seen, moment: Moment, fault: Fault, *, tcp: bool | None = None) -> Point:
     """The point that strikes at this message; where it is not said, some of those that cut connections do so over TCP."""
-    marked = message.label == census.marker.label and message.ordinal >= census.marker.ordinal
     point = Point(
         ground=census.ground,
         label=message.label,
-        ordinal=message.ordinal - (census.marker.ordinal if marked else 0),
-        marked=marked,
+        ordinal=message.ordinal,
         moment=moment,
         fault=fault,
         about=f"{message.kind} {message.text}".strip(),
@@ -86,18 +82,22 @@ def point_at(census: Census, message: Seen, moment: Moment, fault: Fault, *, tcp
     return replace(point, tcp=drawn if tcp is None else tcp)
 
 
+def up_to_commit(census: Census, number: int) -> tuple[Seen, ...]:
+    """The last messages of the migration, COMMIT among them."""
+    end = census.migration.index(census.commit) + 1
+    return census.migration[end - number : end]
+
+
 def _at_commit(census: Census) -> Iterator[Point]:
     """Every moment and every fault at the last messages up to COMMIT."""
-    end = census.commit.ordinal
-    for message in census.migration[end - AT_COMMIT : end]:
+    for message in up_to_commit(census, AT_COMMIT):
         for moment, fault in product(moments(message), QUICK):
             yield point_at(census, message, moment, fault)
 
 
 def _near_commit(census: Census) -> Iterator[Point]:
     """Every moment at each of the messages before those, killed and one fault more."""
-    end = census.commit.ordinal
-    for message in census.migration[end - NEAR_COMMIT : end - AT_COMMIT]:
+    for message in up_to_commit(census, NEAR_COMMIT)[:-AT_COMMIT]:
         for moment in moments(message):
             yield point_at(census, message, moment, Fault.KILL)
             yield point_at(census, message, moment, _drawn(message, moment, 1))

@@ -24,7 +24,6 @@ from wire import Wire, wire
 
 from lawsker_db.record.journal import read_journal
 
-MARKER = "INSERT INTO lawsker_db.migration_run"
 RUNS = "lawsker-runs"
 LONG_S = 90.0  # a run here takes two seconds, a reconnect two, a connection time-out ten
 STUCK_S = 30.0  # the watch on the migration's connection looks for 20 s; nobody watches the others
@@ -47,18 +46,13 @@ UNKNOWN_WORDS = ("It is not known whether the migration was committed.",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A crash point on one ground. `about` is what stands there in the census, for people.
-
-    With `marked` messages are counted from the marker row's INSERT: before it a look at other sessions more or less, of
-    which the tool's own watch may be one, would shift the numbers.
-    """
+    """A crash point on one ground. `about` is what stands there in the census, for people."""
 
     ground: str
     label: str
     ordinal: int
     moment: Moment
     fault: Fault
-    marked: bool = False
     tcp: bool = False
     about: str = ""
 
@@ -66,13 +60,11 @@ class Point:
     def name(self) -> str:
         """What tells it from every other point."""
         way = "tcp" if self.tcp else "unix"
-        place = f"marker+{self.ordinal}" if self.marked else str(self.ordinal)
-        return f"{self.ground}:{self.label}:{place}:{self.moment}:{self.fault}:{way}"
+        return f"{self.ground}:{self.label}:{self.ordinal}:{self.moment}:{self.fault}:{way}"
 
     @property
     def strike(self) -> Strike:
-        anchor = MARKER if self.marked else ""
-        return Strike(label=self.label, ordinal=self.ordinal, moment=self.moment, fault=self.fault, anchor=anchor)
+        return Strike(label=self.label, ordinal=self.ordinal, moment=self.moment, fault=self.fault)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,13 +31,12 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strike:
-    """Where and when what strikes: the message of this number, or so many after the one that begins with `anchor`."""
+    """Where and when what strikes."""
 
     label: str
     ordinal: int
     moment: Moment
     fault: Fault
-    anchor: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,8 @@
 A connection is called by who opened it (the tool, its readers, pg_dump, pg_restore), with `/copy` for a scratch
 database, and a number: `tool#5` is the fifth that the tool itself opened. Its messages are numbered from 1, the start-up
 packet. Numbers within a connection stay what they are from run to run where the order between connections does not.
+The migration's connection is `migration#1` from its first statement on, and `commit#1` from its marker row on; what the tool
+opens after that is `after#1` and so on.
 
 One thread does all the work, so that a strike finds every connection standing still.
 """
@@ -38,6 +40,11 @@ ANSWERED_BY_READY = b"QSF"
 COPY_IN, READY = b"G", b"Z"
 SCRATCH, READER = "lawsker_scratch_", "lawsker-db reader"
 SHOWN = 70
+# How many connections the tool opens before the migration hangs on the time that things take. So the migration's has a name
+# of its own, another one from its marker row on, and so have those that are opened later.
+MIGRATING, COMMITTING, AFTERWARDS = "migration", "commit", "after"
+MARKER = "INSERT INTO lawsker_db.migration_run"
+PARTS = {"CREATE TEMPORARY TABLE lawsker_seal": MIGRATING, MARKER: COMMITTING}
 SIGNALS = {Fault.TERM: signal.SIGTERM, Fault.INT: signal.SIGINT, Fault.GROUP: signal.SIGINT}
 
 
@@ -49,7 +56,6 @@ class Link:
     server: socket.socket
     label: str = ""
     count: int = 0
-    anchor: int = 0  # the number of the message that the strike is counted from
     inbox: bytearray = field(default_factory=bytearray)
     answers: bytearray = field(default_factory=bytearray)
     held: bytearray = field(default_factory=bytearray)
@@ -189,11 +195,11 @@ class Wire:
             link.one_byte = True
             link.to_server += message
             return
+        text = _words(kind, message)
+        self._rename(link, text)
         link.count += 1
-        seen = Seen(label=link.label, ordinal=link.count, kind=kind, text=_words(kind, message))
+        seen = Seen(label=link.label, ordinal=link.count, kind=kind, text=text)
         self.seen.append(seen)
-        if self._strike is not None and self._strike.anchor and seen.text.startswith(self._strike.anchor):
-            link.anchor = link.count
         due = self._due(link, link.count)
         if due == Moment.BEFORE and self._hit(link, seen):
             return
@@ -205,6 +211,13 @@ class Wire:
         if due == Moment.SENT:
             self._flush(link)
             self._hit(link, seen)
+
+    def _rename(self, link: Link, text: str) -> None:
+        """A message with which a part of the migration begins gives its connection another name and a count from one."""
+        part = next((name for begins, name in PARTS.items() if text.startswith(begins)), "")
+        if (part and link.label.startswith("tool#")) or (part == COMMITTING and link.label.startswith(MIGRATING)):
+            self._counts[part] += 1
+            link.label, link.count = f"{part}#{self._counts[part]}", 0
 
     def _greet(self, link: Link, message: bytes) -> str:
         """What the first packet is; with the start-up, who it is that has come."""
@@ -227,6 +240,8 @@ class Wire:
         program = "tool" if pid == self._tool else peers.program(pid)
         if program == "tool" and given.get(b"application_name", b"").startswith(READER.encode()):
             program = "reader"
+        if program == "tool" and self._counts[COMMITTING]:
+            program = AFTERWARDS
         return f"{program}/copy" if given.get(b"database", b"").startswith(SCRATCH.encode()) else program
 
     # ---- server to client ----
@@ -272,10 +287,9 @@ class Wire:
     def _due(self, link: Link, ordinal: int) -> Moment | None:
         """The moment at which this message is to be struck, None for all others and when it is done."""
         strike = self._strike
-        if strike is None or self.struck.is_set() or strike.label != link.label:
+        if strike is None or self.struck.is_set() or (strike.label, strike.ordinal) != (link.label, ordinal):
             return None
-        counted = not strike.anchor or link.anchor > 0
-        return strike.moment if counted and ordinal - link.anchor == strike.ordinal else None
+        return strike.moment
 
     def _hit(self, link: Link, seen: Seen) -> bool:
         """Strike; whether what was struck goes no further."""
