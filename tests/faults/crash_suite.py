@@ -67,8 +67,7 @@ def say(line: str) -> None:
 
 def work_off(work: Work, folder: Path) -> None:
     """One worker: a server of its own, point after point."""
-    with throwaway_server(settings=SETTINGS) as server:
-        site = Site(server, folder)
+    with throwaway_server(settings=SETTINGS) as server, Site(server, folder) as site:
         while (point := work.next()) is not None:
             with tempfile.TemporaryDirectory(prefix="crash-", dir=folder) as place:
                 work.note(strike_at(site, point, Path(place)))
@@ -76,8 +75,7 @@ def work_off(work: Work, folder: Path) -> None:
 
 def points_of(runs: int, folder: Path) -> tuple[Point, ...]:
     """The points, from a census on a server that is gone afterwards."""
-    with throwaway_server(settings=SETTINGS) as server:
-        site = Site(server, folder)
+    with throwaway_server(settings=SETTINGS) as server, Site(server, folder) as site:
         seen = {}
         for name in ("small", "shipped"):
             (folder / f"census-{name}").mkdir()

@@ -68,8 +68,11 @@ SWALLOWED = [(0, BEFORE, DROP), (0, ANSWERED, DROP), (-60, BEFORE, DROP), (0, SE
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server of our own: the proxy must know its socket, and nobody else may be seen on it."""
-    with throwaway_server(settings=SETTINGS) as server:
-        yield Site(server, tmp_path_factory.mktemp("grounds"))
+    with (
+        throwaway_server(settings=SETTINGS) as server,
+        Site(server, tmp_path_factory.mktemp("grounds")) as site,
+    ):
+        yield site
 
 
 @pytest.fixture(scope="session")

@@ -53,8 +53,11 @@ NOTHING = [
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with throwaway_server(settings=SETTINGS) as server:
-        yield Site(server, tmp_path_factory.mktemp("grounds"))
+    with (
+        throwaway_server(settings=SETTINGS) as server,
+        Site(server, tmp_path_factory.mktemp("grounds")) as site,
+    ):
+        yield site
 
 
 @pytest.fixture(scope="session")

@@ -111,12 +111,12 @@ def test_a_signal_comes_while_the_message_waits(lone: ThrowawayServer) -> None:
 def test_messages_have_the_same_numbers_from_run_to_run_over_either_socket(
     lone: ThrowawayServer, tmp_path: Path
 ) -> None:
-    site = Site(lone, tmp_path)
-    ground = site.ground("small")
     runs = []
-    for number, tcp in enumerate((False, True)):
-        (tmp_path / str(number)).mkdir()
-        runs.append(read_census("small", census(site, ground, tmp_path / str(number), tcp=tcp)))
+    with Site(lone, tmp_path) as site:
+        for number, tcp in enumerate((False, True)):
+            (tmp_path / str(number)).mkdir()
+            seen = census(site, site.ground("small"), tmp_path / str(number), tcp=tcp)
+            runs.append(read_census("small", seen))
     unix, over_tcp = map(settled, runs)
     assert unix == over_tcp
 

@@ -182,22 +182,29 @@ class Ground:
 
 
 class Site:
-    """One server, on which grounds are laid once each."""
+    """One server, on which grounds are laid once each; with a connection to it until the block ends."""
 
     def __init__(self, server: ThrowawayServer, folder: Path) -> None:
         self._server, self._folder = server, folder
         self._grounds: dict[str, Ground] = {}
         self._lock = threading.Lock()
+        # one connection for all questions: those of others that are on their way out are then nobody's but the tool's
+        self._conn = psycopg.connect(server.url("postgres"), autocommit=True)
+
+    def __enter__(self) -> Site:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._conn.close()
 
     def url(self, database: str) -> str:
         return self._server.url(database).replace("//", f"//postgres:{CANARY}@", 1)
 
     def administer(self, *statements: str) -> list[tuple[object, ...]]:
         """Run statements as superuser; the rows of the last one, if it gives any."""
-        with psycopg.connect(self._server.url("postgres"), autocommit=True) as conn:
-            for statement in statements:
-                found = conn.execute(statement.encode())
-            return found.fetchall() if found.description else []
+        for statement in statements:
+            found = self._conn.execute(statement.encode())
+        return found.fetchall() if found.description else []
 
     def ground(self, name: str) -> Ground:
         """Lay it at the first call."""
