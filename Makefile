@@ -20,7 +20,7 @@ override DATABASE_URL := $(value DATABASE_URL)
 export DATABASE_URL
 endif
 
-.PHONY: help demo test test-majors test-long lint typecheck build bench
+.PHONY: help demo test test-majors test-long test-faults lint typecheck build bench
 .PHONY: upgrade downgrade safe-upgrade rehearse doctor recover adopt verify backup status clean .revision-given
 
 help: ## list the targets
@@ -32,7 +32,7 @@ demo: .venv/.stamp-embedded ## a throwaway server and a sample database: migrate
 	@unset DATABASE_URL; .venv/bin/lawsker-db demo $(ARGS)
 
 test: .venv/.stamp-dev ## run the tests (WORKERS=2 at once)
-	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m 'not majors and not long' $(ARGS)
+	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m 'not majors and not long and not faults' $(ARGS)
 
 test-majors: .venv/.stamp-dev ## run the tests that need servers 12 to 18 (fetched into .majors)
 	@scripts/majors
@@ -40,6 +40,10 @@ test-majors: .venv/.stamp-dev ## run the tests that need servers 12 to 18 (fetch
 
 test-long: .venv/.stamp-dev ## run the tests that take long: evil revisions by all roads, all damages
 	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m long $(ARGS)
+
+test-faults: .venv/.stamp-dev ## strike at 2,400 messages between tool and server (hours; goes on where it stopped)
+	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m faults
+	@unset DATABASE_URL; PYTHONPATH=tests/support .venv/bin/python tests/faults/crash_suite.py --workers $(WORKERS) $(ARGS)
 
 lint: .venv/.stamp-dev ## ruff: rules and format
 	@.venv/bin/ruff check .

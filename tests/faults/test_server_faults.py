@@ -15,10 +15,10 @@ import pytest
 from phases import AT_COMMIT, PHASES
 from promotion import FAIL_OVERS, FailOver, fail_over
 from results import Outcome, go_through
+from server_strikes import STRIKES, Field, Strike, strike
 from servers import Breakable, breakable, give_to_owner
 from small_disk import small_disk
 from small_run import Ground, execute, make_ground
-from strikes import STRIKES, Field, Strike, strike
 
 from lawsker_db.demo.binaries import Binaries, binaries_in, find_binaries
 
