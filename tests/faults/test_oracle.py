@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from command_line import Ended
 from crash_ground import SETTINGS, Ground, Site, stands
-from crash_run import Point, claim, compare
+from crash_run import UNKNOWN_WORDS, Point, claim, compare
 from strikes import Fault, Moment
 
 from lawsker_db.demo.server import throwaway_server
@@ -135,6 +135,18 @@ def test_what_the_tool_says_is_taken_at_its_word(code: int, state: str, means: s
     assert wrong == []
     compare(means, {"old": "new", "new": "old"}[means], Ended(code, "", ""), wrong)
     assert len(wrong) == 1, "a verdict that the oracle contradicts is found"
+
+
+def test_doubt_is_honest_only_about_a_commit_and_while_nobody_can_ask() -> None:
+    for label, fault, honest in (
+        ("commit#1", Fault.DOWN, True),
+        ("commit#1", Fault.RESET, False),
+        ("migration#1", Fault.DOWN, False),
+    ):
+        wrong: list[str] = []
+        point = Point(ground="small", label=label, ordinal=1, moment=Moment.SENT, fault=fault)
+        claim(Ended(12, "", f"Database: {UNKNOWN_WORDS[0]}{NEXT}"), point, struck=True, wrong=wrong)
+        assert bool(wrong) is not honest
 
 
 @pytest.mark.parametrize(

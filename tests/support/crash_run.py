@@ -20,7 +20,7 @@ import peers
 from command_line import LAWSKER_DB, Ended, environment, eventually, run
 from crash_ground import CANARY, Ground, Site, stands
 from strikes import Fault, Moment, Seen, Strike
-from wire import Wire, wire
+from wire import COMMITTING, Wire, wire
 
 from lawsker_db.record.journal import read_journal
 
@@ -101,7 +101,7 @@ def strike_at(site: Site, point: Point, folder: Path) -> Result:
             with started(folder, ground, between) as child:
                 ended = _ending(child, between, folder, point, wrong)
             struck = between.struck.is_set()
-        _await_quiet(site, url, child.pid, wrong)
+        _await_quiet(site, child.pid, wrong)
         found = stands(ground, url)
         said = claim(ended, point, struck=struck, wrong=wrong)
         if said == "unknown" or said == "nothing":
@@ -185,7 +185,7 @@ def _ending(child: subprocess.Popen[bytes], between: Wire, folder: Path, point: 
     return Ended(code, (folder / "stdout").read_text(), (folder / "stderr").read_text())
 
 
-def _await_quiet(site: Site, url: str, session: int, wrong: list[str]) -> None:
+def _await_quiet(site: Site, session: int, wrong: list[str]) -> None:
     """Server processes and children of a run that has ended must end too, soon."""
     if not eventually(lambda: not site.clients(), within_s=30):
         wrong.append(f"sessions stay: {'; '.join(site.clients())}")
@@ -217,8 +217,8 @@ def claim(ended: Ended, point: Point, *, struck: bool, wrong: list[str]) -> str:
         wrong.append("nothing was said about what to type next")
     if not struck and ended.code != 0:
         wrong.append(f"nothing struck, and exit code {ended.code}")
-    if by_code == "unknown" and point.fault not in GONE:
-        wrong.append("in doubt, though the server could be asked")
+    if by_code == "unknown" and (point.fault not in GONE or not point.label.startswith(COMMITTING)):
+        wrong.append("in doubt, though the server could be asked or had not been told to commit")
     return by_code
 
 
