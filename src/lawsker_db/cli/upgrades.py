@@ -12,9 +12,12 @@ import typer
 from lawsker_db.cli.options import (
     Accept,
     After,
+    Blockers,
+    Blocking,
     Chosen,
     Config,
     DryRun,
+    EvenDumps,
     Extent,
     Form,
     Format,
@@ -34,6 +37,7 @@ from lawsker_db.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from lawsker_db.postgres.blockers import BlockerPolicy
     from lawsker_db.safety.backup import BackupOptions
     from lawsker_db.safety.upgrade import Outlook
 
@@ -57,6 +61,8 @@ def safe_upgrade(
     config: Config = None,
     option: Chosen = None,
     lock_patience: LockPatience = 600.0,
+    on_blocker: Blockers = Blocking.WAIT,
+    even_dumps: EvenDumps = False,
     reconnect: Annotated[float, typer.Option(help="Seconds to ask again when COMMIT's answer is lost.", min=0)] = 60.0,
     on_failure: Failing = OnFailure.ASK,
     form: Format = Form.DIRECTORY,
@@ -81,8 +87,6 @@ def safe_upgrade(
     from lawsker_db.cli.interrupts import settle
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import show_report
-    from lawsker_db.evidence import failures
-    from lawsker_db.safety.preflight import refuse_unless
     from lawsker_db.safety.upgrade import UpgradeOptions
     from lawsker_db.safety.upgrade import safe_upgrade as upgrade
     from lawsker_db.target import find_target, parse_target
@@ -94,6 +98,7 @@ def safe_upgrade(
         config=config,
         chain_options=_pairs(option),
         patience_s=lock_patience,
+        blockers=_blocker_policy(on_blocker, even_dumps=even_dumps),
         reconnect_s=reconnect,
         backup=_backup_options(form, jobs, after_backup),
         proof_server=parse_target(proof_server) if proof_server else None,
@@ -104,12 +109,7 @@ def safe_upgrade(
         queries=_readable(queries),
     )
     if dry_run or not yes:
-        outlook = _preview(target, revision, options, as_json=as_json, final=dry_run)
-        if dry_run:
-            raise typer.Exit(10 if failures(outlook.checks) else 0)
-        refuse_unless(outlook.checks)
-        if outlook.plan.steps:
-            ask(f"Upgrade {target.label}?")
+        _agree(target, revision, options, as_json=as_json, dry_run=dry_run)
     with progress(as_json=as_json) as on_event:
         report = upgrade(target, revision, options=options, on_event=on_event)
         settle()
@@ -150,6 +150,19 @@ def rehearse(
     with progress(as_json=as_json) as on_event:
         report = rehearse_upgrade(target, revision, options=options, on_event=on_event)
     show_report(report, as_json=as_json)
+
+
+def _agree(target: Any, revision: str, options: Any, *, as_json: bool, dry_run: bool) -> None:
+    """Show what would be done; end there with `dry_run`, else ask."""
+    from lawsker_db.evidence import failures
+    from lawsker_db.safety.preflight import refuse_unless
+
+    outlook = _preview(target, revision, options, as_json=as_json, final=dry_run)
+    if dry_run:
+        raise typer.Exit(10 if failures(outlook.checks) else 0)
+    refuse_unless(outlook.checks)
+    if outlook.plan.steps:
+        ask(f"Upgrade {target.label}?")
 
 
 def _preview(target: Any, revision: str, options: Any, *, as_json: bool, final: bool) -> Outlook:
@@ -196,6 +209,18 @@ def _refuse_way_back(on_failure: OnFailure) -> None:
             f"--on-failure {on_failure} is not in this version: there is no way back by this tool yet.",
             hint="--on-failure keep; the backup of the run can be restored with pg_restore",
         )
+
+
+def _blocker_policy(on_blocker: Blocking, *, even_dumps: bool) -> BlockerPolicy:
+    """Pure. Raise `UsageError` for --even-dumps where nothing would be ended."""
+    from lawsker_db.errors import UsageError
+    from lawsker_db.postgres.blockers import BlockerPolicy, OnBlocker
+
+    if even_dumps and on_blocker in (Blocking.WAIT, Blocking.ABORT):
+        raise UsageError(
+            f"--even-dumps ends nothing with --on-blocker {on_blocker}.", hint="--on-blocker terminate --even-dumps"
+        )
+    return BlockerPolicy(on_blocker=OnBlocker(on_blocker.value), even_dumps=even_dumps)
 
 
 def _backup_options(form: Form, jobs: int | None, after: str) -> BackupOptions:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import psycopg
@@ -15,8 +15,19 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from lawsker_db.errors import Busy, LockNotObtained
 from lawsker_db.evidence import LockHeld
+from lawsker_db.postgres.blockers import (
+    AUTOVACUUM,
+    PREPARED,
+    WRAPAROUND,
+    Blocker,
+    find_blockers,
+    find_sessions,
+    prepared_hint,
+)
 from lawsker_db.postgres.session import server_major
 from lawsker_db.target import Target
+
+OnWait = Callable[[tuple[Blocker, ...], int], None]  # told sessions and which try, or look, it was
 
 # Advisory keys are two int4: ours ("LAWS") and which lock. They are per database by nature (pg_locks.database).
 KEY_SPACE = 0x4C415753
@@ -29,39 +40,29 @@ IDLE_SESSION_MAJOR = 14
 ATTEMPT_S = 0.5
 YIELD_S = 0.5  # for autovacuum to notice that it was cancelled and to end
 PATIENCE_S = 600.0
+PUSHES = 2  # one that has not yielded by then does not: this role cannot see that it prevents wraparound
 PAUSE_S = (0.2, 1.5)  # jittered, so that we do not march in step with a job that comes every second
 POLL_S = 0.25
+SNAPSHOT_PATIENCE_S = 5.0  # others queue behind our strong lock while we wait
 STRONGEST = "ACCESS EXCLUSIVE"  # keeps readers out too
-LOCK_NOT_AVAILABLE = "55P03"
 _OTHER_SNAPSHOT = (
     "a.pid <> pg_backend_pid() AND a.datname = current_database() AND a.backend_xmin IS NOT NULL"
     " AND a.backend_type = 'client backend'"
 )
 _SERIALIZABLE = "a.pid IN (SELECT pid FROM pg_locks WHERE mode = 'SIReadLock')"
-DEADLOCK_DETECTED = "40P01"
+GIVE_WAY = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocker:
-    """A session that holds what we want."""
+class NotGranted(Exception):
+    """An attempt was over, or lost a deadlock, at this table."""
 
-    pid: int
-    user: str
-    application: str
-    address: str
-    state: str
-    since: datetime
-    doing: str
-    kind: str = "client backend"
+    def __init__(self, table: str) -> None:
+        super().__init__(table)
+        self.table = table
 
-    @property
-    def label(self) -> str:
-        """Pure. One line for people. `doing` is a command tag or wait, never query text: that may hold personal data."""
-        start = self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
-        who = f"pid {self.pid}, user {self.user}, {self.application or 'no application name'}"
-        if self.kind != "client backend":
-            return f"pid {self.pid}, {self.kind}, since {start}{self.doing}"
-        return f"{who}, from {self.address}, {self.state} since {start}{self.doing}"
+
+def unheard(sessions: tuple[Blocker, ...], attempt: int) -> None:
+    """Pure. Take note of nothing."""
 
 
 @contextmanager
@@ -119,7 +120,7 @@ def busy(conn: Connection, key: int) -> Busy:
 
 def holders(conn: Connection, key: int) -> tuple[Blocker, ...]:
     """The sessions that hold an advisory lock of ours. Reads pg_locks and pg_stat_activity."""
-    return _sessions(
+    return find_sessions(
         conn,
         "a.pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::bigint = :space"
         " AND objid::bigint = :key AND objsubid = 2 AND database ="
@@ -132,44 +133,63 @@ def lock_tables(
     conn: Connection,
     tables: Mapping[str, str],
     *,
+    rewrites: bool = False,
     patience_s: float = PATIENCE_S,
-    on_wait: Callable[[tuple[Blocker, ...], int], None] = lambda blockers, attempt: None,
+    on_wait: OnWait = unheard,
+    on_snapshot: OnWait = unheard,
 ) -> tuple[LockHeld, ...]:
     """Take table locks directly at their final strength, in the order given, all or none, until the transaction ends.
 
     `tables` maps a quoted name to a lock mode. Each attempt runs under a savepoint and gives up after ATTEMPT_S; between
     attempts nothing is held, and what the transaction built before is kept. Other sessions wait for us ATTEMPT_S at most
-    while we try. `on_wait` is told the blockers. Raises `LockNotObtained` when `patience_s` is over.
+    while we try. After a failed attempt the table that was not to be had comes first: an application that takes the
+    tables in another order would make every attempt fail (measured: one client is enough). With `rewrites` an attempt
+    also fails when older snapshots do not end within SNAPSHOT_PATIENCE_S behind the locks; they are waited for with the
+    locks given back. `on_wait` is told who made an attempt fail, `on_snapshot` whose snapshot is waited for now. Raises
+    `LockNotObtained` when `patience_s` is over, and whatever `on_wait` raises.
     """
     deadline = time.monotonic() + patience_s
-    attempt, within_s = 0, ATTEMPT_S
+    order = list(tables)
+    attempt, pushed = 0, Counter[int | None]()
     while True:
         attempt += 1
+        began = _clock(conn)
+        older: tuple[Blocker, ...] = ()
         try:
-            with conn.begin_nested():
-                granted = _attempt(conn, tables, within_s)
-            return tuple(
-                LockHeld(table=name, mode=tables[name], granted_at=at, attempts=attempt) for name, at in granted.items()
-            )
-        except OperationalError as failed:
-            if sqlstate(failed) not in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED):
-                raise
-        in_the_way = blockers(conn, tuple(tables))
+            with conn.begin_nested() as savepoint:
+                granted = _attempt(conn, {table: tables[table] for table in order})
+                if rewrites:
+                    older = outlast(conn, older_snapshots, patience_s=SNAPSHOT_PATIENCE_S, on_wait=on_snapshot)
+                if older:
+                    savepoint.rollback()
+            if not older:
+                return tuple(
+                    LockHeld(table=name, mode=tables[name], granted_at=at, attempts=attempt)
+                    for name, at in granted.items()
+                )
+        except NotGranted as failed:
+            order = [failed.table, *(table for table in tables if table != failed.table)]
+        in_the_way = older or blockers(conn, tables, began)
         on_wait(in_the_way, attempt)
-        within_s = _deadlock_timeout_s(conn) + YIELD_S if _only_autovacuum(in_the_way) else ATTEMPT_S
-        if time.monotonic() >= deadline:
-            raise _not_obtained(tables, in_the_way, patience_s)
-        time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise snapshot_in_the_way(older) if older else _not_obtained(tables, in_the_way, patience_s)
+        if older:
+            outlast(conn, older_snapshots, these=older, patience_s=left_s, on_wait=on_snapshot)
+        elif _yields(in_the_way) and max(pushed[blocker.pid] for blocker in in_the_way) < PUSHES:
+            pushed.update(blocker.pid for blocker in in_the_way)
+            _push_autovacuum(conn, tables)
+        else:
+            time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
 
 
-def blockers(conn: Connection, tables: tuple[str, ...]) -> tuple[Blocker, ...]:
-    """Sessions that hold any lock on these tables now. Reads pg_locks and pg_stat_activity; waits for nothing."""
-    return _sessions(
-        conn,
-        "a.pid <> pg_backend_pid() AND a.pid IN (SELECT pid FROM pg_locks WHERE granted AND locktype = 'relation'"
-        " AND relation = ANY (SELECT to_regclass(t)::oid FROM unnest(:tables ::text[]) AS t))",
-        {"tables": list(tables)},
-    )
+def blockers(conn: Connection, tables: Mapping[str, str], began: datetime) -> tuple[Blocker, ...]:
+    """Who stood in the way of an attempt that began then: their transactions were open before it.
+
+    Who came later has waited behind us and is there now: nobody is to be named, or ended, for that. Reads pg_locks,
+    pg_stat_activity and pg_prepared_xacts; waits for nothing.
+    """
+    return tuple(blocker for blocker in find_blockers(conn, tables) if blocker.began_before(began))
 
 
 def older_snapshots(conn: Connection) -> tuple[Blocker, ...]:
@@ -178,48 +198,51 @@ def older_snapshots(conn: Connection) -> tuple[Blocker, ...]:
     Counts READ COMMITTED statements under way too: their snapshot ends with the statement. SERIALIZABLE transactions are
     known by their predicate locks, so they count also while they wait. Reads pg_stat_activity and pg_locks.
     """
-    return _sessions(conn, f"{_OTHER_SNAPSHOT} AND (a.wait_event_type IS DISTINCT FROM 'Lock' OR {_SERIALIZABLE})", {})
+    return find_sessions(
+        conn, f"{_OTHER_SNAPSHOT} AND (a.wait_event_type IS DISTINCT FROM 'Lock' OR {_SERIALIZABLE})", {}
+    )
 
 
 def lasting_snapshots(conn: Connection) -> tuple[Blocker, ...]:
     """Other sessions whose snapshot may last: idle in a transaction and still holding one (REPEATABLE READ, or an open
     cursor), SERIALIZABLE ones, and dumps, which are REPEATABLE READ also while they wait for a lock of ours."""
-    return _sessions(
+    return find_sessions(
         conn,
         f"{_OTHER_SNAPSHOT} AND (a.state = 'idle in transaction' OR a.application_name = 'pg_dump' OR {_SERIALIZABLE})",
         {},
     )
 
 
-def wait_for_snapshots(
+def outlast(
     conn: Connection,
     find: Callable[[Connection], tuple[Blocker, ...]],
     *,
+    these: tuple[Blocker, ...] | None = None,
     patience_s: float,
-    on_wait: Callable[[tuple[Blocker, ...], int], None] = lambda blockers, attempt: None,
-) -> None:
-    """Wait until every transaction that `find` finds now has ended or let go of its snapshot. Called behind the lock.
+    on_wait: OnWait = unheard,
+) -> tuple[Blocker, ...]:
+    """Wait until every transaction that `find` finds now (or `these`) has ended or let go of its snapshot; return those
+    that have not after `patience_s`.
 
     To an older snapshot a table that is rewritten looks empty for ever (manual, "Caveats" of MVCC). Sessions that come
-    later are not waited for, or a busy server would never be done. Raises `LockNotObtained` after `patience_s`: others
-    queue behind our lock meanwhile, so this is short.
+    later are not waited for, or a busy server would never be done. Takes no lock itself; where the caller holds one,
+    others queue behind it meanwhile.
     """
     deadline = time.monotonic() + patience_s
-    older = find(conn)
+    older = find(conn) if these is None else these
     attempt = 0
-    while older:
+    while older and time.monotonic() < deadline:
         attempt += 1
         on_wait(older, attempt)
-        if time.monotonic() >= deadline:
-            raise snapshot_in_the_way(older)
         time.sleep(POLL_S)
         holding = {(session.pid, session.since) for session in find(conn)}
         older = tuple(session for session in older if (session.pid, session.since) in holding)
+    return older
 
 
 def snapshot_in_the_way(sessions: tuple[Blocker, ...]) -> LockNotObtained:
     """Pure. The refusal that names sessions whose snapshot would see a rewritten table empty."""
-    who = "; ".join(session.label for session in sessions)
+    who = named(sessions)
     return LockNotObtained(
         "A session holds an older snapshot; if it is REPEATABLE READ, the rewritten table would look empty to it:"
         f" {who}.",
@@ -238,10 +261,31 @@ def _try_lock(conn: Connection, function: str, key: int) -> bool:
     return bool(conn.execute(text(f"SELECT {function}(:space, :key)"), {"space": KEY_SPACE, "key": key}).scalar_one())
 
 
-def _only_autovacuum(in_the_way: tuple[Blocker, ...]) -> bool:
+def _yields(in_the_way: tuple[Blocker, ...]) -> bool:
     """Pure. Whether nobody but autovacuum is in the way, which yields to whoever waits for deadlock_timeout (manual,
     "Routine Vacuuming"), so never to our short attempts; it does not when it prevents wraparound."""
-    return bool(in_the_way) and all(blocker.kind == "autovacuum worker" for blocker in in_the_way)
+    return bool(in_the_way) and all(b.kind == AUTOVACUUM and b.what != WRAPAROUND for b in in_the_way)
+
+
+def _push_autovacuum(conn: Connection, tables: Mapping[str, str]) -> None:
+    """Wait for one table after the other until autovacuum has yielded, holding none of them meanwhile.
+
+    A session that waits for a table we hold, and holds one we wait for, would lose the deadlock after its
+    deadlock_timeout: so the wait that must last longer than that is for a single table, given back at once.
+    """
+    within_s = _deadlock_timeout_s(conn) + YIELD_S
+    for table, mode in tables.items():
+        if not _yields(find_blockers(conn, {table: mode})):
+            continue
+        with suppress(NotGranted), conn.begin_nested() as savepoint:
+            _attempt(conn, {table: mode}, within_s)
+            savepoint.rollback()
+
+
+def _clock(conn: Connection) -> datetime:
+    """The server's clock, which its transactions' times are of."""
+    moment: datetime = conn.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return moment
 
 
 def _deadlock_timeout_s(conn: Connection) -> float:
@@ -249,41 +293,51 @@ def _deadlock_timeout_s(conn: Connection) -> float:
     return int(value) / 1000
 
 
-def _attempt(conn: Connection, tables: Mapping[str, str], within_s: float) -> dict[str, datetime]:
-    """Lock table after table within so many seconds altogether. Raises the server's 55P03 when that is over."""
+def _attempt(conn: Connection, tables: Mapping[str, str], within_s: float = ATTEMPT_S) -> dict[str, datetime]:
+    """Lock table after table within so many seconds altogether. Raises `NotGranted` when that is over.
+
+    Who waits for a table that we hold would find a deadlock with our next wait after deadlock_timeout, and lose it. So
+    from the first table on half of that must do for all others; until then we hold nothing.
+    """
     end = time.monotonic() + within_s
+    holding_s = _deadlock_timeout_s(conn) / 2
     granted: dict[str, datetime] = {}
     for table, mode in tables.items():
         left_ms = max(1, int((end - time.monotonic()) * 1000))
         conn.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": f"{left_ms}ms"})
-        conn.execute(text(f"LOCK TABLE {table} IN {mode} MODE"))
+        try:
+            conn.execute(text(f"LOCK TABLE {table} IN {mode} MODE"))
+        except OperationalError as failed:
+            if sqlstate(failed) in GIVE_WAY:
+                raise NotGranted(table) from failed
+            raise
+        if not granted:
+            end = min(end, time.monotonic() + holding_s)
         granted[table] = datetime.now(UTC)
     conn.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": f"{int(ATTEMPT_S * 1000)}ms"})
     return granted
 
 
-def _sessions(conn: Connection, condition: str, values: Mapping[str, object]) -> tuple[Blocker, ...]:
-    conn.execute(text("SELECT pg_stat_clear_snapshot()"))  # else a transaction sees pg_stat_activity as it first did
-    rows = conn.execute(
-        text(
-            "SELECT a.pid, coalesce(a.usename, '?') AS user, coalesce(a.application_name, '') AS application,"
-            " coalesce(host(a.client_addr), a.client_hostname, 'this host') AS address,"
-            " coalesce(a.state, a.backend_type, '?') AS state,"
-            " coalesce(a.xact_start, a.state_change, a.backend_start) AS since,"
-            " CASE WHEN a.wait_event IS NULL THEN '' ELSE ', waiting for ' || a.wait_event END AS doing,"
-            " coalesce(a.backend_type, '?') AS kind"
-            f" FROM pg_stat_activity a WHERE {condition} ORDER BY since, a.pid"
-        ),
-        dict(values),
-    ).mappings()
-    return tuple(Blocker(**row) for row in rows)
-
-
 def _not_obtained(tables: Mapping[str, str], in_the_way: tuple[Blocker, ...], patience_s: float) -> LockNotObtained:
-    who = "; ".join(blocker.label for blocker in in_the_way) or "sessions that come and go"
+    who = named(in_the_way)
     wanted = ", ".join(f"{mode} on {table}" for table, mode in tables.items())
     return LockNotObtained(
         f"Not obtained within {patience_s:g} s: {wanted}. In the way: {who}.",
-        hint="end that session or wait for it, then type it again (or give it longer: --lock-patience)",
+        hint=way_out(in_the_way),
         blockers=in_the_way,
     )
+
+
+def named(sessions: tuple[Blocker, ...]) -> str:
+    """Pure. Who stands in the way, in one sentence."""
+    return "; ".join(session.label for session in sessions) or "sessions that come and go"
+
+
+def way_out(in_the_way: tuple[Blocker, ...]) -> str:
+    """Pure. What the operator can do about them."""
+    prepared = [blocker for blocker in in_the_way if blocker.kind == PREPARED]
+    if prepared:
+        return f"{prepared_hint(prepared[0])}, then type it again"
+    if any(blocker.what == WRAPAROUND for blocker in in_the_way):
+        return "let that VACUUM end (pg_stat_progress_vacuum shows how far it is), then type it again"
+    return "end that session or wait for it, then type it again (longer: --lock-patience; to end it: --on-blocker terminate)"

@@ -24,6 +24,7 @@ from lawsker_db.evidence import (
     ignore,
 )
 from lawsker_db.postgres import locks
+from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.session import identify
 from lawsker_db.postgres.snapshot import mark_restore_point
@@ -73,6 +74,7 @@ class UpgradeOptions:
     config: Path | None = None
     chain_options: dict[str, str] = field(default_factory=dict)
     patience_s: float = locks.PATIENCE_S
+    blockers: BlockerPolicy = field(default_factory=BlockerPolicy)
     reconnect_s: float = RECONNECT_S
     backup: BackupOptions = field(default_factory=BackupOptions)
     proof_server: Target | None = None
@@ -294,6 +296,7 @@ def _migrate(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
         via="safe-upgrade",
         backup_id=account.backup.backup_id if account.backup else None,
         patience_s=options.patience_s,
+        blockers=options.blockers,
         reconnect_s=options.reconnect_s,
         full=target if options.full else None,
         on_event=tell,
