@@ -1030,10 +1030,8 @@ def may_update() -> bool:
             sa.text(
                 """
                 SELECT (SELECT count(*) FROM pg_temp.wanted) <= :most
-                    AND c.relreplident <> 'n' AND NOT c.relhassubclass
+                    AND c.relreplident <> 'n'
                     AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '2')
-                    AND NOT EXISTS (SELECT FROM pg_constraint
-                        WHERE conrelid = c.oid AND contype IN ('c', 'n') AND NOT convalidated)
                 FROM pg_class AS c WHERE c.oid = 'users'::regclass
                 """
             ),

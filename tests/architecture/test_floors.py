@@ -32,6 +32,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.session",
         "postgres.seal",
         "postgres.blockers",
+        "postgres.older_snapshots",
         "postgres.locks",
         "postgres.snapshot",
         "postgres.facts",

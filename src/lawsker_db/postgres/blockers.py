@@ -58,7 +58,7 @@ _SESSIONS = f"""
         coalesce(a.state, a.backend_type, 'state not shown to this role') AS state,
         coalesce(a.xact_start, a.state_change, a.backend_start) AS since, a.query_start, a.backend_start AS connected,
         extract(epoch FROM clock_timestamp() - a.xact_start)::bigint AS age_s,
-        CASE WHEN a.wait_event IS NULL THEN '' ELSE ', waiting for ' || a.wait_event END AS doing,
+        CASE WHEN a.wait_event_type <> 'Client' THEN ', waiting for ' || a.wait_event ELSE '' END AS doing,
         coalesce(a.backend_type, '{CLIENT}') AS kind, {_WHAT} AS what, a.xact_start IS NULL AS resting
     FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index i ON i.pid = a.pid
     LEFT JOIN pg_stat_progress_vacuum v ON v.pid = a.pid"""
@@ -98,6 +98,9 @@ _MAY_END = """
         ELSE pg_has_role(r.oid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE') END
     FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid, pg_roles me
     WHERE me.rolname = current_user AND a.pid = :pid AND a.backend_start = :connected"""
+
+
+Named = tuple[int | str, datetime | None]
 
 
 class OnBlocker(StrEnum):
@@ -155,6 +158,11 @@ class Blocker:
         return f"{who}, {self._times()}{self.doing}{work}{locks}"
 
     @property
+    def named(self) -> Named:
+        """Pure. This transaction of this session, to be known again."""
+        return (self.pid or self.gid, self.since)
+
+    @property
     def is_dump(self) -> bool:
         """Pure. Whether it copies the database out, by its name or by its work."""
         return self.application in DUMPS or self.what == "COPY TO STDOUT"
@@ -177,6 +185,11 @@ class Blocker:
 def shown(moment: datetime | None) -> str:
     """Pure. A time in UTC, or that this role may not know it."""
     return "a time not shown to this role" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def named(sessions: tuple[Blocker, ...]) -> str:
+    """Pure. Who stands in the way, in one sentence."""
+    return "; ".join(session.label for session in sessions) or "sessions that come and go"
 
 
 def find_sessions(conn: Connection, condition: str, values: Mapping[str, object]) -> tuple[Blocker, ...]:

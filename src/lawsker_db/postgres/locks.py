@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import psycopg
@@ -20,14 +21,23 @@ from lawsker_db.postgres.blockers import (
     PREPARED,
     WRAPAROUND,
     Blocker,
+    Named,
     find_blockers,
     find_sessions,
+    named,
     prepared_hint,
+)
+from lawsker_db.postgres.older_snapshots import (
+    SNAPSHOT_PATIENCE_S,
+    OnWait,
+    let_go_of_snapshot,
+    older_snapshots,
+    outlast,
+    snapshot_in_the_way,
+    unheard,
 )
 from lawsker_db.postgres.session import server_major
 from lawsker_db.target import Target
-
-OnWait = Callable[[tuple[Blocker, ...], int], None]  # told sessions and which try, or look, it was
 
 # Advisory keys are two int4: ours ("LAWS") and which lock. They are per database by nature (pg_locks.database).
 KEY_SPACE = 0x4C415753
@@ -42,14 +52,7 @@ YIELD_S = 0.5  # for autovacuum to notice that it was cancelled and to end
 PATIENCE_S = 600.0
 PUSHES = 2  # one that has not yielded by then does not: this role cannot see that it prevents wraparound
 PAUSE_S = (0.2, 1.5)  # jittered, so that we do not march in step with a job that comes every second
-POLL_S = 0.25
-SNAPSHOT_PATIENCE_S = 5.0  # others queue behind our strong lock while we wait
 STRONGEST = "ACCESS EXCLUSIVE"  # keeps readers out too
-_OTHER_SNAPSHOT = (
-    "a.pid <> pg_backend_pid() AND a.datname = current_database() AND a.backend_xmin IS NOT NULL"
-    " AND a.backend_type = 'client backend'"
-)
-_SERIALIZABLE = "a.pid IN (SELECT pid FROM pg_locks WHERE mode = 'SIReadLock')"
 GIVE_WAY = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
 
@@ -59,10 +62,6 @@ class NotGranted(Exception):
     def __init__(self, table: str) -> None:
         super().__init__(table)
         self.table = table
-
-
-def unheard(sessions: tuple[Blocker, ...], attempt: int) -> None:
-    """Pure. Take note of nothing."""
 
 
 @contextmanager
@@ -142,38 +141,37 @@ def lock_tables(
 
     `tables` maps a quoted name to a lock mode. Each attempt runs under a savepoint and gives up after ATTEMPT_S; between
     attempts nothing is held, and what the transaction built before is kept. Other sessions wait for us ATTEMPT_S at most
-    while we try. After a failed attempt the table that was not to be had comes first: an application that takes the
-    tables in another order would make every attempt fail (measured: one client is enough). With `rewrites` an attempt
-    also fails when older snapshots do not end within SNAPSHOT_PATIENCE_S behind the locks; they are waited for with the
-    locks given back. `on_wait` is told who made an attempt fail, `on_snapshot` whose snapshot is waited for now. Raises
-    `LockNotObtained` when `patience_s` is over, and whatever `on_wait` raises.
+    while we try, and not at all while somebody whom we know to be in the way still is. After a failed attempt the table
+    that was not to be had comes first: an application that takes the tables in another order would make every attempt
+    fail (measured: one client is enough). With `rewrites` an attempt also fails when older snapshots do not end within
+    SNAPSHOT_PATIENCE_S behind the locks; they are waited for with the locks given back. `on_wait` is told who made an
+    attempt fail, `on_snapshot` whose snapshot is waited for now. Raises `LockNotObtained` when `patience_s` is over, or
+    a session in the way waits for our own end (sqlstate 40P01: the transaction may be begun anew), and whatever
+    `on_wait` raises.
     """
     deadline = time.monotonic() + patience_s
-    order = list(tables)
+    order, known = tuple(tables), frozenset[Named]()
     attempt, pushed = 0, Counter[int | None]()
     while True:
         attempt += 1
-        began = _clock(conn)
         older: tuple[Blocker, ...] = ()
-        try:
-            with conn.begin_nested() as savepoint:
-                granted = _attempt(conn, {table: tables[table] for table in order})
-                if rewrites:
-                    older = outlast(conn, older_snapshots, patience_s=SNAPSHOT_PATIENCE_S, on_wait=on_snapshot)
-                if older:
-                    savepoint.rollback()
-            if not older:
+        in_the_way = _standing(conn, tables, known)
+        if not in_the_way:
+            tried = _try(conn, {table: tables[table] for table in order}, on_snapshot if rewrites else None)
+            if tried.done:
                 return tuple(
                     LockHeld(table=name, mode=tables[name], granted_at=at, attempts=attempt)
-                    for name, at in granted.items()
+                    for name, at in tried.granted.items()
                 )
-        except NotGranted as failed:
-            order = [failed.table, *(table for table in tables if table != failed.table)]
-        in_the_way = older or blockers(conn, tables, began)
+            in_the_way, older = tried.in_the_way, tried.older
+            order = tuple(sorted(tables, key=lambda table: table != tried.failed_at))
         on_wait(in_the_way, attempt)
+        _require_nobody_awaits_us(conn, in_the_way)
+        let_go_of_snapshot(conn)
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise snapshot_in_the_way(older) if older else _not_obtained(tables, in_the_way, patience_s)
+        known = frozenset(blocker.named for blocker in in_the_way)
         if older:
             outlast(conn, older_snapshots, these=older, patience_s=left_s, on_wait=on_snapshot)
         elif _yields(in_the_way) and max(pushed[blocker.pid] for blocker in in_the_way) < PUSHES:
@@ -183,6 +181,63 @@ def lock_tables(
             time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """What became of one attempt. `older`: the snapshots that made it fail behind the locks."""
+
+    granted: Mapping[str, datetime] = field(default_factory=dict)
+    in_the_way: tuple[Blocker, ...] = ()
+    older: tuple[Blocker, ...] = ()
+    failed_at: str = ""
+
+    @property
+    def done(self) -> bool:
+        return not self.failed_at and not self.older
+
+
+def _try(conn: Connection, tables: Mapping[str, str], on_snapshot: OnWait | None) -> _Tried:
+    """One attempt, under a savepoint; with `on_snapshot` older snapshots are waited for behind the locks."""
+    began = _clock(conn)
+    older: tuple[Blocker, ...] = ()
+    try:
+        with conn.begin_nested() as savepoint:
+            granted = _attempt(conn, tables)
+            if on_snapshot:
+                older = outlast(conn, older_snapshots, patience_s=SNAPSHOT_PATIENCE_S, on_wait=on_snapshot)
+            if older:
+                savepoint.rollback()
+    except NotGranted as failed:
+        return _Tried(in_the_way=blockers(conn, tables, began), failed_at=failed.table)
+    return _Tried(granted=granted, in_the_way=older, older=older)
+
+
+def _standing(conn: Connection, tables: Mapping[str, str], known: frozenset[Named]) -> tuple[Blocker, ...]:
+    """Those who are in the way for as long as they are there: an attempt would make others wait for nothing.
+
+    CREATE INDEX CONCURRENTLY and autovacuum that prevents wraparound are known at sight; of others that their transaction
+    has outlasted an attempt.
+    """
+    found = find_blockers(conn, tables)
+    return tuple(b for b in found if b.holds and (b.named in known or b.what == WRAPAROUND or "CONCURRENTLY" in b.what))
+
+
+def _require_nobody_awaits_us(conn: Connection, in_the_way: tuple[Blocker, ...]) -> None:
+    """Raise `LockNotObtained` when one of them waits for this transaction to end: each would wait for the other.
+
+    Nothing of ours but our end can be what it waits for: between attempts we hold no lock that it could want.
+    """
+    asked = text("SELECT pid FROM unnest(:pids ::int[]) AS p(pid) WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))")
+    pids = set(conn.execute(asked, {"pids": [b.pid for b in in_the_way if b.pid]}).scalars())
+    waiting = tuple(blocker for blocker in in_the_way if blocker.pid in pids)
+    if waiting:
+        raise LockNotObtained(
+            f"We wait for a session that waits for our transaction to end, so it was ended: {named(waiting)}.",
+            hint="let that session end, then type it again",
+            blockers=waiting,
+            sqlstate="40P01",
+        )
+
+
 def blockers(conn: Connection, tables: Mapping[str, str], began: datetime) -> tuple[Blocker, ...]:
     """Who stood in the way of an attempt that began then: their transactions were open before it.
 
@@ -190,65 +245,6 @@ def blockers(conn: Connection, tables: Mapping[str, str], began: datetime) -> tu
     pg_stat_activity and pg_prepared_xacts; waits for nothing.
     """
     return tuple(blocker for blocker in find_blockers(conn, tables) if blocker.began_before(began))
-
-
-def older_snapshots(conn: Connection) -> tuple[Blocker, ...]:
-    """Other sessions of this database that hold a snapshot now, but for those that wait for a lock, which may be ours.
-
-    Counts READ COMMITTED statements under way too: their snapshot ends with the statement. SERIALIZABLE transactions are
-    known by their predicate locks, so they count also while they wait. Reads pg_stat_activity and pg_locks.
-    """
-    return find_sessions(
-        conn, f"{_OTHER_SNAPSHOT} AND (a.wait_event_type IS DISTINCT FROM 'Lock' OR {_SERIALIZABLE})", {}
-    )
-
-
-def lasting_snapshots(conn: Connection) -> tuple[Blocker, ...]:
-    """Other sessions whose snapshot may last: idle in a transaction and still holding one (REPEATABLE READ, or an open
-    cursor), SERIALIZABLE ones, and dumps, which are REPEATABLE READ also while they wait for a lock of ours."""
-    return find_sessions(
-        conn,
-        f"{_OTHER_SNAPSHOT} AND (a.state = 'idle in transaction' OR a.application_name = 'pg_dump' OR {_SERIALIZABLE})",
-        {},
-    )
-
-
-def outlast(
-    conn: Connection,
-    find: Callable[[Connection], tuple[Blocker, ...]],
-    *,
-    these: tuple[Blocker, ...] | None = None,
-    patience_s: float,
-    on_wait: OnWait = unheard,
-) -> tuple[Blocker, ...]:
-    """Wait until every transaction that `find` finds now (or `these`) has ended or let go of its snapshot; return those
-    that have not after `patience_s`.
-
-    To an older snapshot a table that is rewritten looks empty for ever (manual, "Caveats" of MVCC). Sessions that come
-    later are not waited for, or a busy server would never be done. Takes no lock itself; where the caller holds one,
-    others queue behind it meanwhile.
-    """
-    deadline = time.monotonic() + patience_s
-    older = find(conn) if these is None else these
-    attempt = 0
-    while older and time.monotonic() < deadline:
-        attempt += 1
-        on_wait(older, attempt)
-        time.sleep(POLL_S)
-        holding = {(session.pid, session.since) for session in find(conn)}
-        older = tuple(session for session in older if (session.pid, session.since) in holding)
-    return older
-
-
-def snapshot_in_the_way(sessions: tuple[Blocker, ...]) -> LockNotObtained:
-    """Pure. The refusal that names sessions whose snapshot would see a rewritten table empty."""
-    who = named(sessions)
-    return LockNotObtained(
-        "A session holds an older snapshot; if it is REPEATABLE READ, the rewritten table would look empty to it:"
-        f" {who}.",
-        hint="let that transaction end (a report, a dump), then type it again",
-        blockers=sessions,
-    )
 
 
 def sqlstate(failed: BaseException) -> str | None:
@@ -326,11 +322,6 @@ def _not_obtained(tables: Mapping[str, str], in_the_way: tuple[Blocker, ...], pa
         hint=way_out(in_the_way),
         blockers=in_the_way,
     )
-
-
-def named(sessions: tuple[Blocker, ...]) -> str:
-    """Pure. Who stands in the way, in one sentence."""
-    return "; ".join(session.label for session in sessions) or "sessions that come and go"
 
 
 def way_out(in_the_way: tuple[Blocker, ...]) -> str:
