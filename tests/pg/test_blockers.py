@@ -236,6 +236,7 @@ def test_an_index_that_is_built_concurrently_is_named_so(conn: Connection, url: 
         (building,) = (b for b in clients(find_blockers(conn, USERS)) if b.pid != writer.info.backend_pid)
         assert "CREATE INDEX CONCURRENTLY" in building.label
         assert "ShareUpdateExclusiveLock on users" in building.holds
+        assert end_blocker(conn, building, TERMINATE) == (False, "left alone: it would leave an invalid index")
         writer.rollback()
 
 
@@ -390,6 +391,55 @@ def test_waiting_names_a_new_blocker_in_the_journal_once_and_touches_nobody(conn
     waits = [event.lasting for event in heard if event.name == "waiting"]
     assert len(waits) > 1
     assert waits == [True] + [False] * (len(waits) - 1)
+
+
+def test_we_give_way_at_once_to_a_session_in_the_way_that_waits_for_our_end(conn: Connection, url: str) -> None:
+    conn.execute(text("SELECT FROM ONLY users LIMIT 1"))  # as a revision does that fills its tables from it
+    changed = threading.Event()
+    with holding(url) as other:
+
+        def change() -> None:
+            other.execute("LOCK TABLE ONLY users IN ACCESS EXCLUSIVE MODE")
+            changed.set()
+
+        thread = threading.Thread(target=change)
+        thread.start()
+        assert eventually(lambda: any(b.doing == ", waiting for relation" for b in find_blockers(conn, USERS)))
+        with pytest.raises(LockNotObtained, match=f"pid {other.info.backend_pid}") as refused:
+            locks.lock_tables(conn, USERS, patience_s=600)
+        assert refused.value.fields["sqlstate"] == "40P01"
+        conn.rollback()
+        thread.join(60)
+        assert changed.is_set()
+
+
+def test_nobody_queues_behind_us_while_one_who_outlasted_an_attempt_is_still_there(conn: Connection, url: str) -> None:
+    refused: list[str] = []
+    with holding(url), psycopg.connect(url, autocommit=True) as third:
+        third.execute("SET lock_timeout = '1ms'")
+        stop = threading.Event()
+
+        def write() -> None:
+            while not stop.is_set():
+                try:
+                    third.execute("UPDATE ONLY users SET name = name WHERE id = 1")
+                except psycopg.errors.LockNotAvailable as failed:
+                    refused.append(str(failed))
+
+        tries: list[tuple[int, int]] = []
+        thread = threading.Thread(target=write)
+
+        def waited(blockers: tuple[Blocker, ...], attempt: int) -> None:
+            if attempt == 1:
+                thread.start()  # the first attempt is over: from here on nobody is to wait
+            tries.append((attempt, len(refused)))
+
+        with pytest.raises(LockNotObtained):
+            locks.lock_tables(conn, USERS, patience_s=3, on_wait=waited)
+        stop.set()
+        thread.join()
+    assert len(tries) > 2
+    assert refused == []
 
 
 # ---- autovacuum, and servers that find deadlocks early ---------------------------------------------------------------

@@ -167,6 +167,11 @@ class Blocker:
         """Pure. Whether it copies the database out, by its name or by its work."""
         return self.application in DUMPS or self.what == "COPY TO STDOUT"
 
+    @property
+    def is_concurrent(self) -> bool:
+        """Pure. Whether it builds an index with CONCURRENTLY, which holds its lock to the end and ends last of all."""
+        return self.what.endswith("CONCURRENTLY")
+
     def began_before(self, moment: datetime) -> bool:
         """Pure. Whether its transaction was open at that moment already; where the server hides it, so it may have been."""
         return self.since is None or self.since <= moment
@@ -206,10 +211,10 @@ def find_blockers(conn: Connection, tables: Mapping[str, str]) -> tuple[Blocker,
     pg_locks, pg_stat_activity and pg_prepared_xacts; waits for nothing.
     """
     conn.execute(text("SELECT pg_stat_clear_snapshot()"))
-    conflicts = [",".join(_as_shown(mode) for mode in CONFLICTS[mode]) for mode in tables.values()]
-    wanted = {"tables": list(tables), "conflicts": conflicts}
-    prepared = conn.execute(text(_PREPARED), wanted).mappings().all()
-    sessions = conn.execute(text(_IN_THE_WAY), wanted).mappings().all()
+    conflicts = [",".join(_as_shown(other) for other in CONFLICTS[_spelled(mode)]) for mode in tables.values()]
+    asked = {"tables": list(tables), "conflicts": conflicts}
+    prepared = conn.execute(text(_PREPARED), asked).mappings().all()
+    sessions = conn.execute(text(_IN_THE_WAY), asked).mappings().all()
     return (
         *(Blocker(pid=None, kind=PREPARED, **row) for row in prepared),
         *(Blocker(**row) for row in sessions),
@@ -220,15 +225,15 @@ def end_blocker(conn: Connection, blocker: Blocker, policy: BlockerPolicy) -> tu
     """Cancel what a session does, or terminate it, when the policy and the server's rights allow it.
 
     Returns whether it was done, and the sentence about it. Never a prepared transaction, a server process that is no
-    client's, or, unless the policy says so, a dump or a session of this tool. The session is named by pid and start, so
-    that one that came later under the same pid is left alone.
+    client's, a CREATE INDEX CONCURRENTLY, or, unless the policy says so, a dump or a session of this tool. The session
+    is named by pid and start, so that one that came later under the same pid is left alone.
     """
     why_not = _why_not(blocker, policy)
     if why_not:
         return False, why_not
-    named = {"pid": blocker.pid, "connected": blocker.connected, "since": blocker.since}
+    session = {"pid": blocker.pid, "connected": blocker.connected, "since": blocker.since}
     conn.execute(text("SELECT pg_stat_clear_snapshot()"))
-    if not conn.execute(text(_MAY_END), named).scalar():
+    if not conn.execute(text(_MAY_END), session).scalar():
         return False, "left alone: this role may not end it (pg_signal_backend, and a superuser's only as a superuser)"
     function = "pg_cancel_backend" if policy.on_blocker is OnBlocker.CANCEL else "pg_terminate_backend"
     try:
@@ -238,7 +243,7 @@ def end_blocker(conn: Connection, blocker: Blocker, policy: BlockerPolicy) -> tu
                     f"SELECT {function}(a.pid) FROM pg_stat_activity a"
                     " WHERE a.pid = :pid AND a.backend_start = :connected AND a.xact_start = :since"
                 ),
-                named,
+                session,
             ).scalar()
     except DBAPIError:
         sent = False
@@ -252,6 +257,8 @@ def _why_not(blocker: Blocker, policy: BlockerPolicy) -> str:
         return f"left alone: {prepared_hint(blocker)}"
     if blocker.kind != CLIENT:
         return "left alone: it is no client's session"
+    if blocker.is_concurrent:
+        return "left alone: it would leave an invalid index"
     if blocker.since is None:
         return "left alone: this role cannot see since when it is there (pg_read_all_stats)"
     if blocker.is_dump and not policy.even_dumps:
@@ -259,6 +266,11 @@ def _why_not(blocker: Blocker, policy: BlockerPolicy) -> str:
     if policy.on_blocker is OnBlocker.CANCEL and blocker.state in IDLE:
         return "left alone: it is idle in its transaction, which a cancel does not end (--on-blocker terminate would)"
     return ""
+
+
+def _spelled(mode: str) -> str:
+    """Pure. A lock mode as the manual spells it, however a revision does."""
+    return " ".join(mode.upper().split())
 
 
 def _as_shown(mode: str) -> str:

@@ -166,7 +166,6 @@ def lock_tables(
             in_the_way, older = tried.in_the_way, tried.older
             order = tuple(sorted(tables, key=lambda table: table != tried.failed_at))
         on_wait(in_the_way, attempt)
-        _require_nobody_awaits_us(conn, in_the_way)
         let_go_of_snapshot(conn)
         left_s = deadline - time.monotonic()
         if left_s <= 0:
@@ -215,16 +214,18 @@ def _standing(conn: Connection, tables: Mapping[str, str], known: frozenset[Name
     """Those who are in the way for as long as they are there: an attempt would make others wait for nothing.
 
     CREATE INDEX CONCURRENTLY and autovacuum that prevents wraparound are known at sight; of others that their transaction
-    has outlasted an attempt.
+    has outlasted an attempt. Raises `LockNotObtained` when one of them waits for our own end.
     """
-    found = find_blockers(conn, tables)
-    return tuple(b for b in found if b.holds and (b.named in known or b.what == WRAPAROUND or "CONCURRENTLY" in b.what))
+    holding = tuple(blocker for blocker in find_blockers(conn, tables) if blocker.holds)
+    _require_nobody_awaits_us(conn, holding)
+    return tuple(b for b in holding if b.what == WRAPAROUND or b.is_concurrent or (b.since and b.named in known))
 
 
 def _require_nobody_awaits_us(conn: Connection, in_the_way: tuple[Blocker, ...]) -> None:
-    """Raise `LockNotObtained` when one of them waits for this transaction to end: each would wait for the other.
+    """Raise `LockNotObtained` when one of them waits for this transaction to end: each would wait for the other, and it
+    would lose the deadlock, having waited longer.
 
-    Nothing of ours but our end can be what it waits for: between attempts we hold no lock that it could want.
+    It waits for our end, or for the tables that we have read: between attempts we hold nothing else that it could want.
     """
     asked = text("SELECT pid FROM unnest(:pids ::int[]) AS p(pid) WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))")
     pids = set(conn.execute(asked, {"pids": [b.pid for b in in_the_way if b.pid]}).scalars())
