@@ -16,7 +16,7 @@ import oracle
 import psycopg
 import pytest
 from command_line import Running, eventually, everything, run, started
-from tests.faults.soak import soak
+from soaking import soak
 from variants import does, patched_chain
 from working_clients import Ledger, outcome
 
