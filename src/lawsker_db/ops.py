@@ -18,8 +18,6 @@ from lawsker_db.errors import Refused
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.session import CORE_UUID_MAJOR, literal, server_major
 
-SNAPSHOT_PATIENCE_S = 5.0  # others queue behind our strong lock while we wait
-
 
 class Gate(Protocol):
     """What an operation needs of the gate."""
@@ -35,7 +33,8 @@ def lock_tables(tables: Mapping[str, str], *, rewrites: tuple[str, ...] = ()) ->
     """Take table locks at their final strength, in the order given, until the transaction ends; observe their content.
 
     `tables` maps a table to a lock mode ("ACCESS EXCLUSIVE"). Tables named in `rewrites` get a new file by what follows:
-    sessions with an older snapshot, to which they would look empty, are waited for. Raises `LockNotObtained`.
+    sessions with an older snapshot, to which they would look empty, are waited for; one that takes its snapshot while
+    it waits for our lock cannot be seen, so prefer an UPDATE where the table is small. Raises `LockNotObtained`.
     """
     if context.is_offline_mode():
         for table, mode in tables.items():
@@ -45,9 +44,7 @@ def lock_tables(tables: Mapping[str, str], *, rewrites: tuple[str, ...] = ()) ->
     if gate is not None:
         gate.lock_tables(tables, rewrites)
         return
-    locks.lock_tables(_connection(), tables)
-    if rewrites:
-        locks.wait_for_snapshots(_connection(), locks.older_snapshots, patience_s=SNAPSHOT_PATIENCE_S)
+    locks.lock_tables(_connection(), tables, rewrites=bool(rewrites))
 
 
 def check_group(contract: Contract, group: str) -> None:

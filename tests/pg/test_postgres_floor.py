@@ -20,6 +20,7 @@ from lawsker_db.demo.sample import load_sample
 from lawsker_db.errors import Busy, GateRefused, LockNotObtained
 from lawsker_db.evidence import Fingerprint, Verdict
 from lawsker_db.postgres import locks
+from lawsker_db.postgres.blockers import Blocker
 from lawsker_db.postgres.catalog import compare_catalogs, read_catalog
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
 from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
@@ -414,7 +415,7 @@ def test_a_lock_that_is_not_obtained_names_the_blocker_and_holds_nothing(conn: C
     do(conn, "CREATE TABLE built (a int); INSERT INTO built VALUES (1)")
     pid, seen = pid_of(conn), []
 
-    def look(blockers: tuple[locks.Blocker, ...], attempt: int) -> None:
+    def look(blockers: tuple[Blocker, ...], attempt: int) -> None:
         waiting = {table: held(shared_url, pid, table) for table in ("public.roles", "public.users")}
         seen.append(([blocker.pid for blocker in blockers], attempt, waiting))
 
@@ -455,7 +456,7 @@ def test_a_lock_is_obtained_once_the_blocker_has_ended_and_what_was_built_is_kep
 def test_others_are_let_through_between_the_attempts(conn: Connection, shared_url: str) -> None:
     answers: list[Any] = []
 
-    def write(blockers: tuple[locks.Blocker, ...], attempt: int) -> None:
+    def write(blockers: tuple[Blocker, ...], attempt: int) -> None:
         with psycopg.connect(shared_url, autocommit=True) as third:
             third.execute("SET lock_timeout = '5s'")
             answers.append(third.execute("UPDATE roles SET name = name").statusmessage)
@@ -543,7 +544,7 @@ def test_a_snapshot_is_gone_with_its_block(shared_url: str) -> None:
 @pytest.mark.parametrize("kind", ["REPEATABLE READ", "open cursor"])
 def test_an_older_snapshot_makes_the_upgrade_give_way_and_name_it(kind: str, adopted_url: str, tmp_path: Path) -> None:
     before = oracle.picture(adopted_url)
-    options = UpgradeOptions(runs=tmp_path, patience_s=5, prove=False)
+    options = UpgradeOptions(runs=tmp_path, patience_s=5, prove=False, chain_options={"users": "rewrite"})
     with psycopg.connect(adopted_url, application_name="night report") as old:
         if kind == "REPEATABLE READ":
             old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

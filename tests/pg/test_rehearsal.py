@@ -53,7 +53,8 @@ def broken(folder: Path, function: str, statement: str) -> Path:
 
 
 def test_the_sample_gets_a_go_with_a_forecast_beside_what_was_measured(adopted_url: str, tmp_path: Path) -> None:
-    report = safe_upgrade(parse_target(adopted_url), options=UpgradeOptions(runs=tmp_path / "runs"))
+    options = UpgradeOptions(runs=tmp_path / "runs", chain_options={"users": "rewrite"})
+    report = safe_upgrade(parse_target(adopted_url), options=options)
     assert report.verdict is Verdict.DONE
     assert [timing.phase for timing in report.timings] == [
         *(Phase.BACKUP, Phase.PROOF, Phase.REHEARSAL, Phase.MIGRATION, Phase.CONFIRM, Phase.VERIFY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 def main() -> NoReturn:
     """Run the command line and exit with a code of DESIGN's list. The last line of defence for errors of ours."""
     _keep_streams_open()
+    logging.lastResort = None  # what libraries log when a connection is lost is a traceback; our own words say it
     treat_as_interrupt(signal.SIGTERM, signal.SIGHUP)
     as_json = "--json" in sys.argv
     try:

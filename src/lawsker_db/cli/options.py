@@ -24,6 +24,15 @@ class Extent(StrEnum):
     FULL = "full"
 
 
+class Blocking(StrEnum):
+    """What to do about sessions in the way, as `postgres.blockers.OnBlocker` has it."""
+
+    WAIT = "wait"
+    ABORT = "abort"
+    CANCEL = "cancel"
+    TERMINATE = "terminate"
+
+
 Url = Annotated[
     str | None,
     typer.Option("--database-url", help="Database; default DATABASE_URL, else PG* variables.", show_default=False),
@@ -76,6 +85,15 @@ MaxLock = Annotated[float, typer.Option("--max-lock-s", help="Longest foretold l
 LockPatience = Annotated[float, typer.Option(help="Seconds to try for table locks.", min=0)]
 Reconnect = Annotated[float, typer.Option(help="Seconds to ask again when COMMIT's answer is lost.", min=0)]
 Recover = Annotated[bool, typer.Option("--recover", help="First settle what killed runs left (lawsker-db recover).")]
+Blockers = Annotated[
+    Blocking,
+    typer.Option(
+        "--on-blocker", help="Sessions in the way of a table lock: wait for them, give way, or end what they do."
+    ),
+]
+EvenDumps = Annotated[
+    bool, typer.Option("--even-dumps", help="With cancel or terminate: dumps and other sessions of this tool too.")
+]
 Config = Annotated[Path | None, typer.Option(help="Another chain's alembic.ini.", show_default=False)]
 Chosen = Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE for the revisions.")]
 

@@ -12,10 +12,13 @@ import typer
 from lawsker_db.cli.options import (
     Accept,
     After,
+    Blockers,
+    Blocking,
     Chosen,
     Config,
     Direct,
     DryRun,
+    EvenDumps,
     Extent,
     Form,
     Format,
@@ -37,6 +40,7 @@ from lawsker_db.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from lawsker_db.postgres.blockers import BlockerPolicy
     from lawsker_db.safety.backup import BackupOptions
     from lawsker_db.safety.upgrade import Outlook, UpgradeOptions
     from lawsker_db.target import Target
@@ -63,6 +67,8 @@ def safe_upgrade(
     config: Config = None,
     option: Chosen = None,
     lock_patience: LockPatience = 600.0,
+    on_blocker: Blockers = Blocking.WAIT,
+    even_dumps: EvenDumps = False,
     reconnect: Reconnect = 60.0,
     on_failure: Failing = OnFailure.ASK,
     form: Format = Form.DIRECTORY,
@@ -93,6 +99,7 @@ def safe_upgrade(
         config=config,
         chain_options=_pairs(option),
         patience_s=lock_patience,
+        blockers=_blocker_policy(on_blocker, even_dumps=even_dumps),
         reconnect_s=reconnect,
         backup=_backup_options(form, jobs, after_backup),
         proof_server=parse_target(proof_server) if proof_server else None,
@@ -224,6 +231,18 @@ def _refuse_way_back(on_failure: OnFailure) -> None:
             f"--on-failure {on_failure} is not in this version: there is no way back by this tool yet.",
             hint="--on-failure keep; the backup of the run can be restored with pg_restore",
         )
+
+
+def _blocker_policy(on_blocker: Blocking, *, even_dumps: bool) -> BlockerPolicy:
+    """Pure. Raise `UsageError` for --even-dumps where nothing would be ended."""
+    from lawsker_db.errors import UsageError
+    from lawsker_db.postgres.blockers import BlockerPolicy, OnBlocker
+
+    if even_dumps and on_blocker in (Blocking.WAIT, Blocking.ABORT):
+        raise UsageError(
+            f"--even-dumps ends nothing with --on-blocker {on_blocker}.", hint="--on-blocker terminate --even-dumps"
+        )
+    return BlockerPolicy(on_blocker=OnBlocker(on_blocker.value), even_dumps=even_dumps)
 
 
 def _backup_options(form: Form, jobs: int | None, after: str) -> BackupOptions:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import psycopg
@@ -15,6 +16,26 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from lawsker_db.errors import Busy, LockNotObtained
 from lawsker_db.evidence import LockHeld
+from lawsker_db.postgres.blockers import (
+    AUTOVACUUM,
+    PREPARED,
+    WRAPAROUND,
+    Blocker,
+    Named,
+    find_blockers,
+    find_sessions,
+    named,
+    prepared_hint,
+)
+from lawsker_db.postgres.older_snapshots import (
+    SNAPSHOT_PATIENCE_S,
+    OnWait,
+    let_go_of_snapshot,
+    older_snapshots,
+    outlast,
+    snapshot_in_the_way,
+    unheard,
+)
 from lawsker_db.postgres.session import VIGILANT, Session, own_session, server_major
 from lawsker_db.target import Target
 
@@ -28,41 +49,21 @@ GRACE_S = 3.0  # a server notices at once that an idle client is gone, and ends 
 # A client that waits for us finds a deadlock after its deadlock_timeout (1 s by default) and dies of it. One attempt
 # over all tables together therefore lasts less, and gives back every lock when it fails.
 ATTEMPT_S = 0.5
+POLL_S = 0.25
 YIELD_S = 0.5  # for autovacuum to notice that it was cancelled and to end
 PATIENCE_S = 600.0
+PUSHES = 2  # one that has not yielded by then does not: this role cannot see that it prevents wraparound
 PAUSE_S = (0.2, 1.5)  # jittered, so that we do not march in step with a job that comes every second
-POLL_S = 0.25
 STRONGEST = "ACCESS EXCLUSIVE"  # keeps readers out too
-LOCK_NOT_AVAILABLE = "55P03"
-_OTHER_SNAPSHOT = (
-    "a.pid <> pg_backend_pid() AND a.datname = current_database() AND a.backend_xmin IS NOT NULL"
-    " AND a.backend_type = 'client backend'"
-)
-_SERIALIZABLE = "a.pid IN (SELECT pid FROM pg_locks WHERE mode = 'SIReadLock')"
-DEADLOCK_DETECTED = "40P01"
+GIVE_WAY = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocker:
-    """A session that holds what we want."""
+class NotGranted(Exception):
+    """An attempt was over, or lost a deadlock, at this table."""
 
-    pid: int
-    user: str
-    application: str
-    address: str
-    state: str
-    since: datetime
-    doing: str
-    kind: str = "client backend"
-
-    @property
-    def label(self) -> str:
-        """Pure. One line for people. `doing` is a command tag or wait, never query text: that may hold personal data."""
-        start = self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
-        who = f"pid {self.pid}, user {self.user}, {self.application or 'no application name'}"
-        if self.kind != "client backend":
-            return f"pid {self.pid}, {self.kind}, since {start}{self.doing}"
-        return f"{who}, from {self.address}, {self.state} since {start}{self.doing}"
+    def __init__(self, table: str) -> None:
+        super().__init__(table)
+        self.table = table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +127,7 @@ def busy(conn: Connection, key: int) -> Busy:
 
 def holders(conn: Connection, key: int) -> tuple[Blocker, ...]:
     """The sessions that hold an advisory lock of ours. Reads pg_locks and pg_stat_activity."""
-    return _sessions(
+    return find_sessions(
         conn,
         "a.pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::bigint = :space"
         " AND objid::bigint = :key AND objsubid = 2 AND database ="
@@ -139,100 +140,120 @@ def lock_tables(
     conn: Connection,
     tables: Mapping[str, str],
     *,
+    rewrites: bool = False,
     patience_s: float = PATIENCE_S,
-    on_wait: Callable[[tuple[Blocker, ...], int], None] = lambda blockers, attempt: None,
+    on_wait: OnWait = unheard,
+    on_snapshot: OnWait = unheard,
 ) -> tuple[LockHeld, ...]:
     """Take table locks directly at their final strength, in the order given, all or none, until the transaction ends.
 
     `tables` maps a quoted name to a lock mode. Each attempt runs under a savepoint and gives up after ATTEMPT_S; between
     attempts nothing is held, and what the transaction built before is kept. Other sessions wait for us ATTEMPT_S at most
-    while we try. `on_wait` is told the blockers. Raises `LockNotObtained` when `patience_s` is over.
+    while we try, and not at all while somebody whom we know to be in the way still is. After a failed attempt the table
+    that was not to be had comes first: an application that takes the tables in another order would make every attempt
+    fail (measured: one client is enough). With `rewrites` an attempt also fails when older snapshots do not end within
+    SNAPSHOT_PATIENCE_S behind the locks; they are waited for with the locks given back. `on_wait` is told who made an
+    attempt fail, `on_snapshot` whose snapshot is waited for now. Raises `LockNotObtained` when `patience_s` is over, or
+    a session in the way waits for our own end (sqlstate 40P01: the transaction may be begun anew), and whatever
+    `on_wait` raises.
     """
     deadline = time.monotonic() + patience_s
-    attempt, within_s = 0, ATTEMPT_S
+    order, known = tuple(tables), frozenset[Named]()
+    attempt, pushed = 0, Counter[int | None]()
     while True:
         attempt += 1
-        try:
-            with conn.begin_nested():
-                granted = _attempt(conn, tables, within_s)
-            return tuple(
-                LockHeld(table=name, mode=tables[name], granted_at=at, attempts=attempt) for name, at in granted.items()
-            )
-        except OperationalError as failed:
-            if sqlstate(failed) not in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED):
-                raise
-        in_the_way = blockers(conn, tuple(tables))
+        older: tuple[Blocker, ...] = ()
+        in_the_way = _standing(conn, tables, known)
+        if not in_the_way:
+            tried = _try(conn, {table: tables[table] for table in order}, on_snapshot if rewrites else None)
+            if tried.done:
+                return tuple(
+                    LockHeld(table=name, mode=tables[name], granted_at=at, attempts=attempt)
+                    for name, at in tried.granted.items()
+                )
+            in_the_way, older = tried.in_the_way, tried.older
+            order = tuple(sorted(tables, key=lambda table: table != tried.failed_at))
         on_wait(in_the_way, attempt)
-        within_s = _deadlock_timeout_s(conn) + YIELD_S if _only_autovacuum(in_the_way) else ATTEMPT_S
-        if time.monotonic() >= deadline:
-            raise _not_obtained(tables, in_the_way, patience_s)
-        time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
+        let_go_of_snapshot(conn)
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise snapshot_in_the_way(older) if older else _not_obtained(tables, in_the_way, patience_s)
+        known = frozenset(blocker.named for blocker in in_the_way)
+        if older:
+            outlast(conn, older_snapshots, these=older, patience_s=left_s, on_wait=on_snapshot)
+        elif _yields(in_the_way) and max(pushed[blocker.pid] for blocker in in_the_way) < PUSHES:
+            pushed.update(blocker.pid for blocker in in_the_way)
+            _push_autovacuum(conn, tables)
+        else:
+            time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
 
 
-def blockers(conn: Connection, tables: tuple[str, ...]) -> tuple[Blocker, ...]:
-    """Sessions that hold any lock on these tables now. Reads pg_locks and pg_stat_activity; waits for nothing."""
-    return _sessions(
-        conn,
-        "a.pid <> pg_backend_pid() AND a.pid IN (SELECT pid FROM pg_locks WHERE granted AND locktype = 'relation'"
-        " AND relation = ANY (SELECT to_regclass(t)::oid FROM unnest(:tables ::text[]) AS t))",
-        {"tables": list(tables)},
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """What became of one attempt. `older`: the snapshots that made it fail behind the locks."""
+
+    granted: Mapping[str, datetime] = field(default_factory=dict)
+    in_the_way: tuple[Blocker, ...] = ()
+    older: tuple[Blocker, ...] = ()
+    failed_at: str = ""
+
+    @property
+    def done(self) -> bool:
+        return not self.failed_at and not self.older
 
 
-def older_snapshots(conn: Connection) -> tuple[Blocker, ...]:
-    """Other sessions of this database that hold a snapshot now, but for those that wait for a lock, which may be ours.
+def _try(conn: Connection, tables: Mapping[str, str], on_snapshot: OnWait | None) -> _Tried:
+    """One attempt, under a savepoint; with `on_snapshot` older snapshots are waited for behind the locks."""
+    began = _clock(conn)
+    older: tuple[Blocker, ...] = ()
+    try:
+        with conn.begin_nested() as savepoint:
+            granted = _attempt(conn, tables)
+            if on_snapshot:
+                older = outlast(conn, older_snapshots, patience_s=SNAPSHOT_PATIENCE_S, on_wait=on_snapshot)
+            if older:
+                savepoint.rollback()
+    except NotGranted as failed:
+        return _Tried(in_the_way=blockers(conn, tables, began), failed_at=failed.table)
+    return _Tried(granted=granted, in_the_way=older, older=older)
 
-    Counts READ COMMITTED statements under way too: their snapshot ends with the statement. SERIALIZABLE transactions are
-    known by their predicate locks, so they count also while they wait. Reads pg_stat_activity and pg_locks.
+
+def _standing(conn: Connection, tables: Mapping[str, str], known: frozenset[Named]) -> tuple[Blocker, ...]:
+    """Those who are in the way for as long as they are there: an attempt would make others wait for nothing.
+
+    CREATE INDEX CONCURRENTLY and autovacuum that prevents wraparound are known at sight; of others that their transaction
+    has outlasted an attempt. Raises `LockNotObtained` when one of them waits for our own end.
     """
-    return _sessions(conn, f"{_OTHER_SNAPSHOT} AND (a.wait_event_type IS DISTINCT FROM 'Lock' OR {_SERIALIZABLE})", {})
+    holding = tuple(blocker for blocker in find_blockers(conn, tables) if blocker.holds)
+    _require_nobody_awaits_us(conn, holding)
+    return tuple(b for b in holding if b.what == WRAPAROUND or b.is_concurrent or (b.since and b.named in known))
 
 
-def lasting_snapshots(conn: Connection) -> tuple[Blocker, ...]:
-    """Other sessions whose snapshot may last: idle in a transaction and still holding one (REPEATABLE READ, or an open
-    cursor), SERIALIZABLE ones, and dumps, which are REPEATABLE READ also while they wait for a lock of ours."""
-    return _sessions(
-        conn,
-        f"{_OTHER_SNAPSHOT} AND (a.state = 'idle in transaction' OR a.application_name = 'pg_dump' OR {_SERIALIZABLE})",
-        {},
-    )
+def _require_nobody_awaits_us(conn: Connection, in_the_way: tuple[Blocker, ...]) -> None:
+    """Raise `LockNotObtained` when one of them waits for this transaction to end: each would wait for the other, and it
+    would lose the deadlock, having waited longer.
 
-
-def wait_for_snapshots(
-    conn: Connection,
-    find: Callable[[Connection], tuple[Blocker, ...]],
-    *,
-    patience_s: float,
-    on_wait: Callable[[tuple[Blocker, ...], int], None] = lambda blockers, attempt: None,
-) -> None:
-    """Wait until every transaction that `find` finds now has ended or let go of its snapshot. Called behind the lock.
-
-    To an older snapshot a table that is rewritten looks empty for ever (manual, "Caveats" of MVCC). Sessions that come
-    later are not waited for, or a busy server would never be done. Raises `LockNotObtained` after `patience_s`: others
-    queue behind our lock meanwhile, so this is short.
+    It waits for our end, or for the tables that we have read: between attempts we hold nothing else that it could want.
     """
-    deadline = time.monotonic() + patience_s
-    older = find(conn)
-    attempt = 0
-    while older:
-        attempt += 1
-        on_wait(older, attempt)
-        if time.monotonic() >= deadline:
-            raise snapshot_in_the_way(older)
-        time.sleep(POLL_S)
-        holding = {(session.pid, session.since) for session in find(conn)}
-        older = tuple(session for session in older if (session.pid, session.since) in holding)
+    asked = text("SELECT pid FROM unnest(:pids ::int[]) AS p(pid) WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))")
+    pids = set(conn.execute(asked, {"pids": [b.pid for b in in_the_way if b.pid]}).scalars())
+    waiting = tuple(blocker for blocker in in_the_way if blocker.pid in pids)
+    if waiting:
+        raise LockNotObtained(
+            f"We wait for a session that waits for our transaction to end, so it was ended: {named(waiting)}.",
+            hint="let that session end, then type it again",
+            blockers=waiting,
+            sqlstate="40P01",
+        )
 
 
-def snapshot_in_the_way(sessions: tuple[Blocker, ...]) -> LockNotObtained:
-    """Pure. The refusal that names sessions whose snapshot would see a rewritten table empty."""
-    who = "; ".join(session.label for session in sessions)
-    return LockNotObtained(
-        "A session holds an older snapshot; if it is REPEATABLE READ, the rewritten table would look empty to it:"
-        f" {who}.",
-        hint="let that transaction end (a report, a dump), then type it again",
-        blockers=sessions,
-    )
+def blockers(conn: Connection, tables: Mapping[str, str], began: datetime) -> tuple[Blocker, ...]:
+    """Who stood in the way of an attempt that began then: their transactions were open before it.
+
+    Who came later has waited behind us and is there now: nobody is to be named, or ended, for that. Reads pg_locks,
+    pg_stat_activity and pg_prepared_xacts; waits for nothing.
+    """
+    return tuple(blocker for blocker in find_blockers(conn, tables) if blocker.began_before(began))
 
 
 def sqlstate(failed: BaseException) -> str | None:
@@ -255,10 +276,31 @@ def _try_lock(conn: Connection, function: str, key: int) -> bool:
     return bool(conn.execute(text(f"SELECT {function}(:space, :key)"), {"space": KEY_SPACE, "key": key}).scalar_one())
 
 
-def _only_autovacuum(in_the_way: tuple[Blocker, ...]) -> bool:
+def _yields(in_the_way: tuple[Blocker, ...]) -> bool:
     """Pure. Whether nobody but autovacuum is in the way, which yields to whoever waits for deadlock_timeout (manual,
     "Routine Vacuuming"), so never to our short attempts; it does not when it prevents wraparound."""
-    return bool(in_the_way) and all(blocker.kind == "autovacuum worker" for blocker in in_the_way)
+    return bool(in_the_way) and all(b.kind == AUTOVACUUM and b.what != WRAPAROUND for b in in_the_way)
+
+
+def _push_autovacuum(conn: Connection, tables: Mapping[str, str]) -> None:
+    """Wait for one table after the other until autovacuum has yielded, holding none of them meanwhile.
+
+    A session that waits for a table we hold, and holds one we wait for, would lose the deadlock after its
+    deadlock_timeout: so the wait that must last longer than that is for a single table, given back at once.
+    """
+    within_s = _deadlock_timeout_s(conn) + YIELD_S
+    for table, mode in tables.items():
+        if not _yields(find_blockers(conn, {table: mode})):
+            continue
+        with suppress(NotGranted), conn.begin_nested() as savepoint:
+            _attempt(conn, {table: mode}, within_s)
+            savepoint.rollback()
+
+
+def _clock(conn: Connection) -> datetime:
+    """The server's clock, which its transactions' times are of."""
+    moment: datetime = conn.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return moment
 
 
 def _deadlock_timeout_s(conn: Connection) -> float:
@@ -266,41 +308,46 @@ def _deadlock_timeout_s(conn: Connection) -> float:
     return int(value) / 1000
 
 
-def _attempt(conn: Connection, tables: Mapping[str, str], within_s: float) -> dict[str, datetime]:
-    """Lock table after table within so many seconds altogether. Raises the server's 55P03 when that is over."""
+def _attempt(conn: Connection, tables: Mapping[str, str], within_s: float = ATTEMPT_S) -> dict[str, datetime]:
+    """Lock table after table within so many seconds altogether. Raises `NotGranted` when that is over.
+
+    Who waits for a table that we hold would find a deadlock with our next wait after deadlock_timeout, and lose it. So
+    from the first table on half of that must do for all others; until then we hold nothing.
+    """
     end = time.monotonic() + within_s
+    holding_s = _deadlock_timeout_s(conn) / 2
     granted: dict[str, datetime] = {}
     for table, mode in tables.items():
         left_ms = max(1, int((end - time.monotonic()) * 1000))
         conn.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": f"{left_ms}ms"})
-        conn.execute(text(f"LOCK TABLE {table} IN {mode} MODE"))
+        try:
+            conn.execute(text(f"LOCK TABLE {table} IN {mode} MODE"))
+        except OperationalError as failed:
+            if sqlstate(failed) in GIVE_WAY:
+                raise NotGranted(table) from failed
+            raise
+        if not granted:
+            end = min(end, time.monotonic() + holding_s)
         granted[table] = datetime.now(UTC)
     conn.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": f"{int(ATTEMPT_S * 1000)}ms"})
     return granted
 
 
-def _sessions(conn: Connection, condition: str, values: Mapping[str, object]) -> tuple[Blocker, ...]:
-    conn.execute(text("SELECT pg_stat_clear_snapshot()"))  # else a transaction sees pg_stat_activity as it first did
-    rows = conn.execute(
-        text(
-            "SELECT a.pid, coalesce(a.usename, '?') AS user, coalesce(a.application_name, '') AS application,"
-            " coalesce(host(a.client_addr), a.client_hostname, 'this host') AS address,"
-            " coalesce(a.state, a.backend_type, '?') AS state,"
-            " coalesce(a.xact_start, a.state_change, a.backend_start) AS since,"
-            " CASE WHEN a.wait_event IS NULL THEN '' ELSE ', waiting for ' || a.wait_event END AS doing,"
-            " coalesce(a.backend_type, '?') AS kind"
-            f" FROM pg_stat_activity a WHERE {condition} ORDER BY since, a.pid"
-        ),
-        dict(values),
-    ).mappings()
-    return tuple(Blocker(**row) for row in rows)
-
-
 def _not_obtained(tables: Mapping[str, str], in_the_way: tuple[Blocker, ...], patience_s: float) -> LockNotObtained:
-    who = "; ".join(blocker.label for blocker in in_the_way) or "sessions that come and go"
+    who = named(in_the_way)
     wanted = ", ".join(f"{mode} on {table}" for table, mode in tables.items())
     return LockNotObtained(
         f"Not obtained within {patience_s:g} s: {wanted}. In the way: {who}.",
-        hint="end that session or wait for it, then type it again (or give it longer: --lock-patience)",
+        hint=way_out(in_the_way),
         blockers=in_the_way,
     )
+
+
+def way_out(in_the_way: tuple[Blocker, ...]) -> str:
+    """Pure. What the operator can do about them."""
+    prepared = [blocker for blocker in in_the_way if blocker.kind == PREPARED]
+    if prepared:
+        return f"{prepared_hint(prepared[0])}, then type it again"
+    if any(blocker.what == WRAPAROUND for blocker in in_the_way):
+        return "let that VACUUM end (pg_stat_progress_vacuum shows how far it is), then type it again"
+    return "end that session or wait for it, then type it again (longer: --lock-patience; to end it: --on-blocker terminate)"

@@ -71,6 +71,7 @@ NEWER = {
     "sslnegotiation": "PGSSLNEGOTIATION",
     "require_auth": "PGREQUIREAUTH",
 }
+PASS_FILE, LIST_FILE = ".pgpass", ".list"  # kinds of temporary files: a password, what pg_restore is to restore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +181,7 @@ def _pass_file(password: str) -> Iterator[Path]:
             hint="give the role a password without line breaks, or use another way to authenticate",
         )
     escaped = password.replace("\\", "\\\\").replace(":", "\\:")
-    handle, name = tempfile.mkstemp(prefix=f"lawsker-{os.getpid()}-", suffix=".pgpass")
+    handle, name = tempfile.mkstemp(prefix=own_prefix(), suffix=PASS_FILE)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(f"*:*:*:*:{escaped}\n")
@@ -189,13 +190,19 @@ def _pass_file(password: str) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def remove_pass_files() -> tuple[Path, ...]:
-    """Remove our pass files whose process was killed and could not: they hold a password. Returns them."""
+def own_prefix() -> str:
+    """Pure but for our process. How our temporary files begin: whoever finds one can tell whether its process lives."""
+    return f"lawsker-{os.getpid()}-"
+
+
+def remove_temporary_files() -> tuple[Path, ...]:
+    """Remove temporary files whose process was killed and could not: a pass file holds a password. Returns them."""
     found = []
-    for path in Path(tempfile.gettempdir()).glob("lawsker-*-*.pgpass"):
+    for path in Path(tempfile.gettempdir()).glob("lawsker-*-*"):
         number = path.name.split("-")[1]
+        ours = number.isdigit() and path.suffix in (PASS_FILE, LIST_FILE)
         with suppress(OSError):  # gone meanwhile, or somebody else's
-            if number.isdigit() and path.stat().st_uid == os.getuid() and not _runs(int(number)):
+            if ours and path.stat().st_uid == os.getuid() and not _runs(int(number)):
                 path.unlink()
                 found.append(path)
     return tuple(found)

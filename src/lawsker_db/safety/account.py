@@ -41,7 +41,7 @@ from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.gate import Gate
 from lawsker_db.target import Target
 
-NOTED = ("left", "unnoted")  # events of what could not be cleared away, or not be written down
+NOTED = ("left", "unnoted", "blocker")  # what could not be cleared away, not be written down; what was done to others
 NOT_RESTORED = "the backup was not restored: that its files are what pg_dump wrote is known, that they restore is not"
 NOT_REHEARSED = "the migration was not rehearsed on a restored copy"
 VERIFY = "lawsker-db verify"

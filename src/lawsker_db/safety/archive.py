@@ -21,7 +21,16 @@ from lawsker_db.errors import BackupFailed, Refused
 from lawsker_db.postgres.content import LOCK_WAIT
 from lawsker_db.postgres.session import server_major
 from lawsker_db.postgres.snapshot import Snapshot
-from lawsker_db.postgres.tools import Tool, bare_environment, compression, find_tool, is_local, tool_access
+from lawsker_db.postgres.tools import (
+    LIST_FILE,
+    Tool,
+    bare_environment,
+    compression,
+    find_tool,
+    is_local,
+    own_prefix,
+    tool_access,
+)
 from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, PRIVATE_FOLDER, sync_folder
 from lawsker_db.record.manifest import file_digest
 
@@ -197,7 +206,7 @@ def _gist(text: str) -> str:
 
 @contextmanager
 def _list_file(entries: tuple[str, ...]) -> Iterator[Path]:
-    with tempfile.NamedTemporaryFile("w", prefix="lawsker-", suffix=".list", encoding="utf-8") as file:
+    with tempfile.NamedTemporaryFile("w", prefix=own_prefix(), suffix=LIST_FILE, encoding="utf-8") as file:
         file.write("\n".join(entries) + "\n")
         file.flush()
         yield Path(file.name)

@@ -34,10 +34,10 @@ from lawsker_db.postgres.session import IDLE_LIMIT, fires_triggers, literal, own
 from lawsker_db.postgres.touched import is_counting, unknown_catalogs
 from lawsker_db.safety.expectation import Promise, unexpected
 from lawsker_db.safety.observation import SEQUENCE, Columns, Observation, Reader, check_serial
+from lawsker_db.safety.waiting import Waiting
 
 SHOWN = 5  # offending rows or objects in one finding: enough to see the pattern, few enough to read at night
 BEHIND_LOCKS = "5s"  # for a table that somebody else holds while everybody queues behind our locks
-SNAPSHOT_PATIENCE_S = 5.0  # others queue behind our strong lock while we wait
 NUMBERS_STAY = " Numbers that it drew from or set in these sequences stay so, as ever: {}."
 OBSERVED_MODES = (
     locks.STRONGEST,
@@ -55,7 +55,7 @@ class Gate:
         seal: Seal,
         schema: str,
         *,
-        patience_s: float,
+        waiting: Waiting,
         direction: Direction,
         on_event: OnEvent,
         beside: Reader | None = None,
@@ -66,7 +66,7 @@ class Gate:
         self._seal = seal
         self._schema = quoted_as_read(conn, schema)
         self._schema_name = schema
-        self._patience_s = patience_s
+        self._waiting = waiting
         self._direction = direction
         self._on_event = on_event
         self._full = beside is not None
@@ -104,12 +104,8 @@ class Gate:
 
     def _lock_tables(self, tables: Mapping[str, str], rewrites: tuple[str, ...]) -> None:
         qualified = {f"{self._schema}.{table}": mode for table, mode in tables.items()}
-        self._lock(qualified)
-        if rewrites:
-            self._rewrites = True
-            locks.wait_for_snapshots(
-                self._conn, locks.older_snapshots, patience_s=SNAPSHOT_PATIENCE_S, on_wait=self._say_wait
-            )
+        self._lock(qualified, rewrites=bool(rewrites))
+        self._rewrites = self._rewrites or bool(rewrites)
         if self._order:
             self.behind_lock(self._order[0])
         going = self._going()
@@ -117,17 +113,13 @@ class Gate:
             if mode in OBSERVED_MODES and table not in going:
                 self._observe(table)
 
-    def _lock(self, qualified: Mapping[str, str]) -> None:
+    def _lock(self, qualified: Mapping[str, str], *, rewrites: bool = False) -> None:
         """Take locks at their final strength, bounded, and say so. What was written before can be observed no more."""
         early = self._observation.written_early(tuple(qualified))
         if early:
             expected, found = "locked before it is written", "written before ops.lock_tables"
             raise self._refusal(tuple(self._check(f"content of {name}", False, expected, found) for name in early))
-        granted = locks.lock_tables(self._conn, qualified, patience_s=self._patience_s, on_wait=self._say_wait)
-        self.locks += granted
-        for lock in granted:
-            words = f"{lock.mode} on {lock.table} (try {lock.attempts})"
-            self._say("locked", words, table=lock.table, mode=lock.mode)
+        self.locks += self._waiting.take(self._conn, qualified, rewrites=rewrites)
 
     def _lock_everything(self, contracts: tuple[Contract, ...]) -> None:
         """Lock all tables, each at the strongest that any of the contracts needs, and observe them all.
@@ -230,9 +222,7 @@ class Gate:
         look empty. Raises `LockNotObtained`. (A REPEATABLE READ statement that waits for our lock cannot be told from a
         READ COMMITTED one, unless it is a dump.)"""
         if self._rewrites:
-            locks.wait_for_snapshots(
-                self._conn, locks.lasting_snapshots, patience_s=SNAPSHOT_PATIENCE_S, on_wait=self._say_wait
-            )
+            self._waiting.outlast_snapshots(self._conn)
 
     def judge_revision(self, revision: str, direction: Direction) -> None:
         """Judge what this revision did. Raises `GateRefused`, and so rolls everything back.
@@ -382,10 +372,6 @@ class Gate:
             + (NUMBERS_STAY.format(", ".join(self._observation.moved)) if self._observation.moved else ""),
             checks=checks,
         )
-
-    def _say_wait(self, blockers: tuple[locks.Blocker, ...], attempt: int) -> None:
-        who = "; ".join(blocker.label for blocker in blockers) or "sessions that come and go"
-        self._say("waiting", f"waiting for locks, try {attempt}: {who}", lasting=False, attempt=attempt)
 
     def _say(
         self, name: str, words: str, *, phase: Phase = Phase.MIGRATION, lasting: bool = True, **facts: object

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from sqlalchemy import Connection
@@ -22,6 +22,7 @@ from lawsker_db.errors import (
 )
 from lawsker_db.evidence import Event, Fingerprint, OnEvent, Phase, Server, ignore
 from lawsker_db.postgres import locks
+from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.content import read_tables
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.locks import sqlstate, take_migration_lock
@@ -46,6 +47,7 @@ from lawsker_db.safety.commit import Asking, Guarded, commit, roll_back
 from lawsker_db.safety.confirmation import with_what_stays
 from lawsker_db.safety.doubt import RECONNECT_S, Attempt, read_timeline
 from lawsker_db.safety.gate import Gate
+from lawsker_db.safety.waiting import Waiting
 from lawsker_db.target import Target, said_by_server
 
 STATEMENT_SHOWN = 70  # characters: one terminal line
@@ -61,6 +63,7 @@ class RunOptions:
     recorded_as: str | None = None  # instead of the plan's direction: an adoption is a stamp
     backup_id: str | None = None
     patience_s: float = locks.PATIENCE_S
+    blockers: BlockerPolicy = field(default_factory=BlockerPolicy)
     reconnect_s: float = RECONNECT_S
     full: Target | None = None  # lock and compare every table, touched or not, by connections to there
     on_event: OnEvent = ignore
@@ -127,7 +130,7 @@ def guarded_steps(
         conn,
         seal,
         schema,
-        patience_s=options.patience_s,
+        waiting=Waiting(patience_s=options.patience_s, policy=options.blockers, on_event=options.on_event),
         direction=plan.direction,
         on_event=options.on_event,
         beside=partial(read_tables, options.full) if options.full else None,

@@ -19,7 +19,7 @@ from lawsker_db.errors import LawskerError, Refused
 from lawsker_db.evidence import Check, Phase, Server, Verdict
 from lawsker_db.postgres.databases import reopen
 from lawsker_db.postgres.session import Session, end_sessions, identify
-from lawsker_db.postgres.tools import remove_pass_files
+from lawsker_db.postgres.tools import remove_temporary_files
 from lawsker_db.record.history import has_committed
 from lawsker_db.record.journal import JOURNAL, as_json, goes_on, read_journal, write_atomically
 from lawsker_db.record.report import read_verdict
@@ -94,7 +94,7 @@ def recover(target: Target, runs: Path, *, reconnect_s: float = RECONNECT_S) -> 
     here = tuple(run for run in ended if _is_here(run, server))
     settled = tuple(_settle(target, run, reconnect_s) for run in here if not run.told)
     gone = _end_sessions(target, here, settled)
-    removed = [*remove_unfinished(runs), *_remove_partials(ended), *remove_pass_files()]
+    removed = [*remove_unfinished(runs), *_remove_partials(ended), *remove_temporary_files()]
     return Recovered(
         reopened=reopened,
         runs=settled,

@@ -28,6 +28,7 @@ from lawsker_db.evidence import (
     ignore,
 )
 from lawsker_db.postgres import locks
+from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.pooler import require_direct
 from lawsker_db.postgres.session import identify, pinned, require_same
@@ -81,6 +82,7 @@ class UpgradeOptions:
     config: Path | None = None
     chain_options: dict[str, str] = field(default_factory=dict)
     patience_s: float = locks.PATIENCE_S
+    blockers: BlockerPolicy = field(default_factory=BlockerPolicy)
     reconnect_s: float = RECONNECT_S
     backup: BackupOptions = field(default_factory=BackupOptions)
     proof_server: Target | None = None
@@ -334,6 +336,7 @@ def _migrate_once(account: Account, chain: Chain, options: UpgradeOptions, tell:
         via="safe-upgrade",
         backup_id=account.backup.backup_id if account.backup else None,
         patience_s=options.patience_s,
+        blockers=options.blockers,
         reconnect_s=options.reconnect_s,
         full=target if options.full else None,
         on_event=tell,
