@@ -41,8 +41,10 @@ test-majors: .venv/.stamp-dev ## run the tests that need servers 12 to 18 (fetch
 test-long: .venv/.stamp-dev ## run the tests that take long: evil revisions by all roads, all damages
 	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m long $(ARGS)
 
-test-faults: .venv/.stamp-dev ## strike at 2,400 messages between tool and server (hours; goes on where it stopped)
-	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m faults
+test-faults: .venv/.stamp-dev ## strike at wire, disk, server and locks (hours; goes on where it stopped)
+	@scripts/faults
+	@scripts/majors
+	@unset DATABASE_URL; LAWSKER_MAJORS=.majors LAWSKER_FAULTS=.faults .venv/bin/python -m pytest -n $(WORKERS) -m faults
 	@unset DATABASE_URL; PYTHONPATH=tests/support .venv/bin/python tests/faults/crash_suite.py --workers $(WORKERS) $(ARGS)
 
 lint: .venv/.stamp-dev ## ruff: rules and format

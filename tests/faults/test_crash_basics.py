@@ -276,6 +276,21 @@ def test_a_server_that_goes_away_after_commit_leaves_committed_not_untouched(
     assert json.loads((run_folder(tmp_path) / "report.json").read_text())["verdict"] == "committed, not proven"
 
 
+def test_a_commit_that_whoever_answers_now_does_not_have_is_not_called_committed(
+    before: Picture, adopted_url: str, tmp_path: Path
+) -> None:
+    """What a failover to a standby that lagged leaves: acknowledged, and gone."""
+
+    def lose() -> None:
+        execute(adopted_url, "DELETE FROM lawsker_db.migration_run WHERE '013' = ANY (steps)")
+        execute(adopted_url, "UPDATE alembic_version SET version_num = '012'")
+
+    with proxy(adopted_url, At.ANSWERED, on_answer=lose) as between:
+        ended = run(tmp_path, *UPGRADE, url=between.url)
+    tells(ended, 12, "COMMIT was answered", "This server does not have the migration.", "lawsker-db recover")
+    assert "The migration is committed" not in ended.said
+
+
 # ---- memory lost -----------------------------------------------------------------------------------------------------
 
 

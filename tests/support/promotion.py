@@ -85,7 +85,7 @@ def _judged(ground: Ground, folder: Path, url: str, what: FailOver, ended: Ended
     """What is wrong with the end of a run, if anything is."""
     wrong = "" if standing == what.standing else f"the new primary is {standing}"
     if what.lost:  # it was answered and is gone: neither done nor untouched, and the words must say what is missing
-        if ended.code not in (12, 13) or "marker" not in ended.err:
+        if ended.code != 12 or "does not have" not in ended.err:
             wrong = wrong or f"exit {ended.code}, and nobody is told that the new primary lacks the run"
     else:
         wrong = wrong or disagreement(ended, standing)

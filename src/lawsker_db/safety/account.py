@@ -150,7 +150,7 @@ def _told_truly(account: Account, error: LawskerError) -> LawskerError:
     """Whatever goes wrong after COMMIT must not be told in the words of an error that was raised before it."""
     if account.guarded is not None and account.in_doubt and not isinstance(error, OutcomeUnknown):
         return unknown_outcome(account.guarded.attempt, error.message)
-    if account.committed and not isinstance(error, CommittedUnproven):
+    if account.committed and not isinstance(error, (CommittedUnproven, OutcomeUnknown)):
         return CommittedUnproven(f"After COMMIT: {error.message}", hint=VERIFY)
     return error
 

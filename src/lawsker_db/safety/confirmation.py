@@ -9,7 +9,15 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.contract import Contract
-from lawsker_db.errors import ChangedOutside, CommittedUnproven, GateRefused, LawskerError, RehearsalFailed, RolledBack
+from lawsker_db.errors import (
+    ChangedOutside,
+    CommittedUnproven,
+    GateRefused,
+    LawskerError,
+    OutcomeUnknown,
+    RehearsalFailed,
+    RolledBack,
+)
 from lawsker_db.evidence import Check, failures
 from lawsker_db.postgres.catalog import Catalog, Difference, compare_catalogs, read_catalog
 from lawsker_db.postgres.closed import WRITTEN_IN
@@ -72,11 +80,24 @@ def require_confirmed(target: Target, run_id: str, plan: Plan, expected: Catalog
             detail="\n".join(difference.label for difference in differences),
         ),
     )
+    if not marked and stamped != plan.goal:
+        raise lost_since(run_id, stamped)
     failed_checks = failures(checks)
     if failed_checks:
         said = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in failed_checks)
         raise CommittedUnproven(said, hint=HINT, checks=checks)
     return checks
+
+
+def lost_since(run_id: str, stamped: tuple[str, ...]) -> OutcomeUnknown:
+    """Pure. COMMIT was answered, and whoever answers now has neither marker nor stamp: no failed check, another server."""
+    return OutcomeUnknown(
+        f"COMMIT was answered, and the server that answers now does not have it: no marker row, stamped"
+        f" {', '.join(stamped) or 'with nothing'}.",
+        hint="find out which server this is; if it is to stay: lawsker-db recover, then type the same command again",
+        state="This server does not have the migration. The one that answered COMMIT has; a failover may have lost it.",
+        run_id=run_id,
+    )
 
 
 def read_figures(target: Target, contracts: tuple[Contract, ...]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import Server
 from lawsker_db.postgres.pulse import bounded
-from lawsker_db.postgres.session import identify
+from lawsker_db.postgres.session import UNKNOWN, identify
 from lawsker_db.record.history import has_committed
 from lawsker_db.target import Target
 
@@ -205,9 +205,9 @@ def look(target: Target, attempt: Attempt) -> Sight:
     """
     with target.connect(autocommit=True) as conn:
         conn.execute(text("SET statement_timeout = 0"))  # a role's own would cut the question short
-        here = identify(conn, sized=False)
-        there = attempt.server
-        if (here.system_identifier, here.database_oid) != (there.system_identifier, there.database_oid):
+        here, there = identify(conn, sized=False), attempt.server
+        marked_here = not here.in_recovery and has_committed(conn, attempt.run_id)
+        if not _same(here, there, marked=marked_here):
             return Sight(same_database=False)
         if here.in_recovery:
             return Sight(in_recovery=True)
@@ -221,6 +221,14 @@ def look(target: Target, attempt: Attempt) -> Sight:
         if rule(seen).end_backend:
             _end(conn, attempt)
         return seen
+
+
+def _same(here: Server, there: Server, *, marked: bool) -> bool:
+    """Pure. Whether this is the database of the attempt. Where no identifier may be read, only the same life of the server
+    or the marker itself is proof: an OID is soon the same elsewhere."""
+    if (here.system_identifier, here.database_oid) != (there.system_identifier, there.database_oid):
+        return False
+    return here.system_identifier != UNKNOWN or here.started_at == there.started_at or marked
 
 
 def read_timeline(conn: Connection) -> int:
