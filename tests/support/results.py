@@ -29,6 +29,7 @@ class Outcome:
 def go_through(strikes: Mapping[str, Callable[[Path], Outcome]], folder: Path, name: str) -> tuple[dict[str, Any], ...]:
     """Strike at each point of this shard that the results do not have yet, in a folder of its own; all results of it."""
     results = Path(os.environ.get("LAWSKER_FAULTS", folder)) / name
+    results.parent.mkdir(parents=True, exist_ok=True)
     known = noted(results)
     part, parts = map(int, os.environ.get("LAWSKER_SHARD", "1/1").split("/"))
     ours = list(strikes)[part - 1 :: parts]
