@@ -18,6 +18,7 @@ from psycopg import sql
 
 from lawsker_db.errors import BackupFailed, BackupUnproven, Refused
 from lawsker_db.evidence import Event
+from lawsker_db.postgres.dumpable import dump_checks
 from lawsker_db.record.manifest import file_digest, read_manifest, write_manifest
 from lawsker_db.safety.backup import take_backup
 from lawsker_db.safety.proof import take_proven_backup, verify_backup
@@ -136,6 +137,20 @@ def test_where_sequences_stand_is_read_before_the_dump_begins(adopted_url: str, 
         if sequence["name"] == "public.tick"
     ]
     assert seen == [1, 501]
+
+
+def test_an_index_that_is_not_valid_is_left_out_by_a_dump_and_does_not_spoil_its_proof(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    """Of one whose building failed, or goes on. It is named before the backup begins."""
+    with psycopg.connect(adopted_url, autocommit=True) as conn:
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            conn.execute("CREATE UNIQUE INDEX CONCURRENTLY not_so ON users (status)")
+        conn.execute("COMMENT ON INDEX not_so IS 'left over'")
+    assert take_proven_backup(parse_target(adopted_url), tmp_path / "backup", "b").proven
+    with parse_target(adopted_url).connect() as conn:
+        (check,) = (check for check in dump_checks(conn) if check.name == "dump: invalid indexes")
+    assert (check.ok, check.warning, check.found.startswith("not_so")) == (False, True, True)
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ QUESTIONS = (
     "rows of extensions",
     "foreign tables",
     "unlogged tables",
+    "invalid indexes",
     "large objects",
     "row-level security",
     "subscriptions",

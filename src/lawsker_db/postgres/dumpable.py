@@ -46,6 +46,12 @@ _QUESTIONS: tuple[tuple[str, str, str], ...] = (
         """SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'r' AND c.relpersistence = 'u'""",
     ),
     (
+        "invalid indexes",
+        "they are not dumped; REINDEX or DROP each, or let the one that is being built be finished",
+        """SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+           WHERE NOT i.indisvalid AND c.relkind = 'i'""",
+    ),
+    (
         "large objects",
         "this role may not read them, so pg_dump fails",
         """SELECT m.oid::text FROM pg_largeobject_metadata m JOIN pg_roles r ON r.rolname = current_user

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import BackupFailed, BackupUnproven, LawskerError, Unreachable
 from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Phase, Proof, ignore
-from lawsker_db.postgres.catalog import Difference, compare_catalogs, read_catalog
+from lawsker_db.postgres.catalog import Catalog, Difference, compare_catalogs, read_catalog
 from lawsker_db.postgres.content import (
     Content,
     Sequence,
@@ -146,7 +146,8 @@ def prove(copy: Copy, folder: Path, manifest: Manifest, *, on_event: OnEvent = i
         pin_session(conn, find_schema(conn))
         version = identify(conn).version
         _require_alike(manifest, read_properties(conn))
-        differences = compare_catalogs(read_catalog_of(folder), read_catalog(conn))
+        seen = read_catalog_of(folder)
+        differences = _as_dumped(compare_catalogs(seen, read_catalog(conn)), seen)
         newer = tuple(difference for difference in differences if _is_newer_extension(difference))
         structure = without_spelling(conn, _comparable(differences, copy.selection))
         conn.rollback()
@@ -194,6 +195,17 @@ def _require_alike(manifest: Manifest, copy: DatabaseProperties) -> None:
             f"The backup cannot be proven here: the copy differs from the original in {', '.join(differing)}.",
             hint="--proof-server URL of a server that has the original's locale",
         )
+
+
+def _as_dumped(differences: tuple[Difference, ...], seen: Catalog) -> tuple[Difference, ...]:
+    """Pure. Without the indexes that are not valid: pg_dump leaves them out (one that is being built concurrently, or whose
+    building failed)."""
+    return tuple(
+        difference
+        for difference in differences
+        if (difference.kind, difference.found) != ("index", "missing")
+        or seen.objects[difference.kind, difference.name].get("valid") is not False
+    )
 
 
 def _comparable(differences: tuple[Difference, ...], selection: Selection) -> tuple[Difference, ...]:
