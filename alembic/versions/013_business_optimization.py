@@ -1032,6 +1032,7 @@ def may_update() -> bool:
                 SELECT (SELECT count(*) FROM pg_temp.wanted) <= :most
                     AND c.relreplident <> 'n'
                     AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '2')
+                    AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = c.oid AND NOT convalidated)
                 FROM pg_class AS c WHERE c.oid = 'users'::regclass
                 """
             ),

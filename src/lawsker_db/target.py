@@ -28,6 +28,7 @@ KEEPALIVES = {
 }
 PG_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
 SCHEMES = ("postgres", "postgresql")
+DIVISION_BY_ZERO = "22012"
 UNREADABLE = "cannot be read as a PostgreSQL URL."
 HOW_TO_NAME_IT = "set DATABASE_URL=postgresql://user@host:5432/database (or PGHOST, PGDATABASE, PGSERVICE …)"
 
@@ -102,6 +103,7 @@ class Target:
         try:
             if autocommit:  # no BEGIN READ WRITE there, and the role or the database may be set to read-only
                 connection.exec_driver_sql("SET default_transaction_read_only = off")
+                connection.exec_driver_sql("SET DateStyle = 'ISO, YMD'")  # no driver reads the others
             yield connection
         except DBAPIError as failed:
             raise _refused(self, failed) from failed
@@ -157,7 +159,8 @@ def said_by_server(failed: BaseException | None) -> str | None:
     not take (class 22), which stands within the sentence. None where it is not the server that speaks."""
     if not isinstance(failed, psycopg.Error):
         return None
-    if (failed.sqlstate or "").startswith(VALUES):
+    state = failed.sqlstate or ""
+    if state.startswith(VALUES) and state != DIVISION_BY_ZERO:  # whose sentence has no value in it
         return f"a value was refused: {type(failed).__name__}"
     return failed.diag.message_primary
 

@@ -130,10 +130,17 @@ ORCHESTRATOR_LINES = 80
 ORCHESTRATORS = frozenset({"safety.upgrade:safe_upgrade"})  # one for each procedure at most: module:function
 MEDIAN_LINES = 10
 MODULE_LINES = 400
-# The last line of the command, the two places where revisions run, which are foreign code and may raise anything, and the
-# thread that hands on what its work raised. Elsewhere a broad handler must raise again.
+# The last line of the command, the two places where revisions run, which are foreign code and may raise anything, the
+# thread that hands on what its work raised, and what is said between COMMIT and its answer. Elsewhere a broad handler must
+# raise again.
 BROAD_EXCEPT = frozenset(
-    {"cli:main", "revisions:load_chain", "safety.guard:_revisions_own_errors", "postgres.pulse:bounded"}
+    {
+        "cli:main",
+        "postgres.pulse:bounded",
+        "revisions:load_chain",
+        "safety.commit:_tell",
+        "safety.guard:_revisions_own_errors",
+    }
 )
 
 

@@ -95,7 +95,8 @@ def test_an_interrupt_while_the_result_is_shown_changes_no_exit_code(
 
 def test_an_interrupt_while_the_report_is_written_says_that_it_is_committed(adopted_url: str, tmp_path: Path) -> None:
     place = "lawsker_db.safety.account.write_report"
-    ended = interrupted_at(place, signal.SIGTERM, tmp_path, "safe-upgrade", "--yes", url=adopted_url)
+    typed = ("safe-upgrade", "--yes", "--no-rehearsal")
+    ended = interrupted_at(place, signal.SIGTERM, tmp_path, *typed, url=adopted_url)
     assert "committed" in ended.line("Database"), ended.said
     assert "not changed" not in ended.said
     assert ended.code in (13, 130)

@@ -131,7 +131,8 @@ def test_a_hostile_password_works_and_shows_nowhere(
 ) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    typed = ("safe-upgrade", "--yes", "--json")
+    rehearsed = () if password == HOSTILE["url"] else ("--no-rehearsal",)  # which connects as the proof before it does
+    typed = ("safe-upgrade", "--yes", "--json", *rehearsed)
     with (
         lawsker_behind(guarded_server, password) as url,
         started(tmp_path, *typed, url=url, TMPDIR=str(temporary)) as tool,

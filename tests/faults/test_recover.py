@@ -79,6 +79,7 @@ def test_a_run_that_ended_by_itself_has_told_its_outcome_already(adopted_url: st
         "reopened": [],
         "runs": [],
         "ended": [],
+        "left": [],
         "dropped": [],
         "removed": [],
         "elsewhere": 0,
@@ -89,8 +90,9 @@ def test_an_unknown_outcome_is_settled_when_the_server_is_back_and_not_before(ad
     with proxy(adopted_url, At.ANSWER_LOST, refuse_after=True) as between:
         assert run(tmp_path, *UPGRADE, "--reconnect", "0", url=between.url).code == 12
         without = run(tmp_path, "recover", url=between.url)
-        assert without.code == 10, without.said
-        assert "No connection to" in without.err
+        assert without.code == 12, without.said
+        assert "cannot be told yet: No connection to" in without.err
+        assert "The database was not changed" not in without.said
     ended = run(tmp_path, "recover", url=adopted_url)
     assert (ended.code, "committed: its marker row is there" in ended.out) == (0, True), ended.said
 
@@ -213,3 +215,16 @@ def test_runs_of_other_databases_are_left_alone_and_said_to_be(
     ended = run(tmp_path, "recover", url=sample_url)
     assert (ended.code, "Left alone: 1 runs of other databases" in ended.out) == (0, True), ended.said
     assert not (the_run(tmp_path) / "settled.json").exists()
+
+
+def test_a_journal_of_another_version_leaves_its_run_in_doubt_and_breaks_nothing_else(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    folder = killed_at_commit(tmp_path, adopted_url, At.LOST)
+    other = folder.with_name("20261122T090501Z-013-ffffff")
+    close_gate(other, {"system_identifier": "1", "of a later version": True})
+    told = run(tmp_path, "doctor", url=adopted_url)
+    assert f"run {other.name}" in told.out, told.said
+    ended = run(tmp_path, "recover", url=adopted_url)
+    assert (ended.code, f"Run {other.name}: unknown" in ended.out) == (12, True), ended.said
+    assert f"Run {folder.name}: rolled back" in ended.out

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -14,7 +14,8 @@ import pytest
 from command_line import eventually
 
 from lawsker_db.demo.server import throwaway_server
-from lawsker_db.postgres.session import identify, own_session, transaction_id
+from lawsker_db.evidence import Server
+from lawsker_db.postgres.session import UNKNOWN, identify, own_session, transaction_id
 from lawsker_db.record.history import Run, write_marker
 from lawsker_db.safety.doubt import (
     TABLE,
@@ -22,6 +23,7 @@ from lawsker_db.safety.doubt import (
     Backend,
     Outcome,
     Sight,
+    _same,
     decide_outcome,
     look,
     read_timeline,
@@ -40,7 +42,7 @@ LINES = {
     "never asked to commit": (Sight(backend=Backend.IDLE, transaction="in progress"), None),
     "at the standby": (Sight(backend=Backend.AT_STANDBY, transaction="committed"), None),
     "at work": (Sight(backend=Backend.AT_WORK, transaction="in progress"), None),
-    "open without a process": (Sight(transaction="in progress"), None),
+    "open without its process": (Sight(transaction="in progress"), None),
     "committed without a mark": (Sight(transaction="committed"), Outcome.INCONSISTENT),
     "not on the promoted server": (Sight(promoted=True), Outcome.ROLLED_BACK),
     "gone without a mark": (Sight(backend=Backend.OVER, transaction="aborted"), Outcome.ROLLED_BACK),
@@ -156,27 +158,38 @@ def test_a_committed_transaction_without_its_mark_is_inconsistent(adopted_url: s
     with in_transaction(adopted_url, marked=False) as (raw, attempt):
         raw.commit()
         assert found(adopted_url, attempt) == "committed without a mark"
-    assert decide_outcome(parse_target(adopted_url), attempt, reconnect_s=60).outcome is Outcome.INCONSISTENT
+        assert decide_outcome(parse_target(adopted_url), attempt, reconnect_s=60).outcome is Outcome.INCONSISTENT
 
 
 def test_a_mark_of_an_aborted_transaction_is_inconsistent(adopted_url: str) -> None:
     with in_transaction(adopted_url, marked=False) as (raw, attempt):
         raw.rollback()
-    with in_transaction(adopted_url) as (raw, _):
-        raw.commit()
-    assert found(adopted_url, attempt) == "marked, and yet aborted"
+        with in_transaction(adopted_url) as (other, _):
+            other.commit()
+        assert found(adopted_url, attempt) == "marked, and yet aborted"
 
 
-def test_after_a_restart_the_number_of_a_transaction_says_nothing(adopted_url: str) -> None:
-    """A lost number is handed out again: here to somebody who committed."""
+def test_once_its_process_is_gone_the_number_of_a_transaction_says_nothing(adopted_url: str) -> None:
+    """A crash ends every process, and hands a lost number out again: here to somebody who committed."""
     with in_transaction(adopted_url, marked=False) as (raw, attempt):
         raw.commit()
-    started_at = attempt.server.started_at
-    assert started_at is not None
-    before = replace(attempt, server=replace(attempt.server, started_at=started_at - timedelta(hours=1)))
-    assert found(adopted_url, before) == "gone without a mark"
-    promoted = replace(before, timeline=before.timeline - 1)
+    assert found(adopted_url, attempt) == "gone without a mark"
+    promoted = replace(attempt, timeline=attempt.timeline - 1)
     assert found(adopted_url, promoted) == "not on the promoted server"
+
+
+def test_where_no_identifier_may_be_read_only_the_same_life_of_a_server_or_the_mark_is_proof(adopted_url: str) -> None:
+    started_at = datetime.now(UTC)
+    here = replace(identity(adopted_url), system_identifier=UNKNOWN)
+    elsewhere = replace(here, started_at=started_at - timedelta(hours=1))
+    assert _same(here, here, marked=False)
+    assert not _same(here, elsewhere, marked=False)
+    assert _same(here, elsewhere, marked=True)
+
+
+def identity(url: str) -> Server:
+    with parse_target(url).connect() as conn:
+        return identify(conn)
 
 
 def test_who_is_interrupted_while_the_server_is_asked_still_gets_one_more_look(adopted_url: str) -> None:
@@ -191,12 +204,12 @@ def test_who_is_interrupted_while_the_server_is_asked_still_gets_one_more_look(a
 def test_a_commit_that_waits_for_a_standby_and_one_that_was_prepared_are_open_still() -> None:
     with throwaway_server(settings={"max_prepared_transactions": "2", "synchronous_commit": "on"}) as server:
         url = server.url("postgres")
-        with in_transaction(url) as (raw, attempt):
+        with in_transaction(url) as (raw, attempt), psycopg.connect(url, autocommit=True) as other:
             raw.execute("PREPARE TRANSACTION 'left'")
-        assert eventually(lambda: found(url, attempt) == "open without a process")
-        with psycopg.connect(url, autocommit=True) as other:
+            assert found(url, attempt) == "open without its process"
             other.execute("COMMIT PREPARED 'left'")
             assert found(url, attempt) == "marked"
+        with psycopg.connect(url, autocommit=True) as other:
             other.execute("DROP SCHEMA lawsker_db CASCADE")
             other.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
             other.execute("SELECT pg_reload_conf()")

@@ -42,7 +42,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_connection_that_a_proxy_swallows_is_cut_on_both_sides(adopted_url: str) -> None:
     with proxy(adopted_url, At.ANSWERED) as between, parse_target(between.url).connect() as conn:
         conn.execute(text("LOCK TABLE users IN ACCESS SHARE MODE"))
-        with pulse(parse_target(between.url), conn, own_session(conn).pid) as watch:
+        with pulse(parse_target(between.url), conn, own_session(conn)) as watch:
             between.links[0].swallows = True
             with pytest.raises(OperationalError):
                 conn.execute(text("SELECT 1"))
@@ -53,7 +53,7 @@ def test_a_connection_that_a_proxy_swallows_is_cut_on_both_sides(adopted_url: st
 def test_long_statements_and_long_pauses_between_them_are_no_loss(adopted_url: str) -> None:
     with (
         parse_target(adopted_url).connect() as conn,
-        pulse(parse_target(adopted_url), conn, own_session(conn).pid) as w,
+        pulse(parse_target(adopted_url), conn, own_session(conn)) as w,
     ):
         conn.execute(text("SELECT pg_sleep(1.5)"))
         time.sleep(1.5)
@@ -66,7 +66,7 @@ def test_long_statements_and_long_pauses_between_them_are_no_loss(adopted_url: s
 
 def test_without_a_second_connection_nothing_is_watched_and_all_goes_on(adopted_url: str) -> None:
     nobody = parse_target(adopted_url.replace("user=postgres", "user=nobody_of_this_name"))
-    with parse_target(adopted_url).connect() as conn, pulse(nobody, conn, own_session(conn).pid) as watch:
+    with parse_target(adopted_url).connect() as conn, pulse(nobody, conn, own_session(conn)) as watch:
         assert conn.execute(text("SELECT 1")).scalar_one() == 1
         assert watch.session is None
 
@@ -141,6 +141,42 @@ def test_an_interrupt_ends_the_wait_for_a_synchronous_standby_and_the_commit_is_
                     adopt(parse_target(between.url))
                 aside.join()
         assert stamp(url) == [("012",)]
+
+
+def test_what_breaks_while_the_answer_is_waited_for_is_a_doubt_and_no_rollback(
+    sample_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug of ours, or no memory: COMMIT was sent."""
+    exchange = commit._exchange
+
+    def broken(*given: object) -> bytes | None:
+        exchange(*given)  # type: ignore[arg-type]
+        raise MemoryError
+
+    monkeypatch.setattr(commit, "_exchange", broken)
+    seen: list[commit.Guarded] = []
+    original = commit.commit
+
+    def noting(conn: object, target: object, guarded: commit.Guarded, asking: object) -> None:
+        seen.append(guarded)
+        original(conn, target, guarded, asking)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("lawsker_db.safety.guard.commit", noting)
+    with pytest.raises(MemoryError):
+        adopt(parse_target(sample_url))
+    assert [(guarded.in_doubt, guarded.committed) for guarded in seen] == [(True, False)]
+    assert stamp(sample_url) == [("012",)]
+
+
+def test_a_signal_that_is_ignored_stays_so_at_commit() -> None:
+    """nohup: closing the terminal must not end the wait for a standby."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with commit.signals_held() as came:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert came == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_interrupts_wait_until_the_outcome_is_known(sample_url: str) -> None:

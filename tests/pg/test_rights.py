@@ -194,6 +194,7 @@ def said(look: Callable[[Target], object], target: Target) -> object:
         return type(failed).__name__
 
 
+@pytest.mark.long
 def test_each_line_that_is_printed_is_missed_when_it_is_left_out(own_server: ThrowawayServer, tmp_path: Path) -> None:
     """By doctor before the upgrade, by verify after it, or by what the report would say; one after another."""
     lists = []

@@ -24,10 +24,11 @@ def recover(
     """Settle what killed runs left, by their journals in the runs folder: a closed gate is opened, the outcome of a COMMIT
     found out, sessions ended, scratch databases dropped, unfinished backups removed.
 
-    No row of the database is changed. Exits 0 when all is settled, 12 while an outcome cannot be told.
+    No row of the database is changed. Exits 0 when all is settled, 12 while an outcome cannot be told, 10 when the server
+    does not let it end what is left.
     """
     from lawsker_db.cli.render import print_json
-    from lawsker_db.errors import OutcomeUnknown
+    from lawsker_db.errors import OutcomeUnknown, Refused
     from lawsker_db.safety.recovery import recover as settle_runs
     from lawsker_db.target import find_target
 
@@ -38,6 +39,8 @@ def recover(
         _show(found)
     if not found.settled:
         raise typer.Exit(OutcomeUnknown.exit_code)
+    if found.left:
+        raise typer.Exit(Refused.exit_code)
 
 
 def _show(found: Recovered) -> None:
@@ -56,9 +59,17 @@ def _show(found: Recovered) -> None:
         tell(f"Removed: {path}")
     if found.elsewhere:
         tell(f"Left alone: {found.elsewhere} runs of other databases; name those with --database-url")
+    if any(run.outcome == "inconsistent" for run in found.runs):
+        tell("NOT SETTLED: the server contradicts itself about a run.")
+        tell("Next: change nothing more, and have somebody look at the server's log and the run's journal")
+        return
     if not found.settled:
         tell("NOT SETTLED: the outcome of a run cannot be told yet.")
         tell("Next: when the server is back and at rest, lawsker-db recover")
+        return
+    if found.left:
+        tell(f"NOT SETTLED: server processes of ended runs could not be ended: {', '.join(map(str, found.left))}")
+        tell("Next: as a role that may (theirs, or one with pg_signal_backend), lawsker-db recover")
         return
     committed = any(run.outcome == "committed" for run in found.runs)
     tell("SETTLED: no run is open, nothing is left lying about.")

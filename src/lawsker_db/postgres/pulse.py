@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
@@ -65,8 +65,8 @@ class Pulse:
 
 
 @contextmanager
-def pulse(target: Target, conn: Connection, pid: int) -> Iterator[Pulse]:
-    """For the block, look every LOOK_EVERY_S from a connection of its own what server process `pid` does for `conn`.
+def pulse(target: Target, conn: Connection, session: Session) -> Iterator[Pulse]:
+    """For the block, look every LOOK_EVERY_S from a connection of its own what `session`, that of `conn`, does.
 
     When `conn` waits for an answer and the server waits for a command, look after look, the two have lost each other: the
     server process is terminated if it is in a transaction, and the client's end is shut, so that whoever waits gets an
@@ -76,7 +76,7 @@ def pulse(target: Target, conn: Connection, pid: int) -> Iterator[Pulse]:
     if not isinstance(raw, psycopg.Connection):
         raise TypeError("a psycopg connection is needed")
     ended, found, begun = threading.Event(), Pulse(), threading.Event()
-    watch = threading.Thread(target=_watch, args=(target, raw, pid, found, begun, ended), daemon=True)
+    watch = threading.Thread(target=_watch, args=(target, raw, session, found, begun, ended), daemon=True)
     watch.start()
     begun.wait(CLOSE_S)
     try:
@@ -103,7 +103,7 @@ def bounded(within_s: float, work: Callable[[], Result]) -> Result:
 def _watch(
     target: Target,
     raw: psycopg.Connection[object],
-    pid: int,
+    session: Session,
     found: Pulse,
     begun: threading.Event,
     ended: threading.Event,
@@ -113,35 +113,37 @@ def _watch(
             conn.execute(text("SET statement_timeout = 0"))
             found.session = own_session(conn)
             begun.set()
-            _look_on(conn, raw, pid, found, ended)
+            _look_on(conn, raw, session, found, ended)
         begun.set()
         ended.wait(LOOK_EVERY_S)
 
 
-def _look_on(conn: Connection, raw: psycopg.Connection[object], pid: int, found: Pulse, ended: threading.Event) -> None:
+def _look_on(
+    conn: Connection, raw: psycopg.Connection[object], session: Session, found: Pulse, ended: threading.Event
+) -> None:
     """Look until the end, or until the two have lost each other."""
     idle_since: datetime | None = None
     idle_looks = 0
     while not ended.wait(LOOK_EVERY_S):
         waits = raw.pgconn.transaction_status == TransactionStatus.ACTIVE
-        doing = _look(conn, pid)
+        doing = _look(conn, session)
         found.doing, found.seen_at = doing, time.monotonic()
         lost = waits and doing.idle
         idle_looks = idle_looks + 1 if lost and (doing.since == idle_since or not idle_looks) else int(lost)
         idle_since = doing.since
         if idle_looks >= DEAD_AFTER:
             found.dead = True
-            _cut(conn, raw, pid)
+            _cut(conn, raw, session)
             return
 
 
-def _look(conn: Connection, pid: int) -> Doing:
+def _look(conn: Connection, session: Session) -> Doing:
     row = conn.execute(
         text(
             "SELECT coalesce(state, '?'), coalesce(wait_event_type || ' ' || wait_event, ''), state_change"
-            " FROM pg_stat_activity WHERE pid = :pid"
+            " FROM pg_stat_activity WHERE pid = :pid AND backend_start = :start"
         ),
-        {"pid": pid},
+        asdict(session),
     ).one_or_none()
     return (
         Doing(state="", waits_for="", since=None)
@@ -150,13 +152,14 @@ def _look(conn: Connection, pid: int) -> Doing:
     )
 
 
-def _cut(conn: Connection, raw: psycopg.Connection[object], pid: int) -> None:
+def _cut(conn: Connection, raw: psycopg.Connection[object], session: Session) -> None:
     """End both sides of a connection that is none any more."""
     conn.execute(
         text(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = :pid AND state LIKE 'idle in transaction%'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = :pid AND backend_start = :start"
+            " AND state LIKE 'idle in transaction%'"
         ),
-        {"pid": pid},
+        asdict(session),
     ).all()
     with suppress(OSError), socket.socket(fileno=os.dup(raw.fileno())) as end:
         end.shutdown(socket.SHUT_RDWR)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import psycopg
 from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import Refused, Unreachable
 from lawsker_db.evidence import Server
@@ -91,25 +92,30 @@ class Session:
 
 def own_session(conn: Connection) -> Session:
     """The server process of this connection. Reads."""
-    row = conn.execute(text("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")).one()
-    return Session(pid=row[0], start=row[1])
+    start = "(extract(epoch FROM backend_start) * 1000000)::bigint"  # see STARTED
+    row = conn.execute(text(f"SELECT pid, {start} FROM pg_stat_activity WHERE pid = pg_backend_pid()")).one()
+    return Session(pid=row[0], start=_moment(row[1]))
 
 
-def end_sessions(conn: Connection, sessions: tuple[Session, ...]) -> tuple[int, ...]:
+def end_sessions(conn: Connection, sessions: tuple[Session, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Terminate those of these server processes that still run, and wait a moment until they have ended.
 
-    `conn` is in autocommit. What they had open rolls back. Returns their numbers. Needs their role, or pg_signal_backend.
+    `conn` is in autocommit. What they had open rolls back. Returns the numbers of those that are gone, and of those that are
+    not. Needs their role, or pg_signal_backend.
     """
     values = {"pids": [session.pid for session in sessions], "starts": [session.start for session in sessions]}
     still = (
         " FROM pg_stat_activity a JOIN unnest(:pids ::int[], :starts ::timestamptz[]) AS s(pid, start)"
         " ON a.pid = s.pid AND a.backend_start = s.start"
     )
-    ended = conn.execute(text(f"SELECT a.pid, pg_terminate_backend(a.pid){still}"), values).all()
-    deadline = time.monotonic() + END_S
-    while conn.execute(text(f"SELECT count(*){still}"), values).scalar_one() and time.monotonic() < deadline:
+    found = {int(pid) for pid in conn.execute(text(f"SELECT a.pid{still}"), values).scalars()}
+    with suppress(DBAPIError):  # somebody else's: told as one that is not gone
+        conn.execute(text(f"SELECT pg_terminate_backend(a.pid){still}"), values).all()
+    deadline, there = time.monotonic() + END_S, found
+    while there and time.monotonic() < deadline:
+        there = {int(pid) for pid in conn.execute(text(f"SELECT a.pid{still}"), values).scalars()}
         time.sleep(POLL_S)
-    return tuple(int(pid) for pid, _ in ended)
+    return tuple(sorted(found - there)), tuple(sorted(there))
 
 
 def identify(conn: Connection, *, sized: bool = True) -> Server:

@@ -90,7 +90,7 @@ class Journal:
         try:
             # Unbuffered: what a full disk refuses must not wait for the close, and fail there once more.
             self._file = os.fdopen(os.open(self.path, NEW_FILE | os.O_APPEND, PRIVATE_FILE), "ab", buffering=0)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # waits for nobody but a look, which lasts a moment
             sync_folder(folder)
         except OSError as failed:
             raise Refused(f"The journal cannot be written: {failed}", hint="free disk space") from failed
@@ -133,12 +133,15 @@ def _append(handle: int, line: bytes) -> None:
 
 
 def goes_on(path: Path) -> bool:
-    """Whether the run of a journal lives: then it holds the lock on it. Kernels release it when a process ends."""
-    with path.open("rb") as file:
-        try:
+    """Whether the run of a journal lives: then it holds the lock on it. Kernels release it when a process ends.
+
+    One that has gone meanwhile was taken away by its own run, which has cleared up behind itself.
+    """
+    try:
+        with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except (BlockingIOError, FileNotFoundError):
+        return True
     return False
 
 

@@ -149,7 +149,7 @@ def reported(account: Account) -> Iterator[Said]:
 def _told_truly(account: Account, error: LawskerError) -> LawskerError:
     """Whatever goes wrong after COMMIT must not be told in the words of an error that was raised before it."""
     if account.guarded is not None and account.in_doubt and not isinstance(error, OutcomeUnknown):
-        return unknown_outcome(account.guarded.attempt, error.message)
+        return unknown_outcome(account.guarded.attempt, error.message, journalled=True)
     if account.committed and not isinstance(error, (CommittedUnproven, OutcomeUnknown)):
         return CommittedUnproven(f"After COMMIT: {error.message}", hint=VERIFY)
     return error
@@ -160,7 +160,7 @@ def _interrupted(account: Account) -> LawskerError:
     if account.committed:
         return CommittedUnproven("Interrupted after COMMIT; the look afterwards was not made.", hint=VERIFY)
     if account.guarded is not None and account.in_doubt:
-        return unknown_outcome(account.guarded.attempt, "interrupted while the server was asked")
+        return unknown_outcome(account.guarded.attempt, "interrupted while the server was asked", journalled=True)
     return Interrupted("Interrupted by the operator.", hint="type the same command again")
 
 
@@ -170,7 +170,7 @@ def _bug(account: Account, bug: Exception) -> LawskerError:
     if account.committed:
         return CommittedUnproven(message, hint=VERIFY)
     if account.guarded is not None and account.in_doubt:
-        return unknown_outcome(account.guarded.attempt, message)
+        return unknown_outcome(account.guarded.attempt, message, journalled=True)
     return RolledBack(message, hint="lawsker-db status, then report this")
 
 

@@ -12,7 +12,7 @@ from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import read_catalog
 from lawsker_db.postgres.pooler import require_direct
 from lawsker_db.postgres.scratch import build_promised, promised_identities
-from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted_as_read
+from lawsker_db.postgres.session import find_schema, identify, pin_session, pinned, quoted_as_read
 from lawsker_db.postgres.spelling import without_spelling
 from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import (
@@ -58,14 +58,14 @@ def adopt(target: Target, *, dry_run: bool = False, on_event: OnEvent = ignore) 
         current = current_revisions(conn)
         if current and is_known(chain, current):
             return Adoption(stamped_before=current, stamped_now=current, checks=(), differences=(), extras=())
-        refuse_standby(identify(conn), target)
+        refuse_standby(server := identify(conn), target)
         found = _look(conn, chain, current)
         conn.rollback()
     if dry_run:
         return found
     refuse_unless(found.checks, what="This is not a Lawsker database that can be adopted")
     plan = plan_stamp(chain, current, BASELINE)
-    _stamp(target, chain, plan, on_event)
+    _stamp(pinned(target, server), chain, plan, on_event)
     return Adoption(
         stamped_before=current,
         stamped_now=plan.goal,
@@ -129,7 +129,7 @@ def _interrupted(under_way: list[Guarded], run_id: str) -> LawskerError:
         return _stamped("Interrupted after COMMIT.", run_id)
     for guarded in under_way:
         if guarded.in_doubt:
-            return unknown_outcome(guarded.attempt, "interrupted while the server was asked")
+            return unknown_outcome(guarded.attempt, "interrupted while the server was asked", journalled=False)
     return Interrupted("Interrupted by the operator.", hint="type the same command again")
 
 

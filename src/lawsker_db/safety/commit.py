@@ -43,9 +43,11 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """How one waits for the answer: the watch on the connection, how long a server may be out of reach, who is told."""
+    """How one waits for the answer: the watch on the connection, how long a server may be out of reach, who is told, and
+    whether a journal lets `recover` find out later."""
 
     pulse: Pulse
+    journalled: bool = False
     reconnect_s: float = RECONNECT_S
     on_event: OnEvent = ignore
 
@@ -60,6 +62,7 @@ def commit(conn: Connection, target: Target, guarded: Guarded, asking: Asking) -
     raw = raw_connection(conn)
     raw.add_notice_handler(lambda notice: guarded.warnings.append(str(notice.message_primary)))
     with signals_held() as came:
+        guarded.in_doubt = True  # whatever breaks from here on, a bug of ours too, it may have been committed
         answer = _exchange(raw, asking, came)
         guarded.committed = answer == b"COMMIT"
         guarded.in_doubt = answer is None and raw.info.transaction_status == TransactionStatus.UNKNOWN
@@ -82,11 +85,13 @@ def roll_back(conn: Connection) -> None:
         conn.invalidate()
 
 
-def unknown_outcome(attempt: Attempt, reason: str) -> OutcomeUnknown:
+def unknown_outcome(attempt: Attempt, reason: str, *, journalled: bool) -> OutcomeUnknown:
     """Pure. The error that says so, with what is needed to find out later."""
+    status = f"lawsker-db status --run {attempt.run_id}"
+    later = f"lawsker-db recover (from elsewhere: {status})" if journalled else status
     return OutcomeUnknown(
         f"The connection was lost at COMMIT and the outcome cannot be told: {reason.rstrip('.')}.",
-        hint=f"when the server is back: lawsker-db recover (from elsewhere: lawsker-db status --run {attempt.run_id})",
+        hint=f"when the server is back: {later}",
         run_id=attempt.run_id,
         backend_pid=attempt.backend_pid,
     )
@@ -102,7 +107,8 @@ def raw_connection(conn: Connection) -> psycopg.Connection[object]:
 
 @contextmanager
 def signals_held() -> Iterator[list[int]]:
-    """Hold INT, TERM and HUP back for the block, which sees those that came; they are delivered after it.
+    """Hold INT, TERM and HUP back for the block, which sees those that came; they are delivered after it. One that is
+    ignored (nohup) stays so.
 
     A mask would hold them back from this thread only, and Python runs handlers here whichever thread the kernel picked.
     """
@@ -110,7 +116,8 @@ def signals_held() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():  # handlers never run in another
         yield came
         return
-    before = {number: signal.signal(number, lambda got, _: came.append(got)) for number in HELD}
+    heard = [number for number in HELD if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda got, _: came.append(got)) for number in heard}
     try:
         yield came
     finally:
@@ -193,8 +200,12 @@ def _after_lost_answer(target: Target, guarded: Guarded, asking: Asking, came: l
             run_id=guarded.attempt.run_id,
             backend_pid=guarded.attempt.backend_pid,
         )
-    raise unknown_outcome(guarded.attempt, decision.reason)
+    raise unknown_outcome(guarded.attempt, decision.reason, journalled=asking.journalled)
 
 
 def _tell(on_event: OnEvent, words: str) -> None:
-    on_event(Event(phase=Phase.COMMIT, name="waiting", text=words, lasting=False))
+    """Nothing that goes wrong with a display may come between COMMIT and its answer."""
+    try:
+        on_event(Event(phase=Phase.COMMIT, name="waiting", text=words, lasting=False))
+    except Exception:  # noqa: BLE001
+        return

@@ -183,7 +183,8 @@ class Gate:
         self._say("group", f"{group}: {names} stand{f' ({seeds})' if seeds else ''}", group=group, rows=counts)
 
     def _group_shape(self, contract: Contract, tables: list[Table]) -> tuple[Check, ...]:
-        """Invalid indexes and constraints on a group's tables; for the group of extended tables, their columns too."""
+        """Invalid indexes and constraints on a group's tables, as far as the revision made them; for the group of extended
+        tables, their columns too."""
         names = [table.name for table in tables] or [extension.table for extension in contract.extensions]
         columns = () if tables else tuple((e.table, c.name) for e in contract.extensions for c in e.columns)
         missing = [
@@ -191,14 +192,17 @@ class Gate:
             for table, column in columns
             if column not in column_names(self._conn, f"{self._schema}.{table}")
         ]
+        places = [f"{self._schema}.{name}." for name in names] + [f"{self._schema}."]
+        older = [name for kind, name in self.catalog.objects if kind in ("index", "constraint")]
+        others = [name.removeprefix(place) for name in older for place in places if name.startswith(place)]
         invalid = self._conn.execute(
             text(
-                "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid AND indrelid = ANY"
-                " (SELECT to_regclass(t)::oid FROM unnest(:tables ::text[]) AS t) UNION ALL SELECT conname::text"
-                " FROM pg_constraint WHERE NOT convalidated AND conrelid = ANY"
-                " (SELECT to_regclass(t)::oid FROM unnest(:tables ::text[]) AS t)"
+                "SELECT name FROM (SELECT c.relname::text AS name, i.indrelid AS of_table FROM pg_index i"
+                " JOIN pg_class c ON c.oid = i.indexrelid WHERE NOT i.indisvalid UNION ALL SELECT conname::text, conrelid"
+                " FROM pg_constraint WHERE NOT convalidated) AS invalid WHERE quote_ident(name) <> ALL (:others ::text[])"
+                " AND of_table = ANY (SELECT to_regclass(t)::oid FROM unnest(:tables ::text[]) AS t)"
             ),
-            {"tables": [f"{self._schema}.{name}" for name in names]},
+            {"tables": [f"{self._schema}.{name}" for name in names], "others": others},
         )
         wrong = [f"{name} is missing" for name in missing] + [f"{row[0]} is not valid" for row in invalid]
         return tuple(self._check("group", False, "present, valid and validated", found) for found in wrong)

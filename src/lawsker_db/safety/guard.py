@@ -50,6 +50,7 @@ from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.waiting import Waiting
 from lawsker_db.target import Target, said_by_server
 
+SAFE_UPGRADE = "safe-upgrade"  # the one way in that keeps a journal
 STATEMENT_SHOWN = 70  # characters: one terminal line
 WAITED_TOO_LONG = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
@@ -83,7 +84,7 @@ def migration_transaction(conn: Connection, target: Target, plan: Plan, options:
     conn.rollback()
     options.on_event(_session_event("migration", session))
     guarded: Guarded | None = None
-    with pulse(target, conn, session.pid) as watch:
+    with pulse(target, conn, session) as watch:
         if watch.session:
             options.on_event(_session_event("watch", watch.session))
         try:
@@ -100,7 +101,8 @@ def migration_transaction(conn: Connection, target: Target, plan: Plan, options:
         except BaseException:
             roll_back(conn)
             raise
-        asking = Asking(pulse=watch, reconnect_s=options.reconnect_s, on_event=options.on_event)
+        journalled = options.via == SAFE_UPGRADE
+        asking = Asking(pulse=watch, journalled=journalled, reconnect_s=options.reconnect_s, on_event=options.on_event)
         commit(conn, target, guarded, asking)
 
 

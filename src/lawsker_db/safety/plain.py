@@ -66,6 +66,8 @@ def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tu
     """
     target = find_target(url)
     require_direct(target)
+    with target.connect() as conn:
+        target = pinned(target, identify(conn))
     with locks.run_lock(target), target.connect() as conn:
         plan = _plan(conn, target, config, wish)
         if not plan.steps and plan.direction is not Direction.STAMP:
@@ -76,7 +78,7 @@ def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tu
         with migration_transaction(conn, target, plan, run) as guarded:
             _watch_for_loss(conn, plan, wish, guarded.gate)
             yield conn, guarded.gate
-        require_confirmed(pinned(target, guarded.attempt.server), run.run_id, plan, guarded.gate.catalog)
+        require_confirmed(target, run.run_id, plan, guarded.gate.catalog)
 
 
 @contextmanager

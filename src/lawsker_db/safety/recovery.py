@@ -7,7 +7,8 @@ scratch databases, half backups. Nothing is touched that no journal of ours name
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +16,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from lawsker_db.errors import LawskerError, Refused
+from lawsker_db.errors import LawskerError, OutcomeUnknown, Refused
 from lawsker_db.evidence import Check, Phase, Server, Verdict
 from lawsker_db.postgres.databases import reopen
-from lawsker_db.postgres.session import Session, end_sessions, identify
+from lawsker_db.postgres.session import UNKNOWN, Session, end_sessions, identify
 from lawsker_db.postgres.tools import remove_temporary_files
 from lawsker_db.record.history import has_committed
 from lawsker_db.record.journal import JOURNAL, as_json, goes_on, read_journal, write_atomically
@@ -32,6 +33,7 @@ OPENED, SESSION, ASKED = "opened", "session", "about to commit"
 GATE_CLOSED, GATE_OPENED = "gate closed", "gate opened"
 BESIDE = ("postgres", "template1")  # databases from which a closed one can be opened
 PARTIAL = "*.partial"
+NO_ROW = "recover changed no row; what it had cleared away by then stays away."
 NOT_ASKED = "it never came to COMMIT"
 
 
@@ -46,6 +48,7 @@ class EndedRun:
     sessions: tuple[Session, ...]
     attempt: Attempt | None
     closed: tuple[int, ...]
+    readable: bool = True
 
     @property
     def told(self) -> bool:
@@ -64,11 +67,13 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What `recover` found and did, in the order in which it did it. `elsewhere`: runs of other databases, left alone."""
+    """What `recover` found and did, in the order in which it did it. `left`: server processes that it could not end.
+    `elsewhere`: runs of other databases, whose outcome was not asked for."""
 
     reopened: tuple[str, ...]
     runs: tuple[Settled, ...]
     ended: tuple[int, ...]
+    left: tuple[int, ...]
     dropped: tuple[str, ...]
     removed: tuple[str, ...]
     elsewhere: int
@@ -82,27 +87,30 @@ class Recovered:
 def recover(target: Target, runs: Path, *, reconnect_s: float = RECONNECT_S) -> Recovered:
     """Settle what ended runs of this database left, by their journals below `runs`.
 
-    Lets connections into a database again whose gate a run closed; ends server processes that were a run's; drops its
-    scratch databases. Writes no row. Waits up to `reconnect_s` for a COMMIT that is still under way. Raises `Unreachable`,
-    and `Refused` when the server does not let it.
+    Lets connections into a database again whose gate a run closed; ends server processes that were a run's; drops the
+    scratch databases and removes the half files of every ended run below `runs`. Writes no row. Waits up to `reconnect_s`
+    for a COMMIT that is still under way. Raises `Refused` (and `Unreachable`) when the server does not let it, and
+    `OutcomeUnknown` when that keeps the outcome of a run in doubt.
     """
     ended = read_ended(runs)
-    reopened = _reopen(target, ended)
-    with target.connect() as conn:
-        server = identify(conn, sized=False)
-        conn.rollback()
-    here = tuple(run for run in ended if _is_here(run, server))
-    settled = tuple(_settle(target, run, reconnect_s) for run in here if not run.told)
-    gone = _end_sessions(target, here, settled)
-    removed = [*remove_unfinished(runs), *_remove_partials(ended), *remove_temporary_files()]
-    return Recovered(
-        reopened=reopened,
-        runs=settled,
-        ended=gone,
-        dropped=drop_leftovers(target, runs),
-        removed=tuple(str(path) for path in removed),
-        elsewhere=sum(not run.told for run in ended if run not in here),
-    )
+    with _told_truly(ended):
+        reopened = _reopen(target, ended)
+        with target.connect() as conn:
+            server = identify(conn, sized=False)
+            conn.rollback()
+        here = tuple(run for run in ended if _is_here(run, server))
+        settled = tuple(_settle(target, run, reconnect_s) for run in here if not run.told)
+        gone, left = _end_sessions(target, here, settled)
+        removed = [*remove_unfinished(runs), *_remove_partials(ended), *remove_temporary_files()]
+        return Recovered(
+            reopened=reopened,
+            runs=settled,
+            ended=gone,
+            left=left,
+            dropped=drop_leftovers(target, runs),
+            removed=tuple(str(path) for path in removed),
+            elsewhere=sum(not run.told for run in ended if run not in here),
+        )
 
 
 def read_ended(runs: Path) -> tuple[EndedRun, ...]:
@@ -134,16 +142,50 @@ def unsettled_check(conn: Connection, runs: Path) -> Check:
 
 
 def require_settled(found: Recovered) -> None:
-    """Pure. Raise `Refused` when the outcome of an earlier run is still not known: nothing is begun on top of it."""
+    """Pure. Raise `OutcomeUnknown` when that of an earlier run is still not known: nothing is begun on top of it."""
     for run in found.runs:
         if run.outcome in (Outcome.UNKNOWN, Outcome.INCONSISTENT):
-            raise Refused(f"The outcome of run {run.run_id} cannot be told yet: {run.reason}.", hint=RECOVER)
+            words = f"The outcome of run {run.run_id} cannot be told yet: {run.reason}."
+            raise OutcomeUnknown(words, hint=RECOVER, run_id=run.run_id)
+
+
+@contextmanager
+def _told_truly(ended: Iterable[EndedRun]) -> Iterator[None]:
+    """Turn a refusal in the block into words that are true of runs in doubt: who could not look knows nothing."""
+    try:
+        yield
+    except Refused as failed:
+        open_still = [run.run_id for run in ended if run.attempt is not None and not run.told]
+        if open_still:
+            raise OutcomeUnknown(
+                f"The outcome of run {', '.join(open_still)} cannot be told yet: {failed.message}",
+                hint=f"when the server is back: {RECOVER}",
+                run_id=open_still[0],
+            ) from failed
+        failed.state = NO_ROW
+        raise
 
 
 def _read(path: Path) -> EndedRun | None:
-    """What a journal says; None for one that does not say which database it is about."""
+    """What a journal says; None for one that does not say which database it is about. One that another version of this
+    package wrote in words of its own is there, and not readable."""
     events = read_journal(path)
-    facts = [(event["name"], event["phase"], event["facts"]) for event in events]
+    try:
+        return _understood(path, [(event["name"], event["phase"], event["facts"]) for event in events])
+    except (KeyError, TypeError, ValueError):
+        return EndedRun(
+            run_id=path.parent.name,
+            folder=path.parent,
+            system_identifier=UNKNOWN,
+            database_oid=0,
+            sessions=(),
+            attempt=None,
+            closed=(),
+            readable=False,
+        )
+
+
+def _understood(path: Path, facts: list[tuple[str, str, dict[str, Any]]]) -> EndedRun | None:
     opened = next((given for name, _, given in facts if name == OPENED), None)
     if opened is None:
         return None
@@ -176,7 +218,11 @@ def _attempt(facts: dict[str, Any]) -> Attempt:
 
 
 def _is_here(run: EndedRun, server: Server) -> bool:
-    return (run.system_identifier, run.database_oid) == (server.system_identifier, server.database_oid)
+    """Pure. Whether a run is of this database; of one whose journal cannot be read nobody knows, so it counts."""
+    return not run.readable or (run.system_identifier, run.database_oid) == (
+        server.system_identifier,
+        server.database_oid,
+    )
 
 
 def _reopen(target: Target, ended: Iterable[EndedRun]) -> tuple[str, ...]:
@@ -186,7 +232,8 @@ def _reopen(target: Target, ended: Iterable[EndedRun]) -> tuple[str, ...]:
         return ()
     with _beside(target).connect(autocommit=True) as conn:
         here = identify(conn, sized=False).system_identifier
-        names = [reopen(conn, oid) for oid, system_identifier in wanted.items() if system_identifier == here]
+        known = {oid: identifier for oid, identifier in wanted.items() if identifier == here != UNKNOWN}
+        names = [reopen(conn, oid) for oid in known]
     return tuple(name for name in names if name)
 
 
@@ -219,6 +266,8 @@ def _settle(target: Target, run: EndedRun, reconnect_s: float) -> Settled:
 
 def _decide(target: Target, run: EndedRun, reconnect_s: float) -> Decision:
     """By the table when COMMIT was sent, or might have been; else by the journal, and the marker all the same."""
+    if not run.readable:
+        return Decision(outcome=Outcome.UNKNOWN, reason=f"{run.folder / JOURNAL} was written by another version")
     if run.attempt is not None:
         return decide_outcome(target, run.attempt, reconnect_s=reconnect_s)
     with target.connect() as conn:
@@ -231,12 +280,15 @@ def _decide(target: Target, run: EndedRun, reconnect_s: float) -> Decision:
     return Decision(outcome=Outcome.ROLLED_BACK, reason=NOT_ASKED)
 
 
-def _end_sessions(target: Target, here: Iterable[EndedRun], settled: tuple[Settled, ...]) -> tuple[int, ...]:
-    """End server processes that were a run's and have not noticed. Not while the outcome of its COMMIT is open."""
-    open_still = {run.run_id for run in settled if run.outcome is Outcome.UNKNOWN}
-    sessions = tuple(session for run in here if run.run_id not in open_still for session in run.sessions)
+def _end_sessions(
+    target: Target, here: Iterable[EndedRun], settled: tuple[Settled, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """End server processes that were a run's and have not noticed: those of runs that never came to COMMIT, or whose
+    outcome was found out just now. Returns those that are gone, and those that are not."""
+    known = {run.run_id for run in settled if run.outcome in (Outcome.COMMITTED, Outcome.ROLLED_BACK)}
+    sessions = tuple(session for run in here if run.attempt is None or run.run_id in known for session in run.sessions)
     if not sessions:
-        return ()
+        return (), ()
     with target.connect(autocommit=True) as conn:
         return end_sessions(conn, sessions)
 

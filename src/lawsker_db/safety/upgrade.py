@@ -56,7 +56,7 @@ from lawsker_db.safety.confirmation import (
     require_same_catalog,
 )
 from lawsker_db.safety.doubt import RECONNECT_S
-from lawsker_db.safety.guard import RunOptions, migration_transaction
+from lawsker_db.safety.guard import SAFE_UPGRADE, RunOptions, migration_transaction
 from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
 from lawsker_db.safety.recovery import unsettled_check
@@ -333,7 +333,7 @@ def _migrate_once(account: Account, chain: Chain, options: UpgradeOptions, tell:
     plan, target = account.plan, account.target
     run = RunOptions(
         run_id=account.run_id,
-        via="safe-upgrade",
+        via=SAFE_UPGRADE,
         backup_id=account.backup.backup_id if account.backup else None,
         patience_s=options.patience_s,
         blockers=options.blockers,
