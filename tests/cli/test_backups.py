@@ -90,6 +90,7 @@ def disk(folder: Path, options: str) -> Iterator[Path]:
 # ---- disks -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_when_any_of_the_last_files_is_written_leaves_no_backup_that_looks_like_one(
     taken: Path, adopted_url: str, tmp_path: Path
 ) -> None:
@@ -373,6 +374,7 @@ def test_the_list_names_the_newest_proven_one_and_passes_over_what_is_none(
     assert lines[-1] == "Backups in lawsker-runs: 2"
 
 
+@pytest.mark.long
 def test_thousands_of_backups_stay_readable(runs: Path, tmp_path: Path) -> None:
     manifest = runs / "one" / "backup" / "manifest.json"
     for number in range(2000):

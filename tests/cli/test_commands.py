@@ -159,6 +159,7 @@ def test_verify_fails_with_exit_13_when_something_is_missing(adopted_url: str, t
     assert everything(adopted_url) == before
 
 
+@pytest.mark.long
 def test_verify_tells_what_it_could_not_check_and_goes_on(adopted_url: str, tmp_path: Path) -> None:
     """A table of the contract is gone: its invariants cannot be asked, which is no warning; all else is still told."""
     assert run(tmp_path, "safe-upgrade", "--yes", url=adopted_url).code == 0

@@ -82,6 +82,7 @@ def test_a_backup_that_is_stopped_says_so_and_leaves_nothing(
     assert not [name for name in files(tmp_path) if name.startswith("lawsker-runs")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", SIGNALS)
 def test_an_interrupt_while_the_result_is_shown_changes_no_exit_code(
     number: int, adopted_url: str, tmp_path: Path

@@ -166,6 +166,7 @@ def limited(folder: Path, url: str, size: int, *arguments: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.faults
 def test_the_disk_fails_at_a_call_of_each_kind_and_the_verdict_is_the_oracles(ground: Ground, tmp_path: Path) -> None:
     if not strace.allowed():
         assert [outcome for outcome in by_limit(ground, tmp_path) if outcome.wrong] == []

@@ -97,6 +97,7 @@ def test_an_unknown_outcome_is_settled_when_the_server_is_back_and_not_before(ad
     assert (ended.code, "committed: its marker row is there" in ended.out) == (0, True), ended.said
 
 
+@pytest.mark.long
 def test_recover_comes_first_when_it_is_asked_for_and_the_same_command_ends_the_work(
     adopted_url: str, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def move_wal(server: Breakable, folder: Path) -> None:
     server.start()
 
 
+@pytest.mark.faults
 def test_a_server_that_stops_at_commit_for_too_long_is_in_doubt_until_it_is_back(tmp_path: Path) -> None:
     """The COMMIT is on its disk: `status` tells that once it is back, and the same command has nothing more to do."""
     (away,) = (what for what in STRIKES if what.name == "stop immediate, away too long")

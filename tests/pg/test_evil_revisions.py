@@ -88,7 +88,7 @@ def set_up(variant: Variant, url: str, before: Picture) -> Iterator[Picture]:
         yield before
 
 
-@pytest.mark.parametrize("variant", [*one_in(6, PLAIN_HARMS), *one_in(20, SUBTLE_HARMS)])
+@pytest.mark.parametrize("variant", [*one_in(10, PLAIN_HARMS), *one_in(30, SUBTLE_HARMS)])
 def test_without_a_rehearsal_the_gate_ends_a_broken_revision_with_a_sentence_and_an_untouched_database(
     variant: Variant, adopted_url: str, before: Picture, tmp_path: Path
 ) -> None:
@@ -107,7 +107,7 @@ def test_without_a_rehearsal_the_gate_ends_a_broken_revision_with_a_sentence_and
     assert all('"verdict": "rolled back"' in report.read_text() for report in reports)
 
 
-@pytest.mark.parametrize("variant", one_in(60, HARMS))
+@pytest.mark.parametrize("variant", one_in(90, HARMS))
 def test_the_rehearsal_refuses_a_broken_revision_on_the_copy_and_the_database_is_not_touched(
     variant: Variant, adopted_url: str, before: Picture, tmp_path: Path
 ) -> None:
@@ -122,7 +122,7 @@ def test_the_rehearsal_refuses_a_broken_revision_on_the_copy_and_the_database_is
     assert all('"verdict": "refused"' in report.read_text() for report in (tmp_path / "runs").glob("*/report.json"))
 
 
-@pytest.mark.parametrize("variant", one_in(40, HARMS, start=3))
+@pytest.mark.parametrize("variant", one_in(60, HARMS, start=3))
 def test_plain_alembic_refuses_a_broken_revision_and_the_database_is_untouched(
     variant: Variant, adopted_url: str, before: Picture, tmp_path: Path
 ) -> None:
@@ -185,7 +185,7 @@ def upgraded_schema(server: Any, adopted_template: str, tmp_path_factory: pytest
     return schema
 
 
-@pytest.mark.parametrize("variant", [*one_in(2, FIRST), *one_in(8, MORE_HARMLESS)])
+@pytest.mark.parametrize("variant", [*one_in(4, FIRST), *one_in(12, MORE_HARMLESS)])
 def test_without_a_rehearsal_a_harmless_variant_of_the_revision_passes(
     variant: Variant, adopted_url: str, before: Picture, upgraded_schema: str, tmp_path: Path
 ) -> None:

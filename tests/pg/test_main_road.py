@@ -583,6 +583,7 @@ def test_downgrade_base_refuses_where_the_baseline_was_adopted(adopted_url: str)
     assert rows(adopted_url, "SELECT direction FROM lawsker_db.migration_run") == [("adopt",)]
 
 
+@pytest.mark.long
 def test_an_adopted_database_at_head_keeps_everything_on_downgrade_base(adopted_url: str, tmp_path: Path) -> None:
     safe_upgrade(parse_target(adopted_url), options=UpgradeOptions(runs=tmp_path))
     before = oracle.picture(adopted_url)

@@ -172,6 +172,7 @@ def test_the_copy_has_statistics_as_production_has(adopted_url: str) -> None:
     assert {"users", "cases", "case_logs"} <= known
 
 
+@pytest.mark.long
 def test_the_marker_rows_of_the_copy_never_reach_production(adopted_url: str, tmp_path: Path) -> None:
     target = parse_target(adopted_url)
     rehearse_upgrade(target, options=UpgradeOptions(runs=tmp_path / "runs"))

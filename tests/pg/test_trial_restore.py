@@ -330,6 +330,7 @@ def test_nobody_who_may_not_read_the_original_can_connect_to_its_copy(server: Se
     assert all("permission denied for database" in message for message in seen)
 
 
+@pytest.mark.long
 def test_a_rehearsal_can_reach_no_other_server(adopted_url: str, tmp_path: Path) -> None:
     """A foreign table in the copy leads where the original's leads, perhaps back to production: no user mapping, no way."""
     execute(
@@ -438,6 +439,7 @@ def test_a_disk_that_fills_up_under_the_trial_restore_leaves_the_original_alone(
         assert oracle.picture(server.url("cramped")) == before
 
 
+@pytest.mark.long
 def test_a_scratch_database_that_cannot_be_dropped_is_named_in_the_report(adopted_url: str, tmp_path: Path) -> None:
     """Somebody else's session in it is ended; a database that is somebody's template is not dropped."""
     seen: list[str] = []
@@ -494,6 +496,7 @@ def test_a_proven_backup_is_handed_to_the_operators_command(adopted_url: str, tm
     assert read_manifest(tmp_path / "a b").proof is not None
 
 
+@pytest.mark.long
 def test_a_command_that_fails_stops_the_run_before_the_migration(adopted_url: str, tmp_path: Path) -> None:
     before = oracle.picture(adopted_url)
     for command, words in (

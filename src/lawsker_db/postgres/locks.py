@@ -173,11 +173,11 @@ def lock_tables(
                 )
             in_the_way, older = tried.in_the_way, tried.older
             order = tuple(sorted(tables, key=lambda table: table != tried.failed_at))
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:  # before anybody is ended for an attempt that is not made any more
-            raise snapshot_in_the_way(older) if older else _not_obtained(tables, in_the_way, patience_s)
         on_wait(in_the_way, attempt)
         let_go_of_snapshot(conn)
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise snapshot_in_the_way(older) if older else _not_obtained(tables, in_the_way, patience_s)
         known = frozenset(blocker.named for blocker in in_the_way)
         if older:
             outlast(conn, older_snapshots, these=older, patience_s=left_s, on_wait=on_snapshot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -32,11 +33,13 @@ class Waiting:
         Raises `LockNotObtained`: when the patience is over, or at the first failed attempt where the policy is to abort.
         """
 
+        deadline = time.monotonic() + self.patience_s
+
         def blocked(blockers: tuple[Blocker, ...], attempt: int) -> None:
             self._say_wait(blockers, attempt)
             if self.policy.on_blocker is OnBlocker.ABORT:
                 raise gave_way(blockers)
-            if self.policy.on_blocker in ACTS:
+            if self.policy.on_blocker in ACTS and time.monotonic() < deadline:  # nobody for an attempt that is not made
                 self._end(conn, blockers)
 
         granted = locks.lock_tables(
