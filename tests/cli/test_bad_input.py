@@ -272,7 +272,7 @@ def major(url: str) -> int:
     ("body", "words"),
     [
         pytest.param("exit 0", ("ended well but wrote no archive",), id="ends at once"),
-        pytest.param("printf PGDMPhalf; kill -9 $$", ("ended by signal 9",), id="killed"),
+        pytest.param("printf PGDMPhalf; kill -9 $$", ("ended by signal 9",), id="killed", marks=pytest.mark.long),
         pytest.param("echo 'pg_dump: error: out of memory' >&2; exit 1", ("exit code 1", "out of memory"), id="fails"),
     ],
 )
@@ -460,11 +460,17 @@ def test_a_database_at_head_is_exit_0_and_says_so(adopted_url: str, tmp_path: Pa
     ("left_behind", "word"),
     [
         ("CREATE TABLE lawyer_levels (id serial PRIMARY KEY)", "lawyer_levels"),
-        ("CREATE VIEW user_credits AS SELECT id FROM users", "user_credits"),
+        pytest.param("CREATE VIEW user_credits AS SELECT id FROM users", "user_credits", marks=pytest.mark.long),
         ("ALTER TABLE users ADD COLUMN account_type varchar(20)", "account_type"),
-        ("CREATE INDEX idx_users_account_type ON users (email)", "idx_users_account_type"),
+        pytest.param(
+            "CREATE INDEX idx_users_account_type ON users (email)", "idx_users_account_type", marks=pytest.mark.long
+        ),
         ("ALTER TYPE casestatus RENAME VALUE 'COMPLETED' TO 'completed'", "COMPLETED"),
-        ("ALTER TABLE cases ALTER COLUMN status TYPE text USING lower(status::text)", "casestatus"),
+        pytest.param(
+            "ALTER TABLE cases ALTER COLUMN status TYPE text USING lower(status::text)",
+            "casestatus",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_what_an_older_script_half_made_is_refused_by_name(
@@ -640,8 +646,10 @@ def test_a_chain_that_the_guarded_transaction_cannot_carry_is_refused_by_name(
     [
         ("    raise KeyError('no such lawyer')", ("KeyError", "no such lawyer")),
         ("    op.execute('SELECT 1/0')", ("22012", "division by zero")),
-        ("    op.execute('UPDATE profiles SET full_name = full_name')", ("profiles",)),
-        ("    op.execute('CREATE TABLE stray (id int)')", ("stray",)),
+        pytest.param(
+            "    op.execute('UPDATE profiles SET full_name = full_name')", ("profiles",), marks=pytest.mark.long
+        ),
+        pytest.param("    op.execute('CREATE TABLE stray (id int)')", ("stray",), marks=pytest.mark.long),
         ("    op.execute('COM' + 'MIT')", ("COMMIT",)),
         ("    import sys; sys.exit(3)", ("SystemExit",)),
     ],

@@ -141,6 +141,7 @@ def test_status_says_in_words_where_the_database_stands_and_what_to_type(sample_
     assert lines[-1] == "Next: lawsker-db verify"
 
 
+@pytest.mark.long
 def test_verify_fails_with_exit_13_when_something_is_missing(adopted_url: str, tmp_path: Path) -> None:
     assert run(tmp_path, "safe-upgrade", "--yes", url=adopted_url).code == 0
     assert run(tmp_path, "verify", url=adopted_url).code == 0

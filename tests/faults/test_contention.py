@@ -128,6 +128,7 @@ def test_an_index_that_is_built_concurrently_meanwhile_is_named_and_found_before
     assert stamp(adopted_url) == [("013",)]
 
 
+@pytest.mark.faults
 def test_abort_gives_way_at_once_names_the_blocker_and_leaves_the_database_as_it_was(
     adopted_url: str, tmp_path: Path
 ) -> None:

@@ -62,6 +62,10 @@ ELSEWHERE = [
     ("migration#1", "S", ANSWERED, RESET),
 ]
 TRIES = 3
+# Of those about COMMIT, which the long suite strikes all, two of three.
+NEAREST = [
+    pytest.param(*what, marks=() if place % 3 < 2 else pytest.mark.faults) for place, what in enumerate(ABOUT_COMMIT)
+]
 # What is swallowed is waited for, by the tool or by the operator: half a minute each.
 SWALLOWED = [(0, BEFORE, DROP), (0, ANSWERED, DROP), (-60, BEFORE, DROP), (0, SENT, SILENCE)]
 
@@ -102,7 +106,7 @@ def of_kind(counted: Census, label: str, kind: str) -> Seen:
     return same[len(same) // 2]
 
 
-@pytest.mark.parametrize(("offset", "moment", "fault"), ABOUT_COMMIT)
+@pytest.mark.parametrize(("offset", "moment", "fault"), NEAREST)
 def test_what_strikes_about_commit_leaves_old_or_new_and_the_tool_says_which(
     offset: int, moment: Moment, fault: Fault, site: Site, counted: Census, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_what_became_of_a_run_that_was_killed_at_its_commit_is_told_once(
     assert (again["settled"], again["runs"], again["ended"]) == (True, [], [])
 
 
+@pytest.mark.faults
 def test_a_run_that_ended_by_itself_has_told_its_outcome_already(adopted_url: str, tmp_path: Path) -> None:
     assert run(tmp_path, *UPGRADE, url=adopted_url).code == 0
     found = run(tmp_path, "recover", "--json", url=adopted_url).document

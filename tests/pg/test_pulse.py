@@ -116,6 +116,7 @@ def in_a_moment(true: Callable[[], bool], act: Callable[[], object]) -> threadin
     return thread
 
 
+@pytest.mark.faults
 def test_an_interrupt_ends_the_wait_for_a_synchronous_standby_and_the_commit_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -103,8 +103,10 @@ def test_a_rehearsal_alone_changes_nothing(adopted_url: str, tmp_path: Path) -> 
     [
         pytest.param("upgrade", DELETES, "case_logs", id="an upgrade that deletes a row"),
         pytest.param("upgrade", LEAVES, "left_behind", id="an upgrade that makes what was not promised"),
-        pytest.param("upgrade", 'raise ValueError("no")', "ValueError", id="an upgrade that fails"),
-        pytest.param("downgrade", LEAVES, "left_behind", id="a downgrade that leaves a trace"),
+        pytest.param(
+            "upgrade", 'raise ValueError("no")', "ValueError", id="an upgrade that fails", marks=pytest.mark.long
+        ),
+        pytest.param("downgrade", LEAVES, "left_behind", id="a downgrade that leaves a trace", marks=pytest.mark.long),
         pytest.param("downgrade", DELETES, "case_logs", id="a downgrade that deletes a row"),
     ],
 )
