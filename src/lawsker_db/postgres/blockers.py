@@ -20,7 +20,7 @@ IDLE = ("idle in transaction", "idle in transaction (aborted)")
 # Who copies the database by these names, and would have to begin anew: ours are backups and verifications.
 DUMPS = ("pg_dump", "pg_dumpall", "pg_basebackup", APPLICATION)
 
-# What conflicts with what (manual, "Table-Level Locks", table 13.2).
+# As the server numbers them, and what conflicts with what (manual, "Table-Level Locks", table 13.2).
 MODES = (
     "ACCESS SHARE",
     "ROW SHARE",

@@ -14,17 +14,9 @@ from psycopg.rows import tuple_row
 from sqlalchemy import Connection, event
 
 from lawsker_db.evidence import LockForecast, StatementCost
+from lawsker_db.postgres import blockers
 
-# As the server numbers them (manual, "Table-Level Locks"), without ACCESS SHARE, which every reader takes.
-MODES = (
-    "ROW SHARE",
-    "ROW EXCLUSIVE",
-    "SHARE UPDATE EXCLUSIVE",
-    "SHARE",
-    "SHARE ROW EXCLUSIVE",
-    "EXCLUSIVE",
-    "ACCESS EXCLUSIVE",
-)
+MODES = blockers.MODES[1:]  # without ACCESS SHARE, which every reader takes
 STRONG = MODES[3:]  # they conflict with ROW EXCLUSIVE: whoever writes waits; for the last one, whoever reads does too
 _AS_SHOWN = {mode.title().replace(" ", "") + "Lock": mode for mode in MODES}
 _COUNTED = ("INSERT", "UPDATE", "DELETE", "MERGE")
