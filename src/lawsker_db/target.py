@@ -32,10 +32,9 @@ DIVISION_BY_ZERO = "22012"
 UNREADABLE = "cannot be read as a PostgreSQL URL."
 HOW_TO_NAME_IT = "set DATABASE_URL=postgresql://user@host:5432/database (or PGHOST, PGDATABASE, PGSERVICE …)"
 
-HOW_TO_ENCODE = (
-    f"percent-encode special characters in the password (@ is %40, / is %2F, : is %3A, % is %25); {HOW_TO_NAME_IT}"
-)
+HOW_TO_ENCODE = "percent-encode special characters in the password (@ is %40, / is %2F, : is %3A, % is %25)"
 VALUES = "22"  # class "data exception": its sentences quote the value
+DATABASE_URL = "DATABASE_URL"
 DIRECT_URL = "LAWSKER_DIRECT_URL"
 LOST = ("57P01", "57P02", "57P03", "25P03", "25P04")  # terminated, crashed, starting, idle or transaction time-out
 
@@ -119,7 +118,7 @@ def find_target(url: str | None, direct_url: str | None = None) -> Target:
     leads there without it, and is the target; the other one becomes its `application`. Raises `UsageError` when none
     names a database or a URL cannot be read.
     """
-    named = os.environ.get("DATABASE_URL", "")
+    named = os.environ.get(DATABASE_URL, "")
     given = url or named
     # What is typed wins: a direct way of the environment belongs to the database of the environment, and to no other.
     direct = direct_url or (os.environ.get(DIRECT_URL, "") if given == named else "")
@@ -132,25 +131,26 @@ def find_target(url: str | None, direct_url: str | None = None) -> Target:
     return replace(parse_target(direct, DIRECT_URL), application=target) if direct.strip() else target
 
 
-def parse_target(url: str, variable: str = "DATABASE_URL") -> Target:
+def parse_target(url: str, variable: str = DATABASE_URL) -> Target:
     """Pure. Read a postgres://, postgresql:// or postgresql+driver:// URL, or a libpq conninfo string.
 
     `variable` is what people know it by. Raises `UsageError`; its text never repeats the URL, which may hold a password.
     """
+    naming = HOW_TO_NAME_IT if variable == DATABASE_URL else f"give {variable} a postgresql://user@host:5432/database"
     scheme, found, rest = url.strip().partition("://")
     if found:
         dialect = scheme.lower().split("+")[0]
         if dialect not in SCHEMES:
-            raise UsageError(f"{variable} starts with {scheme}://, which is not PostgreSQL.", hint=HOW_TO_NAME_IT)
+            raise UsageError(f"{variable} starts with {scheme}://, which is not PostgreSQL.", hint=naming)
         if _misleading(rest):
-            raise UsageError(f"{variable} {UNREADABLE}", hint=HOW_TO_ENCODE)
+            raise UsageError(f"{variable} {UNREADABLE}", hint=f"{HOW_TO_ENCODE}; {naming}")
         url = f"postgresql://{rest}"
     try:
         parameters = {name: str(value) for name, value in conninfo.conninfo_to_dict(url).items() if value is not None}
     except (psycopg.ProgrammingError, UnicodeDecodeError):
-        raise UsageError(f"{variable} {UNREADABLE}", hint=HOW_TO_ENCODE) from None
+        raise UsageError(f"{variable} {UNREADABLE}", hint=f"{HOW_TO_ENCODE}; {naming}") from None
     if found and not parameters.get("dbname") and "?" not in rest:
-        raise UsageError(f"{variable} names no database.", hint=HOW_TO_NAME_IT)
+        raise UsageError(f"{variable} names no database.", hint=naming)
     return Target(parameters=parameters)
 
 

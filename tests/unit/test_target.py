@@ -92,3 +92,14 @@ def test_an_empty_address_is_none(name: str | None, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, " ")
     with pytest.raises(UsageError, match="No database was named"):
         find_target(None)
+
+
+@pytest.mark.parametrize("variable", ["--proof-server", "LAWSKER_DIRECT_URL"])
+@pytest.mark.parametrize("url", ["mysql://a/b", "postgresql://ann@db", "postgresql://ann:c4n4ry@x/y?nonsense=1"])
+def test_an_address_that_is_wrong_is_told_by_the_name_under_which_it_was_given(variable: str, url: str) -> None:
+    with pytest.raises(UsageError) as wrong:
+        parse_target(url, variable)
+    assert variable in wrong.value.message
+    assert variable in wrong.value.hint
+    assert "DATABASE_URL=" not in str(wrong.value)
+    assert "c4n4ry" not in str(wrong.value)

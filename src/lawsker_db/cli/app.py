@@ -12,7 +12,7 @@ import typer
 from lawsker_db import __version__
 from lawsker_db.cli.backups import backup_app
 from lawsker_db.cli.granting import grants
-from lawsker_db.cli.options import Direct, DryRun, Json, Runs, Url, Yes, ask, plain
+from lawsker_db.cli.options import Config, Direct, DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.recovering import recover
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 from lawsker_db.cli.verifying import verify
@@ -113,6 +113,8 @@ def adopt(
 @app.command()
 def status(
     database_url: Url = None,
+    direct_url: Direct = None,
+    config: Config = None,
     run: Annotated[str | None, typer.Option("--run", help="Tell whether this run committed.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -121,8 +123,8 @@ def status(
     from lawsker_db.safety.standing import look
     from lawsker_db.target import find_target
 
-    target = find_target(database_url)
-    standing = look(target)
+    target = find_target(database_url, direct_url)
+    standing = look(target, config)
     committed = any(past.run_id == run for past in standing.history)
     if as_json:
         asked = {} if run is None else {"run": {"run_id": run, "committed": committed}}

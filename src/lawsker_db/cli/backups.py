@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lawsker_db.cli.options import After, Direct, DryRun, Form, Format, Jobs, Json, ProofServer, Runs, Url, Yes
+from lawsker_db.cli.options import (
+    After,
+    Direct,
+    DryRun,
+    Form,
+    Format,
+    Jobs,
+    Json,
+    ProofServer,
+    Runs,
+    Url,
+    Yes,
+    proof_target,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +64,7 @@ def create(
     from lawsker_db.safety.archive import Form as ArchiveForm
     from lawsker_db.safety.backup import BackupOptions, after_words
     from lawsker_db.safety.errands import create_backup
-    from lawsker_db.target import find_target, parse_target
+    from lawsker_db.target import find_target
 
     target = find_target(database_url, direct_url)
     if after_backup:
@@ -65,7 +78,7 @@ def create(
             runs,
             options=options,
             proven=not no_proof,
-            proof_server=parse_target(proof_server) if proof_server else None,
+            proof_server=proof_target(proof_server),
             on_event=on_event,
         )
     if as_json:
@@ -82,6 +95,7 @@ def verify(
     name: Name,
     proof_server: ProofServer = None,
     database_url: Url = None,
+    direct_url: Direct = None,
     runs: Runs = RUNS,
     jobs: Jobs = None,
     as_json: Json = False,
@@ -97,9 +111,9 @@ def verify(
     from lawsker_db.target import find_target
 
     folder = find_backup(runs, name)
-    target = find_target(proof_server or database_url)
+    here = proof_target(proof_server) or find_target(database_url, direct_url)
     with progress(as_json=as_json) as on_event:
-        proof = verify_kept(target, folder, runs, jobs=jobs, on_event=on_event)
+        proof = verify_kept(here, folder, runs, jobs=jobs, on_event=on_event)
     if as_json:
         _print({"folder": str(folder), "proven": True, "proof": asdict(proof)})
         return

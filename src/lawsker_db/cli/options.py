@@ -104,6 +104,13 @@ def first_hint(checks: tuple[Any, ...]) -> str:
     return str(hints[0]) if hints else "mend what failed, then look again"
 
 
+def proof_target(url: str | None) -> Any:
+    """Pure. The server that --proof-server names, None when it names none."""
+    from lawsker_db.target import parse_target
+
+    return parse_target(url, "--proof-server") if url else None
+
+
 def ask(question: str) -> None:
     """Ask on the terminal; refuse where there is none."""
     from lawsker_db.errors import UsageError

@@ -37,6 +37,7 @@ from lawsker_db.cli.options import (
     ask,
     first_hint,
     plain,
+    proof_target,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def safe_upgrade(
     Changes the database as the revisions promise, or not at all.
     """
     from lawsker_db.safety.upgrade import UpgradeOptions
-    from lawsker_db.target import find_target, parse_target
+    from lawsker_db.target import find_target
 
     _refuse_way_back(on_failure)
     target = find_target(database_url, direct_url)
@@ -102,7 +103,7 @@ def safe_upgrade(
         blockers=_blocker_policy(on_blocker, even_dumps=even_dumps),
         reconnect_s=reconnect,
         backup=_backup_options(form, jobs, after_backup),
-        proof_server=parse_target(proof_server) if proof_server else None,
+        proof_server=proof_target(proof_server),
         accept_unproven=accept_unproven_backup.strip(),
         rehearsal=not no_rehearsal,
         max_lock_s=max_lock_s,
@@ -135,7 +136,7 @@ def rehearse(
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import show_report
     from lawsker_db.safety.upgrade import UpgradeOptions, rehearse_upgrade
-    from lawsker_db.target import find_target, parse_target
+    from lawsker_db.target import find_target
 
     target = find_target(database_url, direct_url)
     options = UpgradeOptions(
@@ -143,7 +144,7 @@ def rehearse(
         config=config,
         chain_options=_pairs(option),
         backup=_backup_options(form, jobs, after_backup),
-        proof_server=parse_target(proof_server) if proof_server else None,
+        proof_server=proof_target(proof_server),
         max_lock_s=max_lock_s,
     )
     with progress(as_json=as_json) as on_event:

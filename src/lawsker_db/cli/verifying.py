@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawsker_db.cli.options import Json, Queries, Runs, Url, plain
+from lawsker_db.cli.options import Direct, Json, Queries, Runs, Url, plain
 
 if TYPE_CHECKING:
     from lawsker_db.evidence import Check
@@ -27,6 +27,7 @@ Junit = Annotated[
 
 def verify(
     database_url: Url = None,
+    direct_url: Direct = None,
     runs: Runs = Path("lawsker-runs"),
     read_only: ReadOnly = False,
     no_content: NoContent = False,
@@ -45,7 +46,7 @@ def verify(
     from lawsker_db.safety.verification import verify as look
     from lawsker_db.target import find_target
 
-    target = find_target(database_url)
+    target = find_target(database_url, direct_url)
     if junit is not None:
         _require_place(junit)
     options = VerifyOptions(runs=runs, read_only=read_only, content=not no_content, queries=queries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from lawsker_db.evidence import Server
 from lawsker_db.postgres import locks
@@ -26,9 +27,9 @@ class Standing:
     hint: str
 
 
-def look(target: Target) -> Standing:
-    """Where the database stands and what to type next. Reads only."""
-    chain = load_chain()
+def look(target: Target, config: Path | None = None) -> Standing:
+    """Where the database stands in the chain of `config` (the shipped one by default), and what to type next. Reads only."""
+    chain = load_chain(config)
     with target.connect() as conn:
         conn.exec_driver_sql("SET TRANSACTION READ ONLY")
         pin_session(conn, find_schema(conn))
