@@ -79,6 +79,7 @@ def uuid_default() -> sa.TextClause:
 
 def option(name: str) -> str | None:
     """What the operator gave: `alembic -x name=value` or `lawsker-db safe-upgrade --option name=value`."""
+    context.config.attributes.setdefault("asked", set()).add(name)
     given = context.config.attributes.get("options", {}).get(name)
     if given is None:
         given = context.get_x_argument(as_dictionary=True).get(name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, text
 
 from lawsker_db.contract import Contract
-from lawsker_db.errors import Refused
+from lawsker_db.errors import Refused, RevisionFailed
 from lawsker_db.evidence import Check, Direction
 from lawsker_db.postgres.seal import transaction_control
 from lawsker_db.postgres.session import quoted
@@ -202,21 +202,35 @@ def plan_checks(plan: Plan) -> tuple[Check, ...]:
 def run_steps(conn: Connection, chain: Chain, plan: Plan, gate: object) -> None:
     """Run the plan's revisions by Alembic on this connection, in the transaction that is open; `gate` judges each.
 
-    Whatever a revision raises comes through.
+    Whatever a revision raises comes through. On the way up `RevisionFailed` when none of them asked for an option that was
+    given: a name that was mistyped would else be a wish that nobody heard.
     """
     from alembic import command
 
-    chain.config.attributes |= {"connection": conn, "gate": gate}
+    asked: set[str] = set()
+    chain.config.attributes |= {"connection": conn, "gate": gate, "asked": asked}
     try:
         goal = plan.goal[0] if plan.goal else "base"
         if plan.direction is Direction.UPGRADE:
             command.upgrade(chain.config, goal)
+            _require_asked(chain.config.attributes["options"], asked)
         elif plan.direction is Direction.DOWNGRADE:
             command.downgrade(chain.config, goal)
         else:
             command.stamp(chain.config, goal, purge=True)
     finally:
         del chain.config.attributes["connection"], chain.config.attributes["gate"]
+
+
+def _require_asked(given: Mapping[str, str], asked: set[str]) -> None:
+    """Pure. Raise `RevisionFailed` when an option was given that no revision asked for."""
+    unheard = sorted(set(given) - asked)
+    if unheard:
+        known = f"they ask for {', '.join(sorted(asked))}" if asked else "they ask for none"
+        raise RevisionFailed(
+            f"No revision of this run asks for the option {', '.join(unheard)}: {known}.",
+            hint="mend its name, or leave it out: --option NAME=VALUE",
+        )
 
 
 def model_differences(conn: Connection) -> tuple[str, ...]:

@@ -93,3 +93,10 @@ def test_another_way_than_these_two_is_refused(adopted_url: str, tmp_path: Path)
     with pytest.raises(RevisionFailed, match="takes the values update and rewrite, not sideways"):
         upgraded(adopted_url, tmp_path, users="sideways")
     assert oracle.picture(adopted_url) == before
+
+
+def test_an_option_that_no_revision_asks_for_is_refused_by_name(adopted_url: str, tmp_path: Path) -> None:
+    before = oracle.picture(adopted_url)
+    with pytest.raises(RevisionFailed, match="asks for the option user: they ask for email_verified, users"):
+        upgraded(adopted_url, tmp_path, user="update")
+    assert oracle.picture(adopted_url) == before
