@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import oracle
 import psycopg
+from warm_start import fits, warm_run
 
 LAWSKER_DB = Path(sys.executable).with_name("lawsker-db")
 SLOW_S = 120.0  # far above what any command here takes: only a hang meets it
@@ -56,9 +57,21 @@ def environment(folder: Path, url: str | None, **variables: str) -> dict[str, st
 
 
 def run(folder: Path, *arguments: str, url: str | None = None, **variables: str) -> Ended:
-    """Type `lawsker-db ARGUMENTS` in a folder and wait for the end."""
+    """Type `lawsker-db ARGUMENTS` in a folder and wait for the end; a process of its own, split off from one that has
+    the product loaded (LAWSKER_COLD=1: the installed command)."""
+    exact = environment(folder, url, **variables)
+    if os.environ.get("LAWSKER_COLD") or not fits(arguments, exact):
+        return run_installed(folder, *arguments, url=url, **variables)
+    code, out, err = warm_run(LAWSKER_DB, folder, arguments, exact, timeout_s=SLOW_S)
+    return Ended(code, _as_text(out), _as_text(err))
+
+
+def run_installed(
+    folder: Path, *arguments: str, url: str | None = None, wrapper: Sequence[str] = (), **variables: str
+) -> Ended:
+    """Type the installed `lawsker-db ARGUMENTS`, behind a wrapper such as strace, and wait for the end."""
     done = subprocess.run(
-        [str(LAWSKER_DB), *arguments],
+        [*wrapper, str(LAWSKER_DB), *arguments],
         cwd=folder,
         env=environment(folder, url, **variables),
         stdin=subprocess.DEVNULL,
@@ -68,6 +81,11 @@ def run(folder: Path, *arguments: str, url: str | None = None, **variables: str)
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def _as_text(said: bytes) -> str:
+    """Pure. As subprocess reads it."""
+    return said.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
 class Running:
