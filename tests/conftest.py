@@ -13,12 +13,16 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psycopg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+import stillness
+from command_line import everything
+
 pytest.register_assert_rewrite("roads")  # what differs is shown, as in a test
 
 # Whoever starts the tests in the background or under nohup has these ignored, and every child would inherit that.
@@ -93,7 +97,8 @@ def server() -> Iterator[TestServer]:
     else:
         from lawsker_db.demo.server import throwaway_server
 
-        with throwaway_server() as local:
+        # A visit of autovacuum writes, holds locks and is paid for: no test here is about it.
+        with throwaway_server(settings={"autovacuum": "off"}) as local:
             yield TestServer(origin=str(local.binaries.origin), admin_url=local.url("postgres"))
 
 
@@ -110,7 +115,7 @@ def sample_template(server: TestServer) -> str:
 
     name = _create(server, "template_sample", "template0")
     load_sample(server.url(name), users=TEMPLATE_USERS)
-    return name
+    return _settled(server, name)
 
 
 @pytest.fixture(scope="session")
@@ -121,33 +126,58 @@ def adopted_template(server: TestServer, sample_template: str) -> str:
 
     name = _create(server, "template_adopted", sample_template)
     adopt(parse_target(server.url(name)))
+    return _settled(server, name)
+
+
+def _settled(server: TestServer, name: str) -> str:
+    """A template whose clones write nothing when they are only read: what is dead in it has been cleared away."""
+    with psycopg.connect(server.url(name), autocommit=True) as connection:
+        catalogs = connection.execute(
+            "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class"
+            " WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r'"
+        ).fetchone()
+        assert catalogs is not None
+        connection.execute(f"VACUUM {catalogs[0]}".encode())
+    everything(server.url(name))  # reads every table, and so clears its pages
     return name
 
 
 @pytest.fixture
 def empty_url(server: TestServer) -> Iterator[str]:
     """An empty database."""
-    name = _create(server, "empty", "template0")
-    yield server.url(name)
-    server.run(f"DROP DATABASE {name} WITH (FORCE)" if _has_force(server) else f"DROP DATABASE {name}")
+    yield from _cloned(server, "empty", "template0")
 
 
 @pytest.fixture
 def sample_url(server: TestServer, sample_template: str) -> Iterator[str]:
     """The sample database with all extras, not stamped."""
-    name = _create(server, "sample", sample_template)
-    yield server.url(name)
-    server.run(f"DROP DATABASE {name} WITH (FORCE)" if _has_force(server) else f"DROP DATABASE {name}")
+    yield from _cloned(server, "sample", sample_template)
 
 
 @pytest.fixture
 def adopted_url(server: TestServer, adopted_template: str) -> Iterator[str]:
     """The sample database with all extras, stamped 012."""
-    name = _create(server, "adopted", adopted_template)
-    yield server.url(name)
-    server.run(f"DROP DATABASE {name} WITH (FORCE)" if _has_force(server) else f"DROP DATABASE {name}")
+    yield from _cloned(server, "adopted", adopted_template)
 
 
-def _has_force(server: TestServer) -> bool:
-    with psycopg.connect(server.admin_url) as connection:
+_unwritten: dict[str, list[str]] = {}  # template to clones that a test had and wrote nothing to
+
+
+def _cloned(server: TestServer, prefix: str, template: str) -> Iterator[str]:
+    """A clone for one test. One that nothing was written to is as good as new, and kept for the next test."""
+    waiting = _unwritten.setdefault(f"{server.admin_url} {template}", [])
+    name = waiting.pop() if waiting else _create(server, prefix, template)
+    url = server.url(name)
+    if template != "template0":  # which nobody may look at
+        stillness.remember_clone(url, server.url(template))
+    yield url
+    if stillness.is_as_cloned(url) and stillness.is_quiet(url):
+        waiting.append(name)
+    else:
+        server.run(f"DROP DATABASE {name} WITH (FORCE)" if _has_force(server.admin_url) else f"DROP DATABASE {name}")
+
+
+@cache
+def _has_force(admin_url: str) -> bool:
+    with psycopg.connect(admin_url) as connection:
         return connection.info.server_version >= 130000

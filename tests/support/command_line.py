@@ -15,6 +15,7 @@ from typing import Any
 
 import oracle
 import psycopg
+from stillness import remembered
 from warm_start import fits, warm_run
 
 LAWSKER_DB = Path(sys.executable).with_name("lawsker-db")
@@ -138,6 +139,7 @@ def eventually(true: Callable[[], bool], *, within_s: float = 60.0) -> bool:
     return True
 
 
+@remembered
 def everything(url: str) -> tuple[object, ...]:
     """The oracle's picture, and what the oracle leaves out: the stamp and the history. Equal: nothing was changed."""
     ours = []
