@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +32,8 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 6 << 30  # for several workers: each has up to 1 GB of WAL, and what a test leaves behind until its end
 TEMPLATE_USERS = 120  # enough for every oddity of the sample, small enough to clone in a blink
 
 
@@ -98,8 +102,17 @@ def server() -> Iterator[TestServer]:
         from lawsker_db.demo.server import throwaway_server
 
         # A visit of autovacuum writes, holds locks and is paid for: no test here is about it.
-        with throwaway_server(settings={"autovacuum": "off"}) as local:
+        with _in_memory(), throwaway_server(settings={"autovacuum": "off"}) as local:
             yield TestServer(origin=str(local.binaries.origin), admin_url=local.url("postgres"))
+
+
+@contextmanager
+def _in_memory() -> Iterator[None]:
+    """What is started in the block has its folder in memory where there is room: a clone is a thousand small files."""
+    with pytest.MonkeyPatch.context() as patch:
+        if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM_BYTES and "TMPDIR" not in os.environ:
+            patch.setenv("TMPDIR", str(MEMORY))
+        yield
 
 
 def _create(server: TestServer, prefix: str, template: str = "template1") -> str:

@@ -16,7 +16,8 @@ import command_line
 import psycopg
 import pytest
 from chains import small_chain
-from command_line import eventually, files, run, script, started
+from command_line import eventually, files, run, script
+from command_line import started_installed as started  # its command line is looked at
 from psycopg import sql
 
 from lawsker_db.demo.sample import load_sample
@@ -92,19 +93,16 @@ class Watch:
 
     def _look(self) -> None:
         while not self._ended.is_set():
-            for process in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError, IndexError, ValueError):
-                    pid = int(process.name)
-                    parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                    if parent in self._family and pid not in self._family:
-                        self._family.add(pid)
-                    if pid not in self._family:
-                        continue
+            for pid in tuple(self._family):
+                process = Path(f"/proc/{pid}")
+                with suppress(OSError):
                     typed = (process / "cmdline").read_bytes()
                     self._keep(pid, "cmdline", typed)
                     # A fresh child is a copy of the tool, DATABASE_URL and all, until it runs its own program.
                     if typed != self._typed:
                         self._keep(pid, "environ", (process / "environ").read_bytes())
+                    for thread in (process / "task").iterdir():
+                        self._family.update(map(int, (thread / "children").read_text().split()))
             time.sleep(0.002)
 
     def _keep(self, pid: int, what: str, content: bytes) -> None:

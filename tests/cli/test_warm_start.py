@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from command_line import LAWSKER_DB, environment, eventually, run, run_installed
+from command_line import (
+    LAWSKER_DB,
+    environment,
+    eventually,
+    run,
+    run_alembic,
+    run_installed,
+    started,
+    started_installed,
+)
 from warm_start import fits, warm_run
 
 NOWHERE = "postgresql:///x?host=/nowhere"
@@ -47,7 +57,7 @@ def test_a_warm_command_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://somebody@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=600"
         with pytest.raises(subprocess.TimeoutExpired):
-            warm_run(LAWSKER_DB, tmp_path, ["status"], environment(tmp_path, url), timeout_s=0.0)
+            warm_run([str(LAWSKER_DB), "status"], tmp_path, environment(tmp_path, url), timeout_s=0.0)
         assert eventually(lambda: at_work_in(tmp_path) == [])
 
 
@@ -59,6 +69,32 @@ def at_work_in(folder: Path) -> list[str]:
             if (process / "cwd").readlink() == folder:
                 found.append(process.name)
     return found
+
+
+def test_a_warm_command_is_signalled_and_waited_for_as_any_other(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://somebody@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=600"
+        ends = []
+        for start in (started, started_installed):
+            with start(tmp_path, "status", url=url) as tool:
+                there, _ = silent.accept()
+                assert tool.child.poll() is None
+                tool.child.send_signal(signal.SIGTERM)
+                ends.append(tool.end())
+                tool.child.send_signal(signal.SIGTERM)  # it has ended, and nobody else is meant
+                there.close()
+        assert ends[0] == ends[1]
+        with started(tmp_path, "status", url=url) as tool:
+            tool.child.kill()
+            assert tool.end().code == -signal.SIGKILL
+
+
+def test_plain_alembic_is_served_too(tmp_path: Path) -> None:
+    typed = ("-c", str(Path(__file__).parents[2] / "alembic.ini"), "heads")
+    assert run_alembic(tmp_path, *typed).out == "013 (head)\n"
+    refused = run_alembic(tmp_path, "-c", typed[1], "current", url=NOWHERE)
+    assert refused.code != 0
+    assert "Traceback" not in refused.said
 
 
 def test_variables_that_python_reads_when_it_starts_are_left_to_the_installed_command(tmp_path: Path) -> None:

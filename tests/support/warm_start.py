@@ -1,8 +1,9 @@
-"""The command without its start: a process that has loaded the product and splits off a process of its own for each call.
+"""Commands without their start: a process that has loaded the product and splits off a process of its own for each call.
 
 Loading SQLAlchemy, Alembic and psycopg is two thirds of what a short command costs. What is split off has its own pid,
-folder, environment, arguments and standard streams, runs the function that the installed script runs, and ends as Python
-ends. What it lacks is the script's own command line in /proc: who looks there types the installed command.
+folder, environment, arguments and standard streams, runs the function that the installed script runs, is signalled and
+killed as any other, and ends as Python ends. What it lacks is the script's own command line in /proc: who looks there
+types the installed command.
 
 Linux only, as the tests are.
 """
@@ -21,6 +22,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -28,55 +30,102 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+ENTRIES = {"lawsker-db": "lawsker_db.cli", "alembic": "alembic.config"}  # as the installed scripts have them
 LONGEST = 100_000  # bytes of a request: one message of a socket holds them
 READ = 65536
 WORD = struct.Struct("q")
 _one_at_a_time = threading.Lock()
 
 
+class Warm:
+    """A command under way, to be waited for and signalled as subprocess.Popen is."""
+
+    def __init__(self, answer: socket.socket, typed: Sequence[str]) -> None:
+        self._answer, self._typed = answer, typed
+        self.returncode: int | None = None
+        self.pid = self._word()
+
+    def poll(self) -> int | None:
+        """Its exit code if it has ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0.0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; its exit code."""
+        if self.returncode is None:
+            wait_ms = None if timeout is None else timeout * 1000
+            poll = select.poll()
+            poll.register(self._answer, select.POLLIN)
+            if not poll.poll(wait_ms):
+                raise subprocess.TimeoutExpired(list(self._typed), timeout or 0.0)
+            self.returncode = os.waitstatus_to_exitcode(self._word())
+            self._answer.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Signal it, unless it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it, unless it has ended."""
+        self.send_signal(signal.SIGKILL)
+
+    def _word(self) -> int:
+        """The next number that is answered."""
+        answer = self._answer.recv(WORD.size, socket.MSG_WAITALL)
+        assert len(answer) == WORD.size, "the process that has the product loaded has ended: see its stderr"
+        return int(WORD.unpack(answer)[0])
+
+
+def warm_start(
+    typed: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str],
+    streams: tuple[int, int],
+    *,
+    start_new_session: bool = False,
+) -> Warm:
+    """Start a command, `lawsker-db` or `alembic`, in a folder, with exactly these variables and these two as its streams."""
+    request = json.dumps([list(typed), str(folder), dict(variables), start_new_session]).encode()
+    ours, theirs = socket.socketpair()
+    with theirs, open(os.devnull, "rb") as nothing, _one_at_a_time:  # noqa: PTH123 - a device
+        socket.send_fds(_ready(), [request], [nothing.fileno(), *streams, theirs.fileno()])
+    return Warm(ours, typed)
+
+
 def warm_run(
-    program: Path, folder: Path, arguments: Sequence[str], variables: Mapping[str, str], *, timeout_s: float
+    typed: Sequence[str], folder: Path, variables: Mapping[str, str], *, timeout_s: float
 ) -> tuple[int, bytes, bytes]:
-    """Run the command in a folder with exactly these variables; its exit code, stdout and stderr.
+    """Run a command; its exit code, stdout and stderr.
 
     As `subprocess.run`: a signal is a negative code, and what takes too long is killed.
     """
-    request = json.dumps([str(program), str(folder), list(arguments), dict(variables)]).encode()
-    ours, theirs = socket.socketpair()
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-    with ours, open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
-        given = [nothing.fileno(), out_end, err_end, theirs.fileno()]
-        try:
-            with _one_at_a_time:
-                socket.send_fds(_ready(str(program)), [request], given)
-        finally:
-            os.close(out_end)
-            os.close(err_end)
-            theirs.close()
-        pid = _word(ours)
-        try:
-            said = _read_both(out, err, time.monotonic() + timeout_s)
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired([str(program), *arguments], timeout_s) from None
-        finally:
-            os.close(out)
-            os.close(err)
-        return os.waitstatus_to_exitcode(_word(ours)), *said
+    try:
+        child = warm_start(typed, folder, variables, (out_end, err_end))
+    finally:
+        os.close(out_end)
+        os.close(err_end)
+    try:
+        said = _read_both(out, err, time.monotonic() + timeout_s)
+    except TimeoutError:
+        child.kill()
+        child.wait()
+        raise subprocess.TimeoutExpired(list(typed), timeout_s) from None
+    finally:
+        os.close(out)
+        os.close(err)
+    return child.wait(), *said
 
 
 def fits(arguments: Sequence[str], variables: Mapping[str, str]) -> bool:
     """Whether a call can be served: variables that Python reads when it starts, and very long arguments, cannot."""
-    told = ("DATABASE_URL", "HOME", "PATH", "PYTHONPATH", "LANG")
+    told = ("DATABASE_URL", "HOME", "PATH", "PYTHONPATH", "LANG", "TMPDIR")
     known = all(name in told or name.startswith(("LAWSKER_", "PG")) for name in variables)
     return known and variables["LANG"] == "C.UTF-8" and sum(map(len, [*arguments, *variables.values()])) < LONGEST // 6
-
-
-def _word(connection: socket.socket) -> int:
-    """The next number that is answered."""
-    answer = connection.recv(WORD.size, socket.MSG_WAITALL)
-    assert len(answer) == WORD.size, "the process that has the product loaded has ended: see its stderr"
-    return int(WORD.unpack(answer)[0])
 
 
 def _read_both(out: int, err: int, deadline: float) -> tuple[bytes, bytes]:
@@ -99,12 +148,12 @@ def _read_both(out: int, err: int, deadline: float) -> tuple[bytes, bytes]:
 
 
 @cache
-def _ready(program: str) -> socket.socket:
+def _ready() -> socket.socket:
     """The connection to the process that serves this one; it ends when this one does."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     kept = {name: os.environ[name] for name in ("LAWSKER_PG_BIN", "PYTHONPATH") if name in os.environ}
     child = subprocess.Popen(
-        [sys.executable, __file__, str(theirs.fileno()), program],
+        [sys.executable, __file__, str(theirs.fileno())],
         env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **kept},
         stdin=subprocess.DEVNULL,
         pass_fds=[theirs.fileno()],
@@ -173,26 +222,29 @@ def _forget(control: socket.socket, running: Mapping[int, tuple[int, int]]) -> N
 
 
 def _become(request: list[object], handles: Sequence[int]) -> list[str]:
-    """Take streams, folder and environment of the request; its arguments, the program first."""
+    """Take streams, folder, environment and session of the request; its arguments, the program first."""
     for number, handle in enumerate(handles[:3]):
         os.dup2(handle, number)
     for handle in handles:
         os.close(handle)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    program, folder, arguments, variables = request
-    assert isinstance(arguments, list)
+    typed, folder, variables, start_new_session = request
+    assert isinstance(typed, list)
     assert isinstance(variables, dict)
+    if start_new_session:
+        os.setsid()
     os.chdir(str(folder))
     os.environ.clear()
     os.environ.update(variables)
-    return [str(program), *arguments]
+    tempfile.tempdir = None  # asked again, of this environment
+    return typed
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the tests is theirs
-    sys.path[0] = str(Path(sys.argv[2]).parent)  # as the installed script has it
+    sys.path[0] = str(Path(sys.executable).parent)  # as the installed script has it
     load_everything()
-    typed = serve(socket.socket(fileno=int(sys.argv[1])))
-    if typed is not None:
-        sys.argv[:] = typed
-        importlib.import_module("lawsker_db.cli").main()
+    arguments = serve(socket.socket(fileno=int(sys.argv[1])))
+    if arguments is not None:
+        sys.argv[:] = arguments
+        importlib.import_module(ENTRIES[Path(arguments[0]).name]).main()
