@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -101,8 +101,10 @@ def server() -> Iterator[TestServer]:
     else:
         from lawsker_db.demo.server import throwaway_server
 
-        # A visit of autovacuum writes, holds locks and is paid for: no test here is about it.
-        with _in_memory(), throwaway_server(settings={"autovacuum": "off"}) as local:
+        with ExitStack() as running:
+            with _in_memory():
+                # A visit of autovacuum writes, holds locks and is paid for: no test here is about it.
+                local = running.enter_context(throwaway_server(settings={"autovacuum": "off"}))
             yield TestServer(origin=str(local.binaries.origin), admin_url=local.url("postgres"))
 
 

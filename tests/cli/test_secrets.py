@@ -19,6 +19,7 @@ from chains import small_chain
 from command_line import eventually, files, run, script
 from command_line import started_installed as started  # its command line is looked at
 from psycopg import sql
+from small_run import LEDGER, LEDGER_PROMISE
 
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import ThrowawayServer, throwaway_server
@@ -130,7 +131,9 @@ def test_a_hostile_password_works_and_shows_nowhere(
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     rehearsed = () if password == HOSTILE["url"] else ("--no-rehearsal",)  # which connects as the proof before it does
-    typed = ("safe-upgrade", "--yes", "--json", *rehearsed)
+    ledger = (LEDGER, LEDGER_PROMISE, 'op.drop_table("ledger")')
+    config = small_chain(tmp_path / "chain", ledger)  # what it migrates to says nothing of passwords
+    typed = ("safe-upgrade", "--yes", "--json", "--config", str(config), *rehearsed)
     with (
         lawsker_behind(guarded_server, password) as url,
         started(tmp_path, *typed, url=url, TMPDIR=str(temporary)) as tool,

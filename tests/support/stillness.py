@@ -2,7 +2,8 @@
 
 Every transaction that has written, committed or not, leaves a record in WAL, whatever it wrote. The one write without a
 record is a sequence that hands out numbers it has reserved before, so those are asked too. What others write on the server,
-and a checkpoint, move WAL as well: then nothing is known, and the whole database must be looked at.
+and a checkpoint, move WAL as well: then nothing is known, and the whole database must be looked at. A server that was
+started again may have lost WAL: that is another place too.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import psycopg
 
 Seen = TypeVar("Seen")
 PLACE = (
-    "SELECT pg_current_wal_insert_lsn()::text, (SELECT string_agg(seqrelid || ' ' || coalesce(pg_sequence_last_value("
-    "seqrelid), 0), ',' ORDER BY seqrelid) FROM pg_sequence)"
+    "SELECT pg_postmaster_start_time() || ' ' || pg_current_wal_insert_lsn(), (SELECT string_agg(seqrelid || ' '"
+    " || coalesce(pg_sequence_last_value(seqrelid), 0), ',' ORDER BY seqrelid) FROM pg_sequence)"
 )
 QUIET = (
     "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())"
