@@ -13,7 +13,7 @@ MAKEFLAGS += --no-builtin-rules
 ARGS ?=
 # How many test processes run at once.
 WORKERS ?= 2
-# A file stays with one process, which then makes its servers and databases once; small files come last, so both end together.
+# A file stays with one process, which makes its servers and databases once; small files come last: all end together.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 # make would take the $ in a password for one of its own variables; $(value) hands the text on as it was typed.

@@ -94,7 +94,8 @@ class Watch:
 
     def _look(self) -> None:
         while not self._ended.is_set():
-            for pid in tuple(self._family):
+            waiting = list(self._family)
+            for pid in waiting:
                 process = Path(f"/proc/{pid}")
                 with suppress(OSError):
                     typed = (process / "cmdline").read_bytes()
@@ -103,7 +104,9 @@ class Watch:
                     if typed != self._typed:
                         self._keep(pid, "environ", (process / "environ").read_bytes())
                     for thread in (process / "task").iterdir():
-                        self._family.update(map(int, (thread / "children").read_text().split()))
+                        found = set(map(int, (thread / "children").read_text().split())) - self._family
+                        self._family |= found
+                        waiting += found  # and looked at in this round
             time.sleep(0.002)
 
     def _keep(self, pid: int, what: str, content: bytes) -> None:
