@@ -13,6 +13,8 @@ MAKEFLAGS += --no-builtin-rules
 ARGS ?=
 # How many test processes run at once.
 WORKERS ?= 2
+# A file stays with one process, which makes its servers and databases once; small files come last: all end together.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
 # make would take the $ in a password for one of its own variables; $(value) hands the text on as it was typed.
 ifneq ($(value DATABASE_URL),)
@@ -32,7 +34,7 @@ demo: .venv/.stamp-embedded ## a throwaway server and a sample database: migrate
 	@unset DATABASE_URL; .venv/bin/lawsker-db demo $(ARGS)
 
 test: .venv/.stamp-dev ## run the tests (WORKERS=2 at once)
-	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) -m 'not majors and not long and not faults' $(ARGS)
+	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) $(BY_FILE) -m 'not majors and not long and not faults' $(ARGS)
 
 test-majors: .venv/.stamp-dev ## run the tests that need servers 12 to 18 (fetched into .majors)
 	@scripts/majors

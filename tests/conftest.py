@@ -9,16 +9,22 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psycopg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+import stillness
+from command_line import everything
+
 pytest.register_assert_rewrite("roads")  # what differs is shown, as in a test
 
 # Whoever starts the tests in the background or under nohup has these ignored, and every child would inherit that.
@@ -26,6 +32,8 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 6 << 30  # for several workers: each has up to 1 GB of WAL, and what a test leaves behind until its end
 TEMPLATE_USERS = 120  # enough for every oddity of the sample, small enough to clone in a blink
 
 
@@ -93,8 +101,20 @@ def server() -> Iterator[TestServer]:
     else:
         from lawsker_db.demo.server import throwaway_server
 
-        with throwaway_server() as local:
+        with ExitStack() as running:
+            with _in_memory():
+                # A visit of autovacuum writes, holds locks and is paid for: no test here is about it.
+                local = running.enter_context(throwaway_server(settings={"autovacuum": "off"}))
             yield TestServer(origin=str(local.binaries.origin), admin_url=local.url("postgres"))
+
+
+@contextmanager
+def _in_memory() -> Iterator[None]:
+    """What is started in the block has its folder in memory where there is room: a clone is a thousand small files."""
+    with pytest.MonkeyPatch.context() as patch:
+        if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM_BYTES and "TMPDIR" not in os.environ:
+            patch.setenv("TMPDIR", str(MEMORY))
+        yield
 
 
 def _create(server: TestServer, prefix: str, template: str = "template1") -> str:
@@ -110,7 +130,7 @@ def sample_template(server: TestServer) -> str:
 
     name = _create(server, "template_sample", "template0")
     load_sample(server.url(name), users=TEMPLATE_USERS)
-    return name
+    return _settled(server, name)
 
 
 @pytest.fixture(scope="session")
@@ -121,33 +141,58 @@ def adopted_template(server: TestServer, sample_template: str) -> str:
 
     name = _create(server, "template_adopted", sample_template)
     adopt(parse_target(server.url(name)))
+    return _settled(server, name)
+
+
+def _settled(server: TestServer, name: str) -> str:
+    """A template whose clones write nothing when they are only read: what is dead in it has been cleared away."""
+    with psycopg.connect(server.url(name), autocommit=True) as connection:
+        catalogs = connection.execute(
+            "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class"
+            " WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r'"
+        ).fetchone()
+        assert catalogs is not None
+        connection.execute(f"VACUUM {catalogs[0]}".encode())
+    everything(server.url(name))  # reads every table, and so clears its pages
     return name
 
 
 @pytest.fixture
 def empty_url(server: TestServer) -> Iterator[str]:
     """An empty database."""
-    name = _create(server, "empty", "template0")
-    yield server.url(name)
-    server.run(f"DROP DATABASE {name} WITH (FORCE)" if _has_force(server) else f"DROP DATABASE {name}")
+    yield from _cloned(server, "empty", "template0")
 
 
 @pytest.fixture
 def sample_url(server: TestServer, sample_template: str) -> Iterator[str]:
     """The sample database with all extras, not stamped."""
-    name = _create(server, "sample", sample_template)
-    yield server.url(name)
-    server.run(f"DROP DATABASE {name} WITH (FORCE)" if _has_force(server) else f"DROP DATABASE {name}")
+    yield from _cloned(server, "sample", sample_template)
 
 
 @pytest.fixture
 def adopted_url(server: TestServer, adopted_template: str) -> Iterator[str]:
     """The sample database with all extras, stamped 012."""
-    name = _create(server, "adopted", adopted_template)
-    yield server.url(name)
-    server.run(f"DROP DATABASE {name} WITH (FORCE)" if _has_force(server) else f"DROP DATABASE {name}")
+    yield from _cloned(server, "adopted", adopted_template)
 
 
-def _has_force(server: TestServer) -> bool:
-    with psycopg.connect(server.admin_url) as connection:
+_unwritten: dict[str, list[str]] = {}  # template to clones that a test had and wrote nothing to
+
+
+def _cloned(server: TestServer, prefix: str, template: str) -> Iterator[str]:
+    """A clone for one test. One that nothing was written to is as good as new, and kept for the next test."""
+    waiting = _unwritten.setdefault(f"{server.admin_url} {template}", [])
+    name = waiting.pop() if waiting else _create(server, prefix, template)
+    url = server.url(name)
+    if template != "template0":  # which nobody may look at
+        stillness.remember_clone(url, server.url(template))
+    yield url
+    if stillness.is_as_cloned(url) and stillness.is_quiet(url):
+        waiting.append(name)
+    else:
+        server.run(f"DROP DATABASE {name} WITH (FORCE)" if _has_force(server.admin_url) else f"DROP DATABASE {name}")
+
+
+@cache
+def _has_force(admin_url: str) -> bool:
+    with psycopg.connect(admin_url) as connection:
         return connection.info.server_version >= 130000

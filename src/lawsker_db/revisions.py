@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -275,8 +276,12 @@ COMPARISON: Mapping[str, Any] = {
 }
 
 
+@cache
 def find_hazards(source: str) -> tuple[str, ...]:
-    """Pure. What in a revision's source would leave the guarded transaction: sentences, with line numbers."""
+    """Pure. What in a revision's source would leave the guarded transaction: sentences, with line numbers.
+
+    Remembered by the text: a run asks six times, and reading 013 takes 30 ms.
+    """
     return tuple(sorted(set(_hazards(ast.parse(source)))))
 
 

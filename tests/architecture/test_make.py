@@ -133,7 +133,8 @@ def test_options_reach_the_command(target: str, furnished: Path) -> None:
 def test_make_test_leaves_out_what_takes_minutes_or_needs_other_servers(furnished: Path) -> None:
     run(furnished, "make", "test", "WORKERS=3")
     assert (furnished / "arguments").read_text().splitlines() == [
-        *("python", "-m", "pytest", "-n", "3", "-m", "not majors and not long and not faults")
+        *("python", "-m", "pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"),
+        *("-m", "not majors and not long and not faults"),
     ]
 
 

@@ -17,7 +17,7 @@ import oracle
 import psycopg
 import pytest
 import typer
-from command_line import LAWSKER_DB, Ended, everything, files, run
+from command_line import LAWSKER_DB, Ended, everything, files, run, run_installed
 
 from lawsker_db.cli.app import app
 
@@ -83,7 +83,7 @@ def test_the_whole_road_in_json_is_one_object_a_command(sample_url: str, tmp_pat
     """adopt, status, dry run, safe-upgrade, verify, backup: stdout is one object, stderr is JSON lines or nothing."""
 
     def type_(*typed: str) -> dict[str, object]:
-        ended = run(tmp_path, *typed, "--json", url=sample_url)
+        ended = run_installed(tmp_path, *typed, "--json", url=sample_url)
         assert ended.code == 0, ended.said
         for line in ended.err.splitlines():
             assert isinstance(json.loads(line), dict)

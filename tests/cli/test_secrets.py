@@ -16,8 +16,10 @@ import command_line
 import psycopg
 import pytest
 from chains import small_chain
-from command_line import eventually, files, run, script, started
+from command_line import eventually, files, run, script
+from command_line import started_installed as started  # its command line is looked at
 from psycopg import sql
+from small_run import LEDGER, LEDGER_PROMISE
 
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import ThrowawayServer, throwaway_server
@@ -92,19 +94,19 @@ class Watch:
 
     def _look(self) -> None:
         while not self._ended.is_set():
-            for process in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError, IndexError, ValueError):
-                    pid = int(process.name)
-                    parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                    if parent in self._family and pid not in self._family:
-                        self._family.add(pid)
-                    if pid not in self._family:
-                        continue
+            waiting = list(self._family)
+            for pid in waiting:
+                process = Path(f"/proc/{pid}")
+                with suppress(OSError):
                     typed = (process / "cmdline").read_bytes()
                     self._keep(pid, "cmdline", typed)
                     # A fresh child is a copy of the tool, DATABASE_URL and all, until it runs its own program.
                     if typed != self._typed:
                         self._keep(pid, "environ", (process / "environ").read_bytes())
+                    for thread in (process / "task").iterdir():
+                        found = set(map(int, (thread / "children").read_text().split())) - self._family
+                        self._family |= found
+                        waiting += found  # and looked at in this round
             time.sleep(0.002)
 
     def _keep(self, pid: int, what: str, content: bytes) -> None:
@@ -132,7 +134,9 @@ def test_a_hostile_password_works_and_shows_nowhere(
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     rehearsed = () if password == HOSTILE["url"] else ("--no-rehearsal",)  # which connects as the proof before it does
-    typed = ("safe-upgrade", "--yes", "--json", *rehearsed)
+    ledger = (LEDGER, LEDGER_PROMISE, 'op.drop_table("ledger")')
+    config = small_chain(tmp_path / "chain", ledger)  # what it migrates to says nothing of passwords
+    typed = ("safe-upgrade", "--yes", "--json", "--config", str(config), *rehearsed)
     with (
         lawsker_behind(guarded_server, password) as url,
         started(tmp_path, *typed, url=url, TMPDIR=str(temporary)) as tool,

@@ -19,11 +19,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from crash_ground import SETTINGS, Site
+from crash_ground import own_site
 from crash_points import both, read_census, shard
 from crash_run import Point, Result, census, read_results, strike_at
-
-from lawsker_db.demo.server import throwaway_server
 
 RUNS = 2400
 RESULTS = Path(".faults/crash-points.jsonl")
@@ -67,7 +65,7 @@ def say(line: str) -> None:
 
 def work_off(work: Work, folder: Path) -> None:
     """One worker: a server of its own, point after point."""
-    with throwaway_server(settings=SETTINGS) as server, Site(server, folder) as site:
+    with own_site(folder) as site:
         while (point := work.next()) is not None:
             with tempfile.TemporaryDirectory(prefix="crash-", dir=folder) as place:
                 work.note(strike_at(site, point, Path(place)))
@@ -75,7 +73,7 @@ def work_off(work: Work, folder: Path) -> None:
 
 def points_of(runs: int, folder: Path) -> tuple[Point, ...]:
     """The points, from a census on a server that is gone afterwards."""
-    with throwaway_server(settings=SETTINGS) as server, Site(server, folder) as site:
+    with own_site(folder) as site:
         seen = {}
         for name in ("small", "shipped"):
             (folder / f"census-{name}").mkdir()

@@ -5,16 +5,13 @@ The others: make test-faults. Every fault is real; the oracle, which shares no c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash_ground import SETTINGS, Site
+from crash_ground import Site
 from crash_points import Census, point_at, read_census
 from crash_run import census, strike_at
 from strikes import Fault, Moment, Seen
-
-from lawsker_db.demo.server import throwaway_server
 
 BEFORE, SENT, ANSWERED, PASSED = Moment
 KILL, TERM, INT, GROUP = Fault.KILL, Fault.TERM, Fault.INT, Fault.GROUP
@@ -68,16 +65,6 @@ NEAREST = [
 ]
 # What is swallowed is waited for, by the tool or by the operator: half a minute each.
 SWALLOWED = [(0, BEFORE, DROP), (0, ANSWERED, DROP), (-60, BEFORE, DROP), (0, SENT, SILENCE)]
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A server of our own: the proxy must know its socket, and nobody else may be seen on it."""
-    with (
-        throwaway_server(settings=SETTINGS) as server,
-        Site(server, tmp_path_factory.mktemp("grounds")) as site,
-    ):
-        yield site
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from pathlib import Path
 import disk_points
 import pytest
 import strace
-from command_line import LAWSKER_DB, SLOW_S, Ended, environment
+from command_line import LAWSKER_DB, Ended, environment, run_installed
 from disk_points import Point
 from phases import held_at
 from results import Outcome, go_through
@@ -142,28 +142,12 @@ def by_limit(ground: Ground, folder: Path) -> list[Outcome]:
         place = folder / str(size)
         place.mkdir()
         with clone(ground.server, ground.template) as url:
-            ended = limited(place, url, size, *ground.typed)
+            ended = run_installed(place, *ground.typed, url=url, wrapper=("prlimit", f"--fsize={size}:"))
             standing = ground.standing(url)
             wrong = disagreement(ended, standing) or half_backup(place) or str(left_over(url, place) or "")
             wrong = wrong or ends_done(ground, place, url, recover=False)
         found.append(Outcome(point=f"limit {size}", code=ended.code, standing=standing, wrong=wrong, seconds=0.0))
     return found
-
-
-def limited(folder: Path, url: str, size: int, *arguments: str) -> Ended:
-    """Type the command where no file may grow over so many bytes."""
-    command = ["prlimit", f"--fsize={size}:", str(LAWSKER_DB), *arguments]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(folder, url),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SLOW_S,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.faults

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 from command_line import Ended
-from crash_ground import SETTINGS, Ground, Site, stands
+from crash_ground import Ground, Site, stands
 from crash_run import UNKNOWN_WORDS, Point, claim, compare
 from strikes import Fault, Moment
-
-from lawsker_db.demo.server import throwaway_server
 
 DAMAGE = [
     "UPDATE cases SET worth = worth + 0.01 WHERE id = 7",
@@ -49,15 +45,6 @@ NOTHING = [
     "BEGIN; DELETE FROM cases; ROLLBACK",
     "CHECKPOINT",
 ]
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with (
-        throwaway_server(settings=SETTINGS) as server,
-        Site(server, tmp_path_factory.mktemp("grounds")) as site,
-    ):
-        yield site
 
 
 @pytest.fixture(scope="session")

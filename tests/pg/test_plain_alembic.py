@@ -15,6 +15,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
+from command_line import run_alembic
 
 from lawsker_db.postgres import locks
 from lawsker_db.safety.verification import verify
@@ -35,16 +36,16 @@ def alembic(url: str | None, *arguments: str, folder: Path = ROOT) -> subprocess
 
 
 def succeed(url: str, *arguments: str) -> str:
-    said = alembic(url, *arguments)
-    assert said.returncode == 0, said.stdout + said.stderr
-    return said.stdout
+    ended = run_alembic(ROOT, *arguments, url=url)
+    assert ended.code == 0, ended.said
+    return ended.out
 
 
 def refused(url: str | None, *arguments: str) -> str:
     """Run a command that must be refused with one message of ours; return the message."""
-    said = alembic(url, *arguments)
-    assert said.returncode != 0
-    words = said.stdout + said.stderr
+    ended = run_alembic(ROOT, *arguments, url=url)
+    assert ended.code != 0
+    words = ended.said
     assert "Traceback" not in words
     assert words.count("FAILED: ") == 1
     assert "Next: " in words

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -96,15 +94,7 @@ def typed(command: str, url: str, folder: Path) -> Ended:
     program, *rest = command.split()
     if program != "alembic":
         return command_line.run(folder, program, *rest, url=url)
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("alembic")), "-c", str(ROOT / "alembic.ini"), *rest],
-        cwd=folder,
-        env=command_line.environment(folder, url),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return command_line.run_alembic(folder, "-c", str(ROOT / "alembic.ini"), *rest, url=url)
 
 
 @pytest.fixture(scope="module", params=[ARRANGEMENTS[0], pytest.param(ARRANGEMENTS[1], marks=pytest.mark.long)])

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,11 @@ from typing import Any
 
 import oracle
 import psycopg
+from stillness import remembered
+from warm_start import Warm, fits, warm_run, warm_start
 
-LAWSKER_DB = Path(sys.executable).with_name("lawsker-db")
+LAWSKER_DB, ALEMBIC = (Path(sys.executable).with_name(name) for name in ("lawsker-db", "alembic"))
+Child = subprocess.Popen[bytes] | Warm
 SLOW_S = 120.0  # far above what any command here takes: only a hang meets it
 
 
@@ -56,9 +59,34 @@ def environment(folder: Path, url: str | None, **variables: str) -> dict[str, st
 
 
 def run(folder: Path, *arguments: str, url: str | None = None, **variables: str) -> Ended:
-    """Type `lawsker-db ARGUMENTS` in a folder and wait for the end."""
+    """Type `lawsker-db ARGUMENTS` in a folder and wait for the end; a process of its own, split off from one that has
+    the product loaded (LAWSKER_COLD=1: the installed command)."""
+    exact = environment(folder, url, **variables)
+    if not _warm(arguments, exact):
+        return run_installed(folder, *arguments, url=url, **variables)
+    return _ended(*warm_run([str(LAWSKER_DB), *arguments], folder, exact, timeout_s=SLOW_S))
+
+
+def run_alembic(folder: Path, *arguments: str, url: str | None = None, **variables: str) -> Ended:
+    """Type `alembic ARGUMENTS` in a folder and wait for the end; split off like `run`."""
+    exact = environment(folder, url, **variables)
+    typed = [str(ALEMBIC), *arguments]
+    if _warm(arguments, exact):
+        return _ended(*warm_run(typed, folder, exact, timeout_s=SLOW_S))
+    done = subprocess.run(typed, cwd=folder, env=exact, capture_output=True, timeout=SLOW_S, check=False)
+    return _ended(done.returncode, done.stdout, done.stderr)
+
+
+def _warm(arguments: Sequence[str], variables: Mapping[str, str]) -> bool:
+    return "LAWSKER_COLD" not in os.environ and fits(arguments, variables)
+
+
+def run_installed(
+    folder: Path, *arguments: str, url: str | None = None, wrapper: Sequence[str] = (), **variables: str
+) -> Ended:
+    """Type the installed `lawsker-db ARGUMENTS`, behind a wrapper such as strace, and wait for the end."""
     done = subprocess.run(
-        [str(LAWSKER_DB), *arguments],
+        [*wrapper, str(LAWSKER_DB), *arguments],
         cwd=folder,
         env=environment(folder, url, **variables),
         stdin=subprocess.DEVNULL,
@@ -70,10 +98,16 @@ def run(folder: Path, *arguments: str, url: str | None = None, **variables: str)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+def _ended(code: int, out: bytes, err: bytes) -> Ended:
+    """Pure. As subprocess reads text."""
+    as_text = [said.decode().replace("\r\n", "\n").replace("\r", "\n") for said in (out, err)]
+    return Ended(code, *as_text)
+
+
 class Running:
     """A command under way. Its output goes to files, so that it never waits for us."""
 
-    def __init__(self, child: subprocess.Popen[bytes], folder: Path) -> None:
+    def __init__(self, child: Child, folder: Path) -> None:
         self.child = child
         self._out, self._err = folder / "stdout", folder / "stderr"
 
@@ -93,21 +127,47 @@ class Running:
 
 @contextmanager
 def started(folder: Path, *arguments: str, url: str | None = None, **variables: str) -> Iterator[Running]:
-    """Start the command and leave it running for the block; killed after it if it has not ended."""
-    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-        child = subprocess.Popen(
-            [str(LAWSKER_DB), *arguments],
-            cwd=folder,
-            env=environment(folder, url, **variables),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-        )
-    try:
+    """Start the command and leave it running for the block; killed after it if it has not ended. Split off like `run`."""
+    child = popen(folder, arguments, environment(folder, url, **variables), warm=True)
+    with _killed_after(child):
         yield Running(child, folder)
+
+
+@contextmanager
+def started_installed(folder: Path, *arguments: str, url: str | None = None, **variables: str) -> Iterator[Running]:
+    """Start the installed command, whose own command line stands in /proc."""
+    child = popen(folder, arguments, environment(folder, url, **variables), warm=False)
+    with _killed_after(child):
+        yield Running(child, folder)
+
+
+@contextmanager
+def _killed_after(child: Child) -> Iterator[None]:
+    try:
+        yield
     finally:
         child.kill()
         child.wait()
+
+
+def popen(
+    folder: Path, arguments: Sequence[str], exact: Mapping[str, str], *, warm: bool, start_new_session: bool = False
+) -> Child:
+    """The command, started, with the files `stdout` and `stderr` in its folder for what it says."""
+    typed = [str(LAWSKER_DB), *arguments]
+    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+        if warm and _warm(arguments, exact):
+            streams = out.fileno(), err.fileno()
+            return warm_start(typed, folder, exact, streams, start_new_session=start_new_session)
+        return subprocess.Popen(
+            typed,
+            cwd=folder,
+            env=exact,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=start_new_session,
+        )
 
 
 def eventually(true: Callable[[], bool], *, within_s: float = 60.0) -> bool:
@@ -120,6 +180,7 @@ def eventually(true: Callable[[], bool], *, within_s: float = 60.0) -> bool:
     return True
 
 
+@remembered
 def everything(url: str) -> tuple[object, ...]:
     """The oracle's picture, and what the oracle leaves out: the stamp and the history. Equal: nothing was changed."""
     ours = []

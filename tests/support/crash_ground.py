@@ -19,7 +19,7 @@ import psycopg
 from command_line import eventually, run
 
 from lawsker_db.demo.sample import load_sample
-from lawsker_db.demo.server import ThrowawayServer
+from lawsker_db.demo.server import ThrowawayServer, throwaway_server
 
 ROOT = Path(__file__).parents[2]
 CANARY = "c4n4ry-of-the-crash-points"
@@ -271,6 +271,13 @@ class Site:
                 "SELECT format('invalid index %s', indexrelid::regclass) FROM pg_index WHERE NOT indisvalid"
             )
         return [str(row[0]) for row in rows]
+
+
+@contextmanager
+def own_site(folder: Path) -> Iterator[Site]:
+    """A site on a server of its own: the proxy must know its socket, and nobody else may be seen on it."""
+    with throwaway_server(settings=SETTINGS) as server, Site(server, folder) as site:
+        yield site
 
 
 def after(template: str) -> str:

