@@ -43,6 +43,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.spelling",
         "postgres.scratch",
         "postgres.fingerprint",
+        "postgres.kept",
         "postgres.content",
         "postgres.databases",
         "postgres.restorable",
