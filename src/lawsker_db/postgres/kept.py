@@ -8,13 +8,13 @@ Nothing is written into an archive after the transaction that made it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, text
 
 from lawsker_db.errors import RolledBack
 from lawsker_db.evidence import Fingerprint
@@ -253,7 +253,7 @@ def _read_archive(conn: Connection, schema: str) -> Archive | None:
     )
 
 
-def _read_kept(schema: str, row: Mapping[str, Any]) -> Kept:
+def _read_kept(schema: str, row: RowMapping) -> Kept:
     """Pure. One row of `contents`."""
     return Kept(
         revision=row["revision"],
