@@ -135,7 +135,7 @@ def keep_table(conn: Connection, schema: str, table: str, *, chain_schema: str, 
     Takes ACCESS EXCLUSIVE on it, and SHARE ROW EXCLUSIVE on what its foreign keys point to. All names unquoted.
     """
     place = f"{quoted(chain_schema)}.{quoted(table)}"
-    with _qualified_names(conn):
+    with qualified_names(conn):
         definitions = _ask(conn, _DEFINITIONS_OF_TABLE, place)
         dropped = _ask(conn, _DROPS_OF_TABLE, place)
     key = primary_key(conn, place)
@@ -184,7 +184,7 @@ def keep_columns(
             f"Columns of {place} cannot be kept: it has no primary key that stays.",
             hint=f"copy them aside by hand, then throw them away by word: alembic -x discard=yes downgrade … ({place})",
         )
-    with _qualified_names(conn):
+    with qualified_names(conn):
         definitions = _ask(conn, _DEFINITIONS_OF_COLUMNS, place, columns)
     kept_as = _free_name(conn, schema, f"{table}_columns", table)
     now = f"{schema}.{quoted(kept_as)}"
@@ -323,7 +323,7 @@ def _ask(conn: Connection, query: str, table: str, columns: tuple[str, ...] = ()
 
 
 @contextmanager
-def _qualified_names(conn: Connection) -> Iterator[None]:
+def qualified_names(conn: Connection) -> Iterator[None]:
     """For the block, have the server print every name of ours with its schema."""
     path = conn.execute(text("SELECT current_setting('search_path')")).scalar_one()
     put = text("SELECT set_config('search_path', :path, true)")
