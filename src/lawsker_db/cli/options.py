@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from lawsker_db.postgres.blockers import BlockerPolicy
 
 
 class Form(StrEnum):
@@ -102,6 +105,18 @@ def first_hint(checks: tuple[Any, ...]) -> str:
     """Pure. What to do about the first check that failed."""
     hints = [check.detail for check in checks if check.fails and check.detail]
     return str(hints[0]) if hints else "mend what failed, then look again"
+
+
+def blocker_policy(on_blocker: Blocking, *, even_dumps: bool) -> BlockerPolicy:
+    """Pure. Raise `UsageError` for --even-dumps where nothing would be ended."""
+    from lawsker_db.errors import UsageError
+    from lawsker_db.postgres.blockers import BlockerPolicy, OnBlocker
+
+    if even_dumps and on_blocker in (Blocking.WAIT, Blocking.ABORT):
+        raise UsageError(
+            f"--even-dumps ends nothing with --on-blocker {on_blocker}.", hint="--on-blocker terminate --even-dumps"
+        )
+    return BlockerPolicy(on_blocker=OnBlocker(on_blocker.value), even_dumps=even_dumps)
 
 
 def ask(question: str) -> None:

@@ -117,7 +117,7 @@ class Keeping:
         checks += [
             _check(f"archive of {table.name}", False, "kept", "dropped by the revision: it must use ops.drop_table")
             for table in contract.tables
-            if table.name not in whole
+            if table.name not in whole and not self._is_empty_baseline(table.name, contract)
         ]
         for extension in contract.extensions:
             lost = [column.name for column in extension.columns if (extension.table, column.name) not in columns]
@@ -132,6 +132,11 @@ class Keeping:
         if not self._began:
             begin_archive(self._conn, self._run_id, self._chain_schema)
         self._began = True
+
+    def _is_empty_baseline(self, table: str, contract: Contract) -> bool:
+        """Pure. Whether a table of the lowest revision held no row behind its lock: that needs no archive."""
+        observed = self._observed.get(table)
+        return contract.follows is None and observed is not None and observed.rows == 0
 
     def _judge_kept(self, kept: Kept) -> Check:
         """Pure. One thing as it was behind its lock, and as it is kept."""
