@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -128,11 +128,21 @@ def begin_archive(conn: Connection, run_id: str, chain_schema: str) -> str:
     return schema
 
 
-def keep_table(conn: Connection, schema: str, table: str, *, chain_schema: str, revision: str, digest: str) -> Kept:
+def keep_table(
+    conn: Connection,
+    schema: str,
+    table: str,
+    *,
+    chain_schema: str,
+    revision: str,
+    digest: str,
+    observed: Fingerprint | None = None,
+) -> Kept:
     """Move a table of the chain's schema into the archive `schema`: its triggers and outgoing foreign keys are dropped,
     its indexes, constraints, grants, comments and owned sequences go along.
 
-    Takes ACCESS EXCLUSIVE on it, and SHARE ROW EXCLUSIVE on what its foreign keys point to. All names unquoted.
+    Takes ACCESS EXCLUSIVE on it, and SHARE ROW EXCLUSIVE on what its foreign keys point to. `observed` is its content behind
+    that lock, for the record, by somebody who compares it later; else it is read here. All names unquoted.
     """
     place = f"{quoted(chain_schema)}.{quoted(table)}"
     with qualified_names(conn):
@@ -155,7 +165,7 @@ def keep_table(conn: Connection, schema: str, table: str, *, chain_schema: str, 
         kept_as=kept_as,
         key=key,
         columns=column_names(conn, now),
-        fingerprint=fingerprint_table(conn, now),
+        fingerprint=replace(observed, table=now) if observed else fingerprint_table(conn, now),
         definitions=definitions,
     )
     _note(conn, schema, kept)
@@ -171,10 +181,11 @@ def keep_columns(
     chain_schema: str,
     revision: str,
     digest: str,
+    observed: Fingerprint | None = None,
 ) -> Kept:
     """Copy columns of a table of the chain's schema into the archive `schema`, beside the table's primary key.
 
-    Takes ACCESS SHARE on the table, whose rows the caller keeps as they are by its lock. Raises `RolledBack` for a table
+    Takes ACCESS SHARE on the table, whose rows the caller keeps as they are by its lock; `observed` as in `keep_table`. Raises `RolledBack` for a table
     without a primary key: nobody could tell later whose values they were. All names unquoted.
     """
     place = f"{quoted(chain_schema)}.{quoted(table)}"
@@ -199,7 +210,7 @@ def keep_columns(
         kept_as=kept_as,
         key=key,
         columns=columns,
-        fingerprint=fingerprint_table(conn, now),
+        fingerprint=replace(observed, table=now) if observed else fingerprint_table(conn, now),
         definitions=definitions,
     )
     _note(conn, schema, kept)

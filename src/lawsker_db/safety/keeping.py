@@ -84,6 +84,7 @@ class Keeping:
             chain_schema=self._chain_schema,
             revision=contract.revision,
             digest=digest,
+            observed=self._observed.get(table),
         )
         self.kept.append(kept)
         others = [line for line in kept.definitions if _trigger_name(line) and _trigger_name(line) not in own]
@@ -100,6 +101,7 @@ class Keeping:
             chain_schema=self._chain_schema,
             revision=contract.revision,
             digest=digest,
+            observed=self._observed.get(table),
         )
         self.kept.append(kept)
 
@@ -110,8 +112,8 @@ class Keeping:
     def judge(self, before: Catalog, after: Catalog, contract: Contract) -> list[Check]:
         """Whether all that the contract's downgrade takes away is in the archive, as it was, and nothing else is. Reads
         what the archive says of itself."""
-        checks = [self._judge_kept(kept) for kept in self.kept if kept.revision == contract.revision]
         now = [kept for kept in self.kept if kept.revision == contract.revision]
+        checks = [self._judge_kept(kept) for kept in now]
         whole = {kept.original for kept in now if kept.kind == "table"}
         columns = {(kept.original, name) for kept in now if kept.kind == "columns" for name in kept.columns}
         checks += [
@@ -139,13 +141,12 @@ class Keeping:
         return contract.follows is None and observed is not None and observed.rows == 0
 
     def _judge_kept(self, kept: Kept) -> Check:
-        """Pure. One thing as it was behind its lock, and as it is kept."""
-        observed = self._observed.get(kept.original)
-        same = observed is not None and observed.same_content(kept.fingerprint)
-        rows = f"{kept.fingerprint.rows} rows"
+        """One thing as it was behind its lock, and as it stands in the archive now. Reads it whole."""
+        now = fingerprint_table(self._conn, kept.place)
+        same = kept.original in self._observed and kept.fingerprint.same_content(now)
         name = f"archive of {'columns of ' if kept.kind == 'columns' else ''}{kept.original}"
-        was = "as behind its lock" if observed is None else f"{observed.rows} rows, as behind its lock"
-        return _check(name, same, was, f"{rows}, the same" if same else f"{rows}, other content or columns")
+        was = f"{kept.fingerprint.rows} rows, as behind its lock"
+        return _check(name, same, was, f"{now.rows} rows, {'the same' if same else 'other content or columns'}")
 
     def _judge_schema(self, before: Catalog, after: Catalog, revision: str) -> list[Check]:
         """The archive in the catalog: what was moved and made, no more and no less, and closed to everybody else."""
