@@ -282,10 +282,10 @@ def test_without_an_upgrade_on_record_the_revision_must_be_named_and_the_baselin
         roll_back(parse_target(adopted_url), "base", options=options(tmp_path))
     assert roll_back(parse_target(adopted_url), "012", options=options(tmp_path)).verdict is Verdict.NOTHING_TO_DO
     migrate(empty_url)
-    execute(empty_url, "INSERT INTO tenants (id, tenant_code, name) VALUES (gen_random_uuid(), 'x', 'x')")
-    with pytest.raises(Refused, match="tables of the baseline that hold rows: tenants"):
+    execute(empty_url, "INSERT INTO roles (id, name) VALUES (gen_random_uuid(), 'lawyer')")
+    with pytest.raises(Refused, match="tables of the baseline that hold rows: roles"):
         roll_back(parse_target(empty_url), options=options(tmp_path))
-    execute(empty_url, "DELETE FROM tenants")
+    execute(empty_url, "DELETE FROM roles")
     assert roll_back(parse_target(empty_url), options=options(tmp_path)).to_revisions == ()
     assert not (tmp_path / "runs").exists() or len(list((tmp_path / "runs").iterdir())) == 1
 
