@@ -202,13 +202,13 @@ def _refuse_baseline(conn: Connection, plan: Plan, history: tuple[PastRun, ...])
         if any(past.direction == "adopt" for past in history):
             raise Refused(
                 "The baseline of this database was adopted, not made by this chain: its downgrade would drop live tables.",
-                hint=f"nothing overrides this; the lowest revision of this database is {contract.revision}",
+                hint=f"nothing overrides this; this goes as far as it can: lawsker-db rollback {contract.revision}",
             )
         holding = [table.name for table in contract.tables if _holds_rows(conn, table.name)]
         if holding:
             raise Refused(
                 f"The rollback would drop tables of the baseline that hold rows: {', '.join(holding)}.",
-                hint="nothing overrides this; to throw a test database away: DROP DATABASE",
+                hint=f"nothing overrides this; this goes as far as it can: lawsker-db rollback {contract.revision}",
             )
 
 
