@@ -185,7 +185,7 @@ def test_an_upgrade_of_a_database_with_archives_leaves_them_alone_and_the_next_r
     second = roll_back(parse_target(story.url), options=options(story.folder))
     assert second.archive != story.report.archive
     assert in_archive(oracle.content(story.url), story.report.archive) == kept
-    execute(story.url, drop_command(second))
+    execute(story.url, drop_command(second.archive, second.kept))
     names = rows(story.url, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'lawsker_archive%'")
     assert names == [(story.report.archive,)]
     assert [check.name for check in check_returned(parse_target(story.url), load_chain()) if check.fails] == ["archive"]
@@ -463,7 +463,7 @@ def test_the_command_asks_for_the_name_of_the_database_and_takes_no_other(adopte
     assert not (tmp_path / "lawsker-runs").exists()
     code, said = typed_at_a_terminal(tmp_path, adopted_url, name, "rollback")
     assert code == 0, said
-    assert "DROP SCHEMA lawsker_archive_" in said
+    assert "you may drop it: DROP TABLE lawsker_archive_" in said
     proven = run(tmp_path, "rollback", "--verify", url=adopted_url)
     assert (proven.code, "PROVEN:" in proven.out) == (0, True), proven.said
     again = run(tmp_path, "recover", url=adopted_url)
