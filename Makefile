@@ -23,7 +23,7 @@ export DATABASE_URL
 endif
 
 .PHONY: help demo test test-majors test-long test-faults lint typecheck build bench
-.PHONY: upgrade downgrade safe-upgrade rehearse doctor recover adopt verify backup status clean .revision-given
+.PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover adopt verify backup status clean .revision-given
 
 help: ## list the targets
 	@echo "usage: make TARGET [DATABASE_URL=postgresql://...] [ARGS='...'] [PYTHON=/path/to/python]"
@@ -70,6 +70,9 @@ downgrade: .revision-given .venv/.stamp-base ## plain Alembic: downgrade to REVI
 
 safe-upgrade: .venv/.stamp-base ## back up, prove, rehearse, upgrade in one transaction, prove, COMMIT, report
 	@.venv/bin/lawsker-db safe-upgrade $(ARGS)
+
+rollback: .venv/.stamp-base ## take the last upgrade back; what was written since is kept in an archive
+	@.venv/bin/lawsker-db rollback $(ARGS)
 
 rehearse: .venv/.stamp-base ## back up, prove by a trial restore, rehearse the upgrade on the copy
 	@.venv/bin/lawsker-db rehearse $(ARGS)

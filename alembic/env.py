@@ -87,6 +87,8 @@ def run_online() -> None:
         with plain.guarded_connection(url, Path(str(config.config_file_name)), typed) as (connection, gate):
             config.attributes["gate"] = gate
             migrate(connection, gate)
+        if gate is not None and gate.keeping is not None and gate.keeping.kept:
+            config.print_stdout("Kept in schema %s what the downgrade took away.", gate.keeping.schema)
     except LawskerError as refused:
         raise CommandError(str(refused)) from refused
 

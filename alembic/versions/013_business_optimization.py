@@ -113,24 +113,24 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     lock_all_tables()
-    op.drop_table("collection_success_stats")
-    op.drop_table("enterprise_subscriptions")
-    op.drop_table("enterprise_service_packages")
-    op.drop_table("enterprise_clients")
-    op.drop_table("lawyer_assignment_suspensions")
-    op.drop_table("lawyer_case_declines")
-    op.drop_table("credit_purchase_records")
-    op.drop_table("user_credits")
-    op.drop_table("lawyer_memberships")
-    op.drop_table("user_memberships")
-    op.drop_table("lawyer_online_sessions")
-    op.drop_table("lawyer_point_transactions")
-    op.drop_table("lawyer_level_details")
-    op.drop_table("demo_accounts")
-    op.drop_table("workspace_mappings")
-    op.drop_table("lawyer_certification_requests")
-    op.drop_table("lawyer_levels")
-    shrink_users()
+    ops.drop_table("collection_success_stats")
+    ops.drop_table("enterprise_subscriptions")
+    ops.drop_table("enterprise_service_packages")
+    ops.drop_table("enterprise_clients")
+    ops.drop_table("lawyer_assignment_suspensions")
+    ops.drop_table("lawyer_case_declines")
+    ops.drop_table("credit_purchase_records")
+    ops.drop_table("user_credits")
+    ops.drop_table("lawyer_memberships")
+    ops.drop_table("user_memberships")
+    ops.drop_table("lawyer_online_sessions")
+    ops.drop_table("lawyer_point_transactions")
+    ops.drop_table("lawyer_level_details")
+    ops.drop_table("demo_accounts")
+    ops.drop_table("workspace_mappings")
+    ops.drop_table("lawyer_certification_requests")
+    ops.drop_table("lawyer_levels")
+    ops.drop_columns("users", ("workspace_id", "account_type", "email_verified", "registration_source"))
     op.execute("DROP FUNCTION lawsker_touch_updated_at()")
 
 
@@ -1216,18 +1216,6 @@ def lock_all_tables() -> None:
             "lawyer_levels": "ACCESS EXCLUSIVE",
         }
     )
-
-
-def shrink_users() -> None:
-    op.drop_index("idx_users_email_verified", table_name="users")
-    op.drop_index("idx_users_account_type", table_name="users")
-    op.drop_constraint("users_workspace_id_key", "users", type_="unique")
-    op.drop_constraint("ck_users_workspace_id_format", "users", type_="check")
-    op.drop_constraint("users_account_type_check", "users", type_="check")
-    op.drop_column("users", "registration_source")
-    op.drop_column("users", "email_verified")
-    op.drop_column("users", "account_type")
-    op.drop_column("users", "workspace_id")
 
 
 contract = Contract(

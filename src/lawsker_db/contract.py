@@ -7,6 +7,7 @@ schema and compares what was built with what was built, never text with text.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 
@@ -274,3 +275,8 @@ class Contract:
             found |= {unique.name for unique in part.unique} | {check.name for check in part.checks}
             found |= {index.name for index in part.indexes}
         return frozenset(found | {key.name for table in self.tables for key in table.foreign_keys})
+
+
+def contract_digest(contracts: tuple[Contract, ...]) -> str:
+    """Pure. SHA-256 over the contracts as Python prints them: frozen values of text and numbers."""
+    return hashlib.sha256(repr(contracts).encode()).hexdigest()

@@ -256,7 +256,8 @@ class Rehearsal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """Everything a run can say for itself; `report.json` is this value."""
+    """Everything a run can say for itself; `report.json` is this value. `archive` is the schema in which a rollback keeps
+    what it took away, `kept` the tables there with their rows."""
 
     run_id: str
     verdict: Verdict
@@ -278,6 +279,8 @@ class RunReport:
     checks: tuple[Check, ...] = ()
     contents: tuple[TableContent, ...] = ()
     rows_made: Mapping[str, int] = field(default_factory=dict)
+    archive: str = ""
+    kept: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, int] = field(default_factory=dict)
     not_proven: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

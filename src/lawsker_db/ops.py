@@ -28,6 +28,12 @@ class Gate(Protocol):
     def check_group(self, contract: Contract, group: str) -> None:
         """Look whether a group of the contract stands, and say so."""
 
+    def keep_table(self, table: str) -> bool:
+        """Move a table into the run's archive; False when the run keeps none."""
+
+    def keep_columns(self, table: str, columns: tuple[str, ...]) -> bool:
+        """Copy columns into the run's archive; False when the run keeps none."""
+
 
 def lock_tables(tables: Mapping[str, str], *, rewrites: tuple[str, ...] = ()) -> None:
     """Take table locks at their final strength, in the order given, until the transaction ends; observe their content.
@@ -52,6 +58,31 @@ def check_group(contract: Contract, group: str) -> None:
     gate = None if context.is_offline_mode() else _gate()
     if gate is not None:
         gate.check_group(contract, group)
+
+
+def drop_table(name: str) -> None:
+    """Take a table away in a downgrade: into the run's archive where it keeps one, else by DROP TABLE.
+
+    In the archive the table stands without its triggers and outgoing foreign keys. Takes ACCESS EXCLUSIVE until the
+    transaction ends. Raises `LockNotObtained`. `--sql` drops.
+    """
+    gate = None if context.is_offline_mode() else _gate()
+    if gate is None or not gate.keep_table(name):
+        op.drop_table(name)
+
+
+def drop_columns(table: str, names: tuple[str, ...]) -> None:
+    """Take columns off a table in a downgrade, with the constraints and indexes on them; the run's archive, where it keeps
+    one, gets their values beside the table's primary key.
+
+    Takes ACCESS EXCLUSIVE until the transaction ends. Raises `LockNotObtained`, and `RolledBack` where a table without a
+    primary key would have to be kept. `--sql` drops.
+    """
+    gate = None if context.is_offline_mode() else _gate()
+    if gate is not None:
+        gate.keep_columns(table, names)
+    for name in reversed(names):
+        op.drop_column(table, name)
 
 
 def uuid_expression() -> str:

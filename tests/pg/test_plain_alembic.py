@@ -302,7 +302,9 @@ def test_a_downgrade_discards_what_was_written_since_when_told_so(adopted_url: s
     assert oracle.picture(adopted_url) == before
 
 
-def test_what_the_old_application_writes_to_users_does_not_block_a_downgrade(upgraded_url: str) -> None:
+def test_what_the_old_application_writes_to_users_is_told_and_stays_in_a_downgrade_with_an_archive(
+    upgraded_url: str,
+) -> None:
     run(
         upgraded_url,
         "INSERT INTO users (id, tenant_id, username, password_hash, status) SELECT gen_random_uuid(), t.id,"
@@ -318,9 +320,14 @@ def test_what_the_old_application_writes_to_users_does_not_block_a_downgrade(upg
     columns = {**oracle.columns(upgraded_url)}
     columns["public.users"] = columns["public.users"][:-4]
     before = oracle.content(upgraded_url, only_columns=columns)
-    succeed(upgraded_url, "downgrade", "012")
-    after = oracle.content(upgraded_url)
+    words = refused(upgraded_url, "downgrade", "012")
+    assert "users: changed since the upgrade (120 rows when made, 121 now)" in words
+    assert f"workspace_mappings: changed since the upgrade ({mapped} rows when made, {mapped - 1} now)" in words
+    refused(upgraded_url, "-x", "archive=yes", "-x", "discard=yes", "downgrade", "012")
+    assert "lawsker_archive_" in succeed(upgraded_url, "-x", "archive=yes", "downgrade", "012")
+    after = {name: d for name, d in oracle.content(upgraded_url).items() if not name.startswith("lawsker_archive_")}
     assert after == {name: digest for name, digest in before.items() if name in after}
+    assert len(after) == len(before) - 18  # 17 tables and a sequence
     assert rows(upgraded_url, "SELECT version_num FROM alembic_version") == [("012",)]
 
 

@@ -7,11 +7,10 @@ import inspect
 import pytest
 
 from lawsker_db import errors
-from lawsker_db.contract import Column, Contract, Table
+from lawsker_db.contract import Column, Contract, Table, contract_digest
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import Check, failures
 from lawsker_db.postgres.tools import fits
-from lawsker_db.safety.guard import contract_digest
 
 # DESIGN §6, written down a second time.
 EXIT_CODES = {

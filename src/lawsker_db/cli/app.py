@@ -14,6 +14,7 @@ from lawsker_db.cli.backups import backup_app
 from lawsker_db.cli.granting import grants
 from lawsker_db.cli.options import Config, Direct, DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.recovering import recover
+from lawsker_db.cli.rolling import rollback
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 from lawsker_db.cli.verifying import verify
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command("safe-upgrade")(safe_upgrade)
 app.command()(rehearse)
+app.command()(rollback)
 app.command()(verify)
 app.command()(recover)
 app.command()(grants)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from lawsker_db.postgres.blockers import BlockerPolicy
 
 
 class Form(StrEnum):
@@ -109,6 +112,18 @@ def proof_target(url: str | None) -> Any:
     from lawsker_db.target import parse_target
 
     return parse_target(url, "--proof-server") if url else None
+
+
+def blocker_policy(on_blocker: Blocking, *, even_dumps: bool) -> BlockerPolicy:
+    """Pure. Raise `UsageError` for --even-dumps where nothing would be ended."""
+    from lawsker_db.errors import UsageError
+    from lawsker_db.postgres.blockers import BlockerPolicy, OnBlocker
+
+    if even_dumps and on_blocker in (Blocking.WAIT, Blocking.ABORT):
+        raise UsageError(
+            f"--even-dumps ends nothing with --on-blocker {on_blocker}.", hint="--on-blocker terminate --even-dumps"
+        )
+    return BlockerPolicy(on_blocker=OnBlocker(on_blocker.value), even_dumps=even_dumps)
 
 
 def ask(question: str) -> None:

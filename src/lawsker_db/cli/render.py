@@ -79,6 +79,8 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
             say(f"  {lock.table} was locked {lock.mode} for {lock.held_s:.2f} s{foretold}")
         for line in _tried_out(report):
             say(f"  {line}")
+        if report.archive:
+            say(f"  kept in schema {report.archive}: {sum(report.kept.values())} rows in {len(report.kept)} tables")
         for what, number in report.figures.items():
             say(f"  {what}: {number}")
         for line in report.not_proven:

@@ -35,13 +35,13 @@ from lawsker_db.cli.options import (
     Url,
     Yes,
     ask,
+    blocker_policy,
     first_hint,
     plain,
     proof_target,
 )
 
 if TYPE_CHECKING:
-    from lawsker_db.postgres.blockers import BlockerPolicy
     from lawsker_db.safety.backup import BackupOptions
     from lawsker_db.safety.upgrade import Outlook, UpgradeOptions
     from lawsker_db.target import Target
@@ -56,7 +56,9 @@ class OnFailure(StrEnum):
     RESTORE = "restore"
 
 
-Failing = Annotated[OnFailure, typer.Option(help="When a check fails after COMMIT (this version can only keep).")]
+Failing = Annotated[
+    OnFailure, typer.Option(help="When a check fails after COMMIT: keep it, or roll back with an archive.")
+]
 NoRehearsal = Annotated[bool, typer.Option("--no-rehearsal", help="Skip the rehearsal; the report says so.")]
 
 
@@ -93,14 +95,14 @@ def safe_upgrade(
     from lawsker_db.safety.upgrade import UpgradeOptions
     from lawsker_db.target import find_target
 
-    _refuse_way_back(on_failure)
+    way_back = _way_back(on_failure)
     target = find_target(database_url, direct_url)
     options = UpgradeOptions(
         runs=runs,
         config=config,
         chain_options=_pairs(option),
         patience_s=lock_patience,
-        blockers=_blocker_policy(on_blocker, even_dumps=even_dumps),
+        blockers=blocker_policy(on_blocker, even_dumps=even_dumps),
         reconnect_s=reconnect,
         backup=_backup_options(form, jobs, after_backup),
         proof_server=proof_target(proof_server),
@@ -109,6 +111,7 @@ def safe_upgrade(
         max_lock_s=max_lock_s,
         full=proof is Extent.FULL,
         queries=_readable(queries),
+        roll_back=way_back,
     )
     if recover and not dry_run:
         _settle_first(target, runs, reconnect)
@@ -223,27 +226,16 @@ def _readable(queries: Path | None) -> Path | None:
     return queries
 
 
-def _refuse_way_back(on_failure: OnFailure) -> None:
-    """Pure. Raise `UsageError` for what this version cannot do when a check fails after COMMIT."""
+def _way_back(on_failure: OnFailure) -> bool:
+    """Pure. Whether to go back by itself. Raises `UsageError` for what this version cannot do after COMMIT."""
     from lawsker_db.errors import UsageError
 
-    if on_failure in (OnFailure.ROLLBACK, OnFailure.RESTORE):
+    if on_failure is OnFailure.RESTORE:
         raise UsageError(
-            f"--on-failure {on_failure} is not in this version: there is no way back by this tool yet.",
-            hint="--on-failure keep; the backup of the run can be restored with pg_restore",
+            f"--on-failure {on_failure} is not in this version: a restore is not begun by itself.",
+            hint="--on-failure rollback keeps what was written; or keep, and the backup of the run can be restored",
         )
-
-
-def _blocker_policy(on_blocker: Blocking, *, even_dumps: bool) -> BlockerPolicy:
-    """Pure. Raise `UsageError` for --even-dumps where nothing would be ended."""
-    from lawsker_db.errors import UsageError
-    from lawsker_db.postgres.blockers import BlockerPolicy, OnBlocker
-
-    if even_dumps and on_blocker in (Blocking.WAIT, Blocking.ABORT):
-        raise UsageError(
-            f"--even-dumps ends nothing with --on-blocker {on_blocker}.", hint="--on-blocker terminate --even-dumps"
-        )
-    return BlockerPolicy(on_blocker=OnBlocker(on_blocker.value), even_dumps=even_dumps)
+    return on_failure is OnFailure.ROLLBACK
 
 
 def _backup_options(form: Form, jobs: int | None, after: str) -> BackupOptions:

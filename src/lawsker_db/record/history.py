@@ -98,6 +98,7 @@ class PastRun:
     by_user: str
     made_at: datetime
     backup_id: str | None
+    rows_made: Mapping[str, int]
     fingerprints: tuple[Fingerprint, ...]
     here: bool
     intact: bool
@@ -199,7 +200,7 @@ def _past(facts: Mapping[str, object], server: Server, *, intact: bool) -> PastR
         server.system_identifier,
         server.database_oid,
     )
-    known = ("run_id", "direction", "via", "tool_version", "by_user", "made_at", "backup_id")
+    known = ("run_id", "direction", "via", "tool_version", "by_user", "made_at", "backup_id", "rows_made")
     lists = ("from_revisions", "to_revisions", "steps")
     return PastRun(
         **{name: facts[name] for name in known},  # type: ignore[arg-type]

@@ -103,6 +103,10 @@ def _facts(report: RunReport) -> Iterable[tuple[str, ...]]:
         yield "SHA-256", report.backup.sha256
     if report.restore_point:
         yield from _recovery(report.restore_point)
+    if report.archive:
+        yield "Archive", f"schema {report.archive}, {len(report.kept)} tables"
+        for table, rows in report.kept.items():
+            yield "Kept", f"{table}: {rows} rows"
     yield "Tool", f"lawsker-db {report.tool_version}"
 
 

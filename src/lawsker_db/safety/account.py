@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from lawsker_db.errors import (
 from lawsker_db.evidence import (
     BackupReceipt,
     Check,
+    Direction,
     Event,
     LockHeld,
     OnEvent,
@@ -34,6 +36,7 @@ from lawsker_db.evidence import (
     Timing,
     Verdict,
 )
+from lawsker_db.postgres.locks import RunLock, run_lock
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
 from lawsker_db.record.report import write_report
 from lawsker_db.revisions import Plan
@@ -44,7 +47,8 @@ from lawsker_db.target import Target
 NOTED = ("left", "unnoted", "blocker")  # what could not be cleared away, not be written down; what was done to others
 NOT_RESTORED = "the backup was not restored: that its files are what pg_dump wrote is known, that they restore is not"
 NOT_REHEARSED = "the migration was not rehearsed on a restored copy"
-VERIFY = "lawsker-db verify"
+VERIFY, VERIFY_BACK = "lawsker-db verify", "lawsker-db rollback --verify"
+BACK = "The rollback is committed."
 SAFE_UPGRADE = "lawsker-db safe-upgrade"
 # How a run ended, by the exit code of what it raised. (An interrupt before COMMIT is a rollback.)
 VERDICTS = {
@@ -107,6 +111,19 @@ def open_account(target: Target, plan: Plan, server: Server, checks: tuple[Check
     )
 
 
+@contextmanager
+def opened(account: Account, tell: OnEvent) -> Iterator[RunLock]:
+    """The RUN lock for the block, after the journal says of which database this run is; then, who holds the lock.
+
+    From that `recover` knows what was a run's own when the run is no more.
+    """
+    facts = {**asdict(account.server), "process": os.getpid()}
+    tell(Event(phase=Phase.PLAN, name="opened", text="", facts=facts))
+    with run_lock(account.target) as lock:
+        tell(Event(phase=Phase.PLAN, name="session", text="", facts={"whose": "run lock", **asdict(lock.session)}))
+        yield lock
+
+
 @dataclass(slots=True, kw_only=True)
 class Said:
     """How a run ended, and its report once that is written."""
@@ -139,7 +156,8 @@ def reported(account: Account) -> Iterator[Said]:
         if failed is not None:
             outside = isinstance(failed, ChangedOutside)
             said.verdict = Verdict.ROLLED_BACK if outside else VERDICTS.get(failed.exit_code, Verdict.ROLLED_BACK)
-            failed.fields = {**failed.fields, "run_id": account.run_id, "folder": str(account.folder)}
+            known = {"run_id": account.run_id, "folder": str(account.folder), "from_revisions": account.plan.start}
+            failed.fields = {**failed.fields, **known}
         said.report = _report(account, said.verdict, failed)
         problem = write_report(said.report, account.folder)
         if problem:
@@ -151,14 +169,21 @@ def _told_truly(account: Account, error: LawskerError) -> LawskerError:
     if account.guarded is not None and account.in_doubt and not isinstance(error, OutcomeUnknown):
         return unknown_outcome(account.guarded.attempt, error.message, journalled=True)
     if account.committed and not isinstance(error, (CommittedUnproven, OutcomeUnknown)):
-        return CommittedUnproven(f"After COMMIT: {error.message}", hint=VERIFY)
+        return _committed(account, f"After COMMIT: {error.message}")
     return error
+
+
+def _committed(account: Account, message: str) -> CommittedUnproven:
+    """Pure. What stands when something goes wrong after COMMIT: a migration up, or one that was taken back."""
+    if account.plan.direction is Direction.DOWNGRADE:
+        return CommittedUnproven(message, hint=VERIFY_BACK, state=BACK)
+    return CommittedUnproven(message, hint=VERIFY)
 
 
 def _interrupted(account: Account) -> LawskerError:
     """What an interrupt left behind: nothing, a committed migration that was not looked at again, or a doubt."""
     if account.committed:
-        return CommittedUnproven("Interrupted after COMMIT; the look afterwards was not made.", hint=VERIFY)
+        return _committed(account, "Interrupted after COMMIT; the look afterwards was not made.")
     if account.guarded is not None and account.in_doubt:
         return unknown_outcome(account.guarded.attempt, "interrupted while the server was asked", journalled=True)
     return Interrupted("Interrupted by the operator.", hint="type the same command again")
@@ -168,7 +193,7 @@ def _bug(account: Account, bug: Exception) -> LawskerError:
     """A bug of ours: what the database's state is all the same. Values stay out."""
     message = f"a bug in lawsker-db: {type(bug).__name__}"
     if account.committed:
-        return CommittedUnproven(message, hint=VERIFY)
+        return _committed(account, message)
     if account.guarded is not None and account.in_doubt:
         return unknown_outcome(account.guarded.attempt, message, journalled=True)
     return RolledBack(message, hint="lawsker-db status, then report this")
@@ -178,6 +203,9 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
     gate = account.guarded.gate if account.guarded else None
     notes = account.guarded.warnings if account.guarded else []
     rehearsed = verdict is Verdict.REHEARSED
+    back = account.plan.direction is Direction.DOWNGRADE
+    verify = VERIFY_BACK if back else VERIFY
+    proven = f"The {'rollback' if back else 'migration'} is committed and proven."
     return RunReport(
         run_id=account.run_id,
         verdict=verdict,
@@ -199,19 +227,21 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed, *account.verified),
         contents=gate.contents if gate else (),
         rows_made=dict(gate.rows_made) if gate else {},
+        archive=gate.keeping.schema if gate and gate.keeping and gate.keeping.kept else "",
+        kept={kept.place: kept.fingerprint.rows for kept in gate.keeping.kept} if gate and gate.keeping else {},
         figures=account.figures,
         not_proven=tuple(account.skipped),
         notes=(*notes, *account.notes),
         message=failed.message if failed else _message(account, verdict),
-        state=failed.state if failed else UNTOUCHED if rehearsed else "The migration is committed and proven.",
-        hint=failed.hint if failed else SAFE_UPGRADE if rehearsed else f"{VERIFY} looks again at any time",
+        state=failed.state if failed else UNTOUCHED if rehearsed else proven,
+        hint=failed.hint if failed else SAFE_UPGRADE if rehearsed else f"{verify} looks again at any time",
         folder=str(account.folder),
     )
 
 
 def _message(account: Account, verdict: Verdict) -> str:
     """Pure. What was done, in a sentence."""
-    goal = ", ".join(account.plan.goal)
+    goal = ", ".join(account.plan.goal) or "base"
     if verdict is Verdict.REHEARSED:
         return f"The upgrade to {goal} was rehearsed on a restored copy: go."
     return f"The database is at revision {goal}."

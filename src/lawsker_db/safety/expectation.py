@@ -88,11 +88,24 @@ def _without_promised(before: Catalog, promise: Promise) -> Catalog:
     return Catalog(objects=objects)
 
 
+def gone_with(before: Catalog, promise: Promise) -> frozenset[str]:
+    """Pure. The tables that a downgrade takes away, and the sequences that go with them, whoever made those."""
+    tables = {f"{promise.schema}.{table.name}" for table in promise.contract.tables}
+    own = {name for kind, name in promise.built.objects if kind in ("table", "sequence")}
+    owned = {
+        name for (kind, name), facts in before.objects.items()
+        if kind == "sequence" and _belongs_to((kind, name), facts, tables)
+    }  # fmt: skip
+    return frozenset(own | owned)
+
+
 def _belongs_to(identity: Identity, facts: Facts, tables: set[str]) -> bool:
     """Pure. Whether an object goes with its table when that is dropped, whoever made it."""
     kind, name = identity
     if kind == "index":
         return facts.get("table") in tables
+    if kind == "sequence":
+        return any(str(facts.get("owned_by", "")).startswith(f"{table}.") for table in tables)
     return kind in CHILD_KINDS and any(name.startswith(f"{table}.") for table in tables)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, text
 
-from lawsker_db.contract import Contract, Table
+from lawsker_db.contract import Contract, contract_digest
 from lawsker_db.errors import ROLLED_BACK, GateRefused
 from lawsker_db.evidence import (
     Check,
@@ -27,12 +27,13 @@ from lawsker_db.evidence import (
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import read_catalog
 from lawsker_db.postgres.closed import WRITTEN_IN
-from lawsker_db.postgres.fingerprint import column_names
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.seal import Seal
 from lawsker_db.postgres.session import IDLE_LIMIT, fires_triggers, literal, own_path, pin_session, quoted_as_read
 from lawsker_db.postgres.touched import is_counting, unknown_catalogs
-from lawsker_db.safety.expectation import Promise, unexpected
+from lawsker_db.safety.expectation import Promise, gone_with, unexpected
+from lawsker_db.safety.groups import check_group, group_words
+from lawsker_db.safety.keeping import Keeping
 from lawsker_db.safety.observation import SEQUENCE, Columns, Observation, Reader, check_serial
 from lawsker_db.safety.waiting import Waiting
 
@@ -59,9 +60,10 @@ class Gate:
         direction: Direction,
         on_event: OnEvent,
         beside: Reader | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         """Remember; `begin` does the work. With `beside`, which reads tables on connections of their own, every table is
-        locked and compared, touched or not."""
+        locked and compared, touched or not. With `keeping` what a downgrade takes away goes there."""
         self._conn = conn
         self._seal = seal
         self._schema = quoted_as_read(conn, schema)
@@ -70,10 +72,12 @@ class Gate:
         self._direction = direction
         self._on_event = on_event
         self._full = beside is not None
+        self.keeping = keeping if direction is Direction.DOWNGRADE else None
         self._promises: dict[str, Promise] = {}
         self._order: list[str] = []
         self._observation = Observation(conn, own=f"{self._schema}.alembic_version", beside=beside)
         self._rewrites = False
+        self._locked: set[str] = set()  # by the revision under way
         self._judged: list[str] = []
         self.behind_lock: Callable[[str], None] = lambda revision: (
             None
@@ -112,6 +116,10 @@ class Gate:
         for table, mode in qualified.items():
             if mode in OBSERVED_MODES and table not in going:
                 self._observe(table)
+        self._locked |= tables.keys()
+        if self.keeping is not None and self._order:
+            for table in tables:
+                self.keeping.observe(table, self._under_way()[0])
 
     def _lock(self, qualified: Mapping[str, str], *, rewrites: bool = False) -> None:
         """Take locks at their final strength, bounded, and say so. What was written before can be observed no more."""
@@ -158,54 +166,48 @@ class Gate:
     def check_group(self, contract: Contract, group: str) -> None:
         """See that the tables of a group stand with their seeded rows, and send an event. Raises `GateRefused`."""
         with own_path(self._conn, self._schema_name):
-            self._check_group(contract, group)
-
-    def _check_group(self, contract: Contract, group: str) -> None:
-        tables = [table for table in contract.tables if table.group == group]
-        counts: dict[str, int] = {}
-        for table in tables:
-            name = f"{self._schema}.{table.name}"
-            stands = self._conn.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar_one()
-            if stands is None:
-                raise self._refusal((self._check(f"group {group}", False, f"table {name}", "missing"),))
-            if isinstance(table.rows, int) and table.rows:
-                counts[table.name] = self._count(table.name)
-        wrong = tuple(
-            self._check(f"rows of {table.name}", False, f"{table.rows} seed rows", str(counts[table.name]))
-            for table in tables
-            if table.name in counts and counts[table.name] != table.rows
-        )
-        wrong += self._group_shape(contract, tables)
+            wrong, counts = check_group(self._conn, contract, group, schema=self._schema, before=self.catalog)
         if wrong:
             raise self._refusal(wrong)
-        seeds = ", ".join(f"{name} {rows} rows" for name, rows in counts.items())
-        names = f"{len(tables)} tables" if tables else "columns"
-        self._say("group", f"{group}: {names} stand{f' ({seeds})' if seeds else ''}", group=group, rows=counts)
+        self._say("group", group_words(contract, group, counts), group=group, rows=counts)
 
-    def _group_shape(self, contract: Contract, tables: list[Table]) -> tuple[Check, ...]:
-        """Invalid indexes and constraints on a group's tables, as far as the revision made them; for the group of extended
-        tables, their columns too."""
-        names = [table.name for table in tables] or [extension.table for extension in contract.extensions]
-        columns = () if tables else tuple((e.table, c.name) for e in contract.extensions for c in e.columns)
-        missing = [
-            f"{table}.{column}"
-            for table, column in columns
-            if column not in column_names(self._conn, f"{self._schema}.{table}")
-        ]
-        places = [f"{self._schema}.{name}." for name in names] + [f"{self._schema}."]
-        older = [name for kind, name in self.catalog.objects if kind in ("index", "constraint")]
-        others = [name.removeprefix(place) for name in older for place in places if name.startswith(place)]
-        invalid = self._conn.execute(
-            text(
-                "SELECT name FROM (SELECT c.relname::text AS name, i.indrelid AS of_table FROM pg_index i"
-                " JOIN pg_class c ON c.oid = i.indexrelid WHERE NOT i.indisvalid UNION ALL SELECT conname::text, conrelid"
-                " FROM pg_constraint WHERE NOT convalidated) AS invalid WHERE quote_ident(name) <> ALL (:others ::text[])"
-                " AND of_table = ANY (SELECT to_regclass(t)::oid FROM unnest(:tables ::text[]) AS t)"
-            ),
-            {"tables": [f"{self._schema}.{name}" for name in names], "others": others},
-        )
-        wrong = [f"{name} is missing" for name in missing] + [f"{row[0]} is not valid" for row in invalid]
-        return tuple(self._check("group", False, "present, valid and validated", found) for found in wrong)
+    def keep_table(self, table: str) -> bool:
+        """Move a table into the run's archive, behind its lock; False where the run keeps none. Raises `LockNotObtained`."""
+        keeping = self._ready_to_keep(table)
+        if keeping is None:
+            return False
+        with own_path(self._conn, self._schema_name):
+            keeping.keep_table(table, *self._under_way())
+        self._say_kept(keeping)
+        return True
+
+    def keep_columns(self, table: str, columns: tuple[str, ...]) -> bool:
+        """Copy columns into the run's archive, behind their table's lock; False where the run keeps none. Raises
+        `LockNotObtained`."""
+        keeping = self._ready_to_keep(table)
+        if keeping is None:
+            return False
+        with own_path(self._conn, self._schema_name):
+            keeping.keep_columns(table, columns, *self._under_way())
+        self._say_kept(keeping)
+        return True
+
+    def _ready_to_keep(self, table: str) -> Keeping | None:
+        """The archive if there is one, with the table locked and fingerprinted in any case."""
+        if table not in self._locked:
+            self.lock_tables({table: locks.STRONGEST}, ())
+        return self.keeping
+
+    def _under_way(self) -> tuple[Contract, str]:
+        """The contract of the revision under way, and its digest."""
+        contract = self._promises[self._order[0]].contract
+        return contract, contract_digest((contract,))
+
+    def _say_kept(self, keeping: Keeping) -> None:
+        kept = keeping.kept[-1]
+        what = kept.original if kept.kind == "table" else f"{', '.join(kept.columns)} of {kept.original}"
+        rows = kept.fingerprint.rows
+        self._say("kept", f"kept {what}: {rows} rows in {kept.place}", table=kept.original, place=kept.place, rows=rows)
 
     def require_judged(self, revisions: tuple[str, ...]) -> None:
         """Raise `GateRefused` unless each of these was judged: an env.py that leaves out on_version_apply proves nothing.
@@ -241,9 +243,10 @@ class Gate:
         promise = self._promises.get(revision)
         after = read_catalog(self._conn, closed=True, patience=BEHIND_LOCKS)
         shared = self._observation.shared_written()
+        old, new = (self.keeping.apart(c) if self.keeping else c for c in (self.catalog, after))
         differences = tuple(
             difference
-            for difference in unexpected(self.catalog, after, promise, direction, self._schema)
+            for difference in unexpected(old, new, promise, direction, self._schema)
             if difference.kind not in WRITTEN_IN or not shared.isdisjoint(WRITTEN_IN[difference.kind])
         )
         checks = [
@@ -256,6 +259,8 @@ class Gate:
             )
         ]
         checks += self._judge_content(revision, promise, direction)
+        if self.keeping is not None and promise is not None:
+            checks += self.keeping.judge(self.catalog, after, promise.contract)
         if promise is not None and direction is Direction.UPGRADE and not failures(tuple(checks)):
             checks += self._judge_rows(promise)
         self.checks += checks
@@ -269,7 +274,8 @@ class Gate:
 
     def _judge_content(self, revision: str, promise: Promise | None, direction: Direction) -> list[Check]:
         """Every relation that stood before is untouched, or has the content it had behind its lock."""
-        checks, contents = self._observation.judge(self._may_drop(promise, direction))
+        growing = {self.keeping.own_table} if self.keeping else set()
+        checks, contents = self._observation.judge(self._may_drop(promise, direction) | growing)
         self.contents = tuple(sorted(contents, key=lambda content: content.table))
         untouched = sum(content.proof == "untouched" for content in contents)
         words = f"{untouched} relations untouched"
@@ -344,6 +350,7 @@ class Gate:
 
     def _prepare_next(self, revision: str) -> None:
         """What this revision made or wrote is old to the next one."""
+        self._locked.clear()
         if self._order and self._order[0] == revision:
             self._order.pop(0)
         if not self._order:
@@ -352,10 +359,10 @@ class Gate:
         self._lock_written()
 
     def _may_drop(self, promise: Promise | None, direction: Direction) -> frozenset[str]:
-        """The contract's own tables and sequences, which its downgrade takes away."""
+        """The contract's own tables and their sequences, which its downgrade takes away."""
         if promise is None or direction is not Direction.DOWNGRADE:
             return frozenset()
-        return frozenset(name for kind, name in promise.built.objects if kind in ("table", "sequence"))
+        return gone_with(self.catalog, promise)
 
     def _expected_rows(self, promised: int | str) -> int:
         return promised if isinstance(promised, int) else int(self._conn.execute(literal(promised)).scalar_one())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,7 @@ from functools import partial
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.contract import Contract
+from lawsker_db.contract import contract_digest
 from lawsker_db.errors import (
     GateRefused,
     LawskerError,
@@ -20,11 +19,10 @@ from lawsker_db.errors import (
     RevisionFailed,
     RolledBack,
 )
-from lawsker_db.evidence import Event, Fingerprint, OnEvent, Phase, Server, ignore
+from lawsker_db.evidence import Direction, Event, OnEvent, Phase, Server, ignore
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.content import read_tables
-from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.locks import sqlstate, take_migration_lock
 from lawsker_db.postgres.pulse import pulse
 from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
@@ -47,10 +45,13 @@ from lawsker_db.safety.commit import Asking, Guarded, commit, roll_back
 from lawsker_db.safety.confirmation import with_what_stays
 from lawsker_db.safety.doubt import RECONNECT_S, Attempt, read_timeline
 from lawsker_db.safety.gate import Gate
+from lawsker_db.safety.keeping import Keeping
+from lawsker_db.safety.since import made_prints
 from lawsker_db.safety.waiting import Waiting
 from lawsker_db.target import Target, said_by_server
 
-SAFE_UPGRADE = "safe-upgrade"  # the one way in that keeps a journal
+SAFE_UPGRADE, ROLLBACK = "safe-upgrade", "rollback"
+JOURNALLED = (SAFE_UPGRADE, ROLLBACK)  # the ways in that keep a journal
 STATEMENT_SHOWN = 70  # characters: one terminal line
 WAITED_TOO_LONG = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
@@ -67,6 +68,8 @@ class RunOptions:
     blockers: BlockerPolicy = field(default_factory=BlockerPolicy)
     reconnect_s: float = RECONNECT_S
     full: Target | None = None  # lock and compare every table, touched or not, by connections to there
+    archive: bool = False  # a downgrade keeps what it takes away
+    reason: str = ""  # why a downgrade throws it away, for the record
     on_event: OnEvent = ignore
 
 
@@ -101,7 +104,7 @@ def migration_transaction(conn: Connection, target: Target, plan: Plan, options:
         except BaseException:
             roll_back(conn)
             raise
-        journalled = options.via == SAFE_UPGRADE
+        journalled = options.via in JOURNALLED
         asking = Asking(pulse=watch, journalled=journalled, reconnect_s=options.reconnect_s, on_event=options.on_event)
         commit(conn, target, guarded, asking)
 
@@ -136,6 +139,7 @@ def guarded_steps(
         direction=plan.direction,
         on_event=options.on_event,
         beside=partial(read_tables, options.full) if options.full else None,
+        keeping=Keeping(conn, options.run_id, schema) if options.archive else None,
     )
     gate.begin(plan.contracts)
     guarded = Guarded(gate=gate, attempt=_attempt(conn, server, options.run_id))
@@ -147,11 +151,6 @@ def guarded_steps(
     gate.judge_snapshots()
     write_marker(conn, _run(conn, plan, gate, options, schema), server)
     gate.judge_ending()
-
-
-def contract_digest(contracts: tuple[Contract, ...]) -> str:
-    """Pure. SHA-256 over the contracts as Python prints them: frozen values of text and numbers."""
-    return hashlib.sha256(repr(contracts).encode()).hexdigest()
 
 
 def _statement_teller(on_event: OnEvent) -> Callable[[str], None]:
@@ -177,18 +176,14 @@ def _attempt(conn: Connection, server: Server, run_id: str) -> Attempt:
 
 
 def _run(conn: Connection, plan: Plan, gate: Gate, options: RunOptions, schema: str) -> Run:
-    quoted = quoted_as_read(conn, schema)
-    seeded = [
-        f"{quoted}.{table.name}"
-        for contract in plan.contracts
-        for table in contract.tables
-        if isinstance(table.rows, int) and table.rows and table.name in gate.rows_made
-    ]
-    prints: tuple[Fingerprint, ...] = tuple(fingerprint_table(conn, table) for table in seeded)
+    kept = gate.keeping.kept if gate.keeping else []
+    prints = tuple(entry.fingerprint for entry in kept)
+    if plan.direction is Direction.UPGRADE:
+        prints = made_prints(conn, plan.contracts, quoted_as_read(conn, schema))
     return Run(
         run_id=options.run_id,
         direction=options.recorded_as or plan.direction.value,
-        via=options.via,
+        via=f"{options.via}, discarding: {options.reason}" if options.reason else options.via,
         from_revisions=plan.start,
         to_revisions=plan.goal,
         steps=tuple(step.revision for step in plan.steps),

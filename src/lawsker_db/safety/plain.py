@@ -7,17 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from lawsker_db.contract import Loss
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Direction
 from lawsker_db.postgres import locks
-from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.pooler import require_direct
 from lawsker_db.postgres.seal import create_seal_here
-from lawsker_db.postgres.session import find_schema, identify, pin_session, pinned
-from lawsker_db.record.history import PastRun, read_history
+from lawsker_db.postgres.session import find_schema, identify, pin_session, pinned, quoted_as_read
+from lawsker_db.record.history import read_history
 from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import (
     Plan,
@@ -32,10 +30,14 @@ from lawsker_db.revisions import (
 from lawsker_db.safety.confirmation import require_confirmed
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.guard import RunOptions, guarded_steps, migration_transaction
+from lawsker_db.safety.hanging import dependant_checks
 from lawsker_db.safety.preflight import refuse_unless, required_checks
+from lawsker_db.safety.since import made_by, written_since
 from lawsker_db.target import Target, find_target
 
-DISCARD = "discard"
+ARCHIVE, DISCARD = "archive", "discard"
+KEEP = f"alembic -x {ARCHIVE}=yes downgrade …"
+THROW_AWAY = f"alembic -x {DISCARD}=yes downgrade …"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tu
             yield conn, None
             conn.rollback()
             return
-        run = RunOptions(run_id=new_run_id("_".join(plan.goal)), via="alembic")
+        run = RunOptions(run_id=new_run_id("_".join(plan.goal)), via="alembic", archive=_keeps(wish))
         with migration_transaction(conn, target, plan, run) as guarded:
             _watch_for_loss(conn, plan, wish, guarded.gate)
             yield conn, guarded.gate
@@ -95,72 +97,55 @@ def guarded_hand_over(conn: Connection, config: Path, wish: Wish) -> Iterator[Ga
         yield None
         return
     create_seal_here(conn)
-    run = RunOptions(run_id=new_run_id("_".join(plan.goal)), via="alembic, on a connection handed over")
+    run_id = new_run_id("_".join(plan.goal))
+    run = RunOptions(run_id=run_id, via="alembic, on a connection handed over", archive=_keeps(wish))
     with guarded_steps(conn, plan, run, server=server, schema=schema) as guarded:
         _watch_for_loss(conn, plan, wish, guarded.gate)
         yield guarded.gate
 
 
 def _watch_for_loss(conn: Connection, plan: Plan, wish: Wish, gate: Gate) -> None:
-    """On the way down: look for what would be lost now, which refuses soon, and again behind the locks, when nobody can
-    write any more."""
-    if plan.direction is Direction.DOWNGRADE:
-        refuse_loss(conn, plan, wish.options)
-        gate.behind_lock = lambda revision: refuse_loss(conn, plan, wish.options, only=revision)
+    """On the way down: look for what hangs on what would go, and for what would be lost now, which refuses soon; and for
+    that again behind the locks, when nobody can write any more."""
+    if plan.direction is not Direction.DOWNGRADE:
+        return
+    refuse_unless(dependant_checks(conn, plan, find_schema(conn)), what="The downgrade was not begun")
+    if not {name for name in (DISCARD, ARCHIVE) if wish.options.get(name) == "yes"}:
+        refuse_loss(conn, plan)
+        gate.behind_lock = lambda revision: refuse_loss(conn, plan, only=revision)
 
 
-def refuse_loss(conn: Connection, plan: Plan, options: Mapping[str, str], *, only: str | None = None) -> None:
+def refuse_loss(conn: Connection, plan: Plan, *, only: str | None = None) -> None:
     """Raise `Refused` when a downgrade would throw away what the run that upgraded did not write itself.
 
-    Reads the tables that would go. `-x discard=yes` is the operator's word that they may.
+    Reads the tables that would go, whole.
     """
-    if options.get(DISCARD) == "yes":
-        return
     history = read_history(conn, identify(conn))
+    schema = quoted_as_read(conn, find_schema(conn))
     for contract in plan.contracts:
         if only is not None and contract.revision != only:
             continue
-        made = _made_by(history, contract.revision)
+        made = made_by(history, contract.revision)
         if made is None and contract.losses:
             raise Refused(
                 f"No run of this database is on record as having made revision {contract.revision}, so what was written"
                 " since cannot be told from what it made.",
-                hint=f"take a backup, then: alembic -x {DISCARD}=yes downgrade …",
+                hint=f"keep it all: {KEEP}; or take a backup, then: {THROW_AWAY}",
             )
-        losses = [] if made is None else _losses(conn, contract.losses, made) + _changed_seeds(conn, made)
-        if losses:
+        lost = [since.words for since in written_since(conn, contract, made, schema) if since.says] if made else []
+        if lost:
             raise Refused(
-                f"The downgrade of {contract.revision} would throw away what was written since: {'; '.join(losses)}.",
-                hint=f"keep the data, or take a backup and say so: alembic -x {DISCARD}=yes downgrade …",
+                f"The downgrade of {contract.revision} would throw away what was written since: {'; '.join(lost)}.",
+                hint=f"keep it: {KEEP}; or take a backup and say so: {THROW_AWAY}",
             )
 
 
-def _losses(conn: Connection, losses: tuple[Loss, ...], made: PastRun) -> list[str]:
-    found: list[str] = []
-    for loss in losses:
-        counted = text(f"SELECT count(*) FROM ({loss.query}) AS lost")
-        rows = conn.execute(counted, {"made_at": made.made_at}).scalar_one()
-        if rows:
-            found.append(f"{loss.where}: {rows} {loss.says}")
-    return found
-
-
-def _changed_seeds(conn: Connection, made: PastRun) -> list[str]:
-    """Seed tables whose content is not what the run made."""
-    changed: list[str] = []
-    for print_ in made.fingerprints:
-        stands = conn.execute(text("SELECT to_regclass(:name)"), {"name": print_.table}).scalar_one()
-        if stands is not None and not print_.same_content(fingerprint_table(conn, print_.table, print_.columns)):
-            changed.append(f"{print_.table}: changed since the upgrade")
-    return changed
-
-
-def _made_by(history: tuple[PastRun, ...], revision: str) -> PastRun | None:
-    """Pure. The last run here that upgraded to this revision."""
-    for past in reversed(history):
-        if past.here and past.direction == Direction.UPGRADE and revision in past.steps:
-            return past
-    return None
+def _keeps(wish: Wish) -> bool:
+    """Pure. Whether the operator wants an archive. Raises `Refused` for both words at once."""
+    keep, discard = (wish.options.get(name) == "yes" for name in (ARCHIVE, DISCARD))
+    if keep and discard:
+        raise Refused("archive=yes keeps what discard=yes throws away.", hint=f"one of them: {KEEP}, or {THROW_AWAY}")
+    return keep
 
 
 def _plan(conn: Connection, target: Target, config: Path, wish: Wish) -> Plan:

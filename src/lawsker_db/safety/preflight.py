@@ -31,14 +31,7 @@ def preflight(
     trial restore is a warning.
     """
     server = identify(conn)
-    checks = [
-        *_server_checks(server),
-        _way_check(conn),
-        _standby_check(conn),
-        *_right_checks(conn, plan),
-        _event_trigger_check(conn),
-    ]
-    checks.append(_statistics_check(conn, plan))
+    checks = [*guarded_checks(conn, plan, server), _statistics_check(conn, plan)]
     checks += backup_checks(conn, server, runs)
     if prove:
         checks += proof_checks(conn, server, warning=accept_unproven)
@@ -46,6 +39,17 @@ def preflight(
     if plan.direction is Direction.UPGRADE:
         checks += required_checks(conn, plan)
     return tuple(checks)
+
+
+def guarded_checks(conn: Connection, plan: Plan, server: Server) -> tuple[Check, ...]:
+    """What the guarded transaction needs in either direction: server, way to it, standbys, rights. Reads only."""
+    return (
+        *_server_checks(server),
+        _way_check(conn),
+        _standby_check(conn),
+        *_right_checks(conn, plan),
+        _event_trigger_check(conn),
+    )
 
 
 def refuse_unless(checks: tuple[Check, ...], *, what: str = "The database is not ready") -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +40,7 @@ from lawsker_db.safety.account import (
     Account,
     ending,
     open_account,
+    opened,
     reported,
     teller,
     timed,
@@ -61,6 +60,7 @@ from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
 from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
+from lawsker_db.safety.rollback import RollbackOptions, undo_unproven
 from lawsker_db.target import Target
 
 TRIES = 3
@@ -75,7 +75,8 @@ class UpgradeOptions:
 
     `proof_server` is where the copy is made, None for the database's own server. With `full` every table is locked and
     compared in the migration, touched or not: nobody writes any meanwhile. `queries` is a file of SELECTs whose plans are
-    noted before the migration, for verification to compare with.
+    noted before the migration, for verification to compare with. With `roll_back` a migration that fails a check after
+    COMMIT is taken back, with an archive.
     """
 
     runs: Path = Path("lawsker-runs")
@@ -92,6 +93,7 @@ class UpgradeOptions:
     max_lock_s: float = MAX_LOCK_S
     full: bool = False
     queries: Path | None = None
+    roll_back: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,29 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always
 def safe_upgrade(
     target: Target, revision: str = "head", *, options: UpgradeOptions, on_event: OnEvent = ignore
 ) -> RunReport:
+    """Bring the database to `revision`, as `upgrade_proven`; where a check fails after COMMIT and the options say so, take
+    it back with an archive of what it made, by a run of its own. Raises a `LawskerError`, whose class tells the state."""
+    try:
+        return upgrade_proven(target, revision, options=options, on_event=on_event)
+    except CommittedUnproven as failed:
+        start = failed.fields.get("from_revisions")
+        found_wrong = bool(failed.fields.get("checks"))  # an interrupt, or nobody could look: that is no failed check
+        if not options.roll_back or not found_wrong or not isinstance(start, tuple):
+            raise
+        way_back = RollbackOptions(
+            runs=options.runs,
+            config=options.config,
+            chain_options=options.chain_options,
+            patience_s=options.patience_s,
+            blockers=options.blockers,
+            reconnect_s=options.reconnect_s,
+        )
+        raise undo_unproven(target, failed, start, way_back, on_event) from failed
+
+
+def upgrade_proven(
+    target: Target, revision: str = "head", *, options: UpgradeOptions, on_event: OnEvent = ignore
+) -> RunReport:
     """Bring the database to `revision`: complete and proven, or as it was, or an error that says where it stands.
 
     Locks: RUN (advisory) throughout; ACCESS SHARE while the dump runs; none while its copy is restored, compared and
@@ -142,7 +167,7 @@ def safe_upgrade(
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
-        with _opened(account, tell) as lock:
+        with opened(account, tell) as lock:
             _back_up(account, options, tell)
             _try_out(account, outlook.chain, options, tell)
             _carry_off(account, options, tell)
@@ -174,25 +199,12 @@ def rehearse_upgrade(
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
-        with _opened(account, tell):
+        with opened(account, tell):
             _back_up(account, options, tell)
             _try_out(account, outlook.chain, options, tell)
             _carry_off(account, options, tell)
         said.verdict = Verdict.REHEARSED
     return said.report
-
-
-@contextmanager
-def _opened(account: Account, tell: OnEvent) -> Iterator[locks.RunLock]:
-    """The RUN lock for the block, after the journal says of which database this run is; then, who holds the lock.
-
-    From that `recover` knows what was a run's own when the run is no more.
-    """
-    facts = {**asdict(account.server), "process": os.getpid()}
-    tell(Event(phase=Phase.PLAN, name="opened", text="", facts=facts))
-    with locks.run_lock(account.target) as lock:
-        tell(Event(phase=Phase.PLAN, name="session", text="", facts={"whose": "run lock", **asdict(lock.session)}))
-        yield lock
 
 
 def _confirm(account: Account, expected: Catalog) -> None:

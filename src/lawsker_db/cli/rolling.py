@@ -1,0 +1,199 @@
+"""`lawsker-db rollback`: the way back, with an archive of all that goes."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lawsker_db.cli.options import (
+    Blockers,
+    Blocking,
+    Config,
+    Direct,
+    DryRun,
+    EvenDumps,
+    Json,
+    LockPatience,
+    Reconnect,
+    Runs,
+    Url,
+    Yes,
+    blocker_policy,
+    first_hint,
+    plain,
+)
+
+if TYPE_CHECKING:
+    from lawsker_db.evidence import Check
+    from lawsker_db.safety.rollback import Retrospect, RollbackOptions
+    from lawsker_db.target import Target
+
+Where = Annotated[
+    str | None,
+    typer.Argument(
+        help="Where to go back to (default: where the last upgrade came from); with --verify, the run.",
+        show_default=False,
+    ),
+]
+Prove = Annotated[bool, typer.Option("--verify", help="Prove a rollback that was made; change nothing.")]
+Discard = Annotated[bool, typer.Option("--discard", help="Keep no archive: throw away what goes. Needs --reason.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why it is thrown away, for journal, report and history.")]
+Confirm = Annotated[str, typer.Option("--confirm", help="The database's name, for --discard with --yes.")]
+
+
+def rollback(
+    revision: Where = None,
+    database_url: Url = None,
+    direct_url: Direct = None,
+    runs: Runs = Path("lawsker-runs"),
+    config: Config = None,
+    lock_patience: LockPatience = 600.0,
+    on_blocker: Blockers = Blocking.WAIT,
+    even_dumps: EvenDumps = False,
+    reconnect: Reconnect = 60.0,
+    discard: Discard = False,
+    reason: Reason = "",
+    confirm: Confirm = "",
+    verify: Prove = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Take the last upgrade back in one guarded transaction, and keep all that goes in an archive, a schema of its own.
+
+    Tells first what was written since, table by table. The database is then as its older revision promises, or as it was.
+    """
+    from lawsker_db.safety.rollback import RollbackOptions
+    from lawsker_db.target import find_target
+
+    target = find_target(database_url, direct_url)
+    if verify:
+        _prove(target, revision, config, as_json=as_json)
+        return
+    options = RollbackOptions(
+        runs=runs,
+        config=config,
+        patience_s=lock_patience,
+        blockers=blocker_policy(on_blocker, even_dumps=even_dumps),
+        reconnect_s=reconnect,
+        discard=discard,
+        reason=reason.strip(),
+    )
+    _require_word(target, options, confirm, yes=yes and not dry_run)
+    _carry_out(target, revision, options, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+def _carry_out(
+    target: Target, revision: str | None, options: RollbackOptions, *, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Show what would go, ask, roll back, report."""
+    from lawsker_db.cli.interrupts import settle
+    from lawsker_db.cli.progress import progress
+    from lawsker_db.cli.render import show_report
+    from lawsker_db.evidence import failures
+    from lawsker_db.safety.preflight import refuse_unless
+    from lawsker_db.safety.rollback import look_back, roll_back
+
+    outlook = look_back(target, revision, options)
+    if dry_run or not (yes and as_json):
+        _preview(target, outlook, options, as_json=as_json, final=dry_run)
+    if dry_run:
+        raise typer.Exit(10 if failures(outlook.checks) else 0)
+    refuse_unless(outlook.checks, what="The rollback was not begun")
+    if outlook.plan.steps and not yes:
+        _ask_name(outlook.server.database, discard=options.discard)
+    with progress(as_json=as_json) as on_event:
+        report = roll_back(target, revision, options=options, on_event=on_event)
+        settle()
+    show_report(report, as_json=as_json)
+
+
+def _preview(target: Target, outlook: Retrospect, options: RollbackOptions, *, as_json: bool, final: bool) -> None:
+    """Show the plan and what was written since. With `final` it is the result, else talk."""
+    from lawsker_db.cli.render import print_json, say, show_checks, tell
+    from lawsker_db.evidence import failures
+
+    ready = not failures(outlook.checks)
+    if as_json and final:
+        steps = [{"revision": step.revision, "title": step.title} for step in outlook.plan.steps]
+        found = {"checks": _listed(outlook.checks), "written": plain([asdict(since) for since in outlook.written])}
+        print_json({"verdict": "dry run", "ready": ready, "steps": steps, **found})
+        return
+    speak = tell if final else say
+    speak(f"Database: {target.label}, PostgreSQL {outlook.server.major}")
+    for step in outlook.plan.steps:
+        speak(f"{'Would' if final else 'Will'} take back: {step.revision}  {step.title}")
+    if not outlook.plan.steps:
+        speak(f"Nothing to take back: the database is at {', '.join(outlook.plan.start) or 'base'}.")
+        return
+    for line in _written_lines(outlook):
+        speak(line)
+    speak("Nothing is kept of it." if options.discard else "All of it is kept in an archive, a schema of its own.")
+    if final:
+        show_checks(outlook.checks)
+        tell("Ready. Nothing was changed." if ready else "Not ready. Nothing was changed.")
+        tell(f"Next: {'lawsker-db rollback' if ready else first_hint(outlook.checks)}")
+
+
+def _written_lines(outlook: Retrospect) -> list[str]:
+    """Pure. What was written since, a line a table; those that are as made in one."""
+    changed = [f"  {since.words}" for since in outlook.written if since.says]
+    as_made = [f"{since.table} ({since.rows} rows)" for since in outlook.written if not since.says]
+    lines = ["Written since the upgrade:", *(changed or ["  nothing"])]
+    lines += [f"As the upgrade made them: {', '.join(as_made)}"] if as_made else []
+    return lines + [f"No run on record has made {r}: what was written since is not known." for r in outlook.unknown]
+
+
+def _ask_name(database: str, *, discard: bool) -> None:
+    """Have the name of the database typed; refuse where there is no terminal. Raises `UsageError` for another name."""
+    from lawsker_db.errors import UsageError
+
+    if not sys.stdin.isatty():
+        also = f" --confirm {database}" if discard else ""
+        raise UsageError("There is no terminal to ask on.", hint=f"type it with --yes{also} if you mean it")
+    what = "THROW AWAY what was written since" if discard else "roll back"
+    typed = typer.prompt(f"To {what}, type the name of the database ({database})", err=True)
+    if typed.strip() != database:
+        raise UsageError(f"{typed.strip()} is not {database}: nothing was begun.", hint="type the same command again")
+
+
+def _require_word(target: Target, options: RollbackOptions, confirm: str, *, yes: bool) -> None:
+    """Raise `UsageError` for --discard without a reason, or, where nobody is asked, without the database's name."""
+    from lawsker_db.errors import UsageError
+
+    if options.discard and not options.reason:
+        raise UsageError("--discard throws away what was written: it needs a reason.", hint='--discard --reason "why"')
+    if options.reason and not options.discard:
+        raise UsageError("--reason is for --discard: an archive needs none.", hint="leave it out, or add --discard")
+    if not (options.discard and yes):
+        return
+    from lawsker_db.safety.rollback import database_name
+
+    name = database_name(target)
+    if confirm != name:
+        raise UsageError("--discard with --yes needs the name of the database.", hint=f"--confirm {name}")
+
+
+def _prove(target: Target, run_id: str | None, config: Path | None, *, as_json: bool) -> None:
+    """Look whether a rollback is what it says. Exit code 13 when it is not."""
+    from lawsker_db.cli.render import print_json, show_checks, tell
+    from lawsker_db.evidence import failures
+    from lawsker_db.revisions import load_chain
+    from lawsker_db.safety.returned import check_returned
+
+    checks = check_returned(target, load_chain(config), run_id)
+    failed = failures(checks)
+    if as_json:
+        print_json({"ok": not failed, "checks": _listed(checks)})
+    else:
+        show_checks(checks)
+        tell(f"{'NOT PROVEN' if failed else 'PROVEN'}: {target.label}")
+    raise typer.Exit(13 if failed else 0)
+
+
+def _listed(checks: tuple[Check, ...]) -> object:
+    return plain([asdict(check) for check in checks])

@@ -1,0 +1,345 @@
+"""rollback: take the last upgrade back in one guarded transaction, and keep all that goes with it in an archive.
+
+Nothing that anyone wrote is thrown away, unless the operator says so, with the database's name and a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from lawsker_db import __version__
+from lawsker_db.errors import CommittedUnproven, LawskerError, OutcomeUnknown, Refused, RolledBack
+from lawsker_db.evidence import (
+    Check,
+    Direction,
+    Event,
+    OnEvent,
+    Phase,
+    RunReport,
+    Server,
+    Verdict,
+    failures,
+    ignore,
+)
+from lawsker_db.postgres import locks
+from lawsker_db.postgres.blockers import BlockerPolicy
+from lawsker_db.postgres.catalog import Catalog
+from lawsker_db.postgres.kept import ARCHIVE, CONTENTS
+from lawsker_db.postgres.pooler import require_direct
+from lawsker_db.postgres.session import find_schema, identify, literal, pinned, quoted, quoted_as_read, require_same
+from lawsker_db.record.history import PastRun, read_history
+from lawsker_db.record.journal import Journal
+from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_checks, plan_downgrade, run_steps
+from lawsker_db.safety.account import BACK, VERIFY_BACK, Account, ending, open_account, opened, reported, teller, timed
+from lawsker_db.safety.confirmation import reading, require_confirmed, said_by
+from lawsker_db.safety.doubt import RECONNECT_S
+from lawsker_db.safety.guard import ROLLBACK, RunOptions, migration_transaction
+from lawsker_db.safety.hanging import dependant_checks
+from lawsker_db.safety.preflight import guarded_checks, refuse_unless
+from lawsker_db.safety.recovery import unsettled_check
+from lawsker_db.safety.returned import check_returned, refusing_to_look
+from lawsker_db.safety.since import Since, made_by, written_since
+from lawsker_db.target import Target
+
+STATUS = "lawsker-db status"
+HINT = f"{VERIFY_BACK} lists what differs; the archive, where one was kept, has all that was taken away"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackOptions:
+    """What an operator may choose. With `discard` no archive is kept; `reason` says why, for the record."""
+
+    runs: Path = Path("lawsker-runs")
+    config: Path | None = None
+    chain_options: dict[str, str] = field(default_factory=dict)
+    patience_s: float = locks.PATIENCE_S
+    blockers: BlockerPolicy = field(default_factory=BlockerPolicy)
+    reconnect_s: float = RECONNECT_S
+    discard: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrospect:
+    """What a rollback would do: the plan, whether it may begin, and what was written since, table by table."""
+
+    server: Server
+    chain: Chain
+    plan: Plan
+    checks: tuple[Check, ...]
+    written: tuple[Since, ...]
+    unknown: tuple[str, ...]  # revisions that no run on record has made
+
+
+def look_back(target: Target, revision: str | None, options: RollbackOptions) -> Retrospect:
+    """Plan and look in a READ ONLY transaction: rights, what hangs on what would go, what was written since.
+
+    Reads the tables that would go, whole; changes nothing. Without a revision, back to where the last upgrade on record
+    came from. Raises `Refused` when the chain and the database do not go together, or the baseline would go with rows.
+    """
+    chain = load_chain(options.config, options.chain_options)
+    road = require_direct(target)
+    with refusing_to_look(), reading(target) as conn:
+        server, schema = identify(conn), find_schema(conn)
+        history, current = read_history(conn, server), current_revisions(conn)
+        plan = plan_downgrade(chain, current, revision or _came_from(history, current))
+        if not plan.steps:
+            return Retrospect(server=server, chain=chain, plan=plan, checks=(), written=(), unknown=())
+        _refuse_baseline(conn, plan, history)
+        made = {contract: made_by(history, contract.revision) for contract in plan.contracts}
+        place = quoted_as_read(conn, schema)
+        return Retrospect(
+            server=server,
+            chain=chain,
+            plan=plan,
+            checks=(
+                *road,
+                *guarded_checks(conn, plan, server),
+                *_owner_checks(conn, plan, place),
+                *(() if options.discard else _enum_checks(plan)),
+                *plan_checks(plan),
+                *dependant_checks(conn, plan, schema),
+                unsettled_check(conn, options.runs),
+            ),
+            written=tuple(s for c, past in made.items() if past for s in written_since(conn, c, past, place)),
+            unknown=tuple(contract.revision for contract, past in made.items() if past is None),
+        )
+
+
+def roll_back(
+    target: Target, revision: str | None = None, *, options: RollbackOptions, on_event: OnEvent = ignore
+) -> RunReport:
+    """Take the database back to `revision`, complete and proven, or leave it as it was, or say where it stands.
+
+    What goes is kept in an archive, a schema of its own, unless the options say to discard it. Locks: RUN (advisory)
+    throughout; in the transaction what the downgrade takes, until COMMIT. Raises a `LawskerError`, whose class tells the
+    state; the run's folder has a report in every case.
+    """
+    outlook = look_back(target, revision, options)
+    if not outlook.plan.steps:
+        return _nothing_to_do(target, outlook)
+    refuse_unless(outlook.checks, what="The rollback was not begun")
+    target = pinned(target, outlook.server)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
+    with Journal(account.folder) as journal, reported(account) as said:
+        tell = teller(account, journal, on_event)
+        with opened(account, tell) as lock:
+            _note_written(account, outlook, options, tell)
+            lock.require_held()
+            expected = _take_back(account, outlook.chain, options, tell)
+            _note_archive(account)
+            with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
+                _confirm(account, expected)
+            with timed(account, Phase.VERIFY, tell, "stamp, record, archive, and nothing left of what went"):
+                _verify(account, outlook.chain)
+        said.verdict = Verdict.DONE
+    return said.report
+
+
+def undo_unproven(
+    target: Target, failed: CommittedUnproven, goal: tuple[str, ...], options: RollbackOptions, on_event: OnEvent
+) -> LawskerError:
+    """Take back a migration that was committed and failed a later check; the error that says how that ended.
+
+    Changes the database as `roll_back`. `RolledBack` when it did; what the way back raised when it committed, or may have,
+    and nobody could prove it; else the error that was, with why the way back was not taken.
+    """
+    revision = goal[0] if goal else "base"
+    words = f"a check failed after COMMIT, so back to {revision}: {failed.message}"
+    on_event(Event(phase=Phase.MIGRATION, name="back", text=words))
+    try:
+        report = roll_back(target, revision, options=options, on_event=on_event)
+    except (OutcomeUnknown, CommittedUnproven) as found:
+        found.message = f"A check failed after COMMIT ({failed.message}), and on the way back: {found.message}"
+        return found
+    except LawskerError as refused:
+        failed.message = f"{failed.message} It was not taken back: {refused.message}"
+        failed.hint = refused.hint
+        return failed
+    return RolledBack(
+        f"A check failed after COMMIT, and the migration was taken back: {failed.message}",
+        hint=f"look at {report.folder}, mend what failed, then type it again; {VERIFY_BACK} looks at the way back",
+        state=f"The database is at {revision} again, proven; what had been made is kept in schema {report.archive}.",
+        folder=report.folder,
+        run_id=report.run_id,
+    )
+
+
+def database_name(target: Target) -> str:
+    """The name of the database that the target leads to, as the server has it. Reads only."""
+    with reading(target) as conn:
+        return identify(conn, sized=False).database
+
+
+def drop_command(archive: str, tables: Iterable[str]) -> str:
+    """Pure. SQL that would drop an archive when nobody needs it any more. It is told, and run by nobody here."""
+    listed = ", ".join((*tables, f"{archive}.{ARCHIVE}", f"{archive}.{CONTENTS}"))
+    return f"DROP TABLE {listed}; DROP SCHEMA {archive};"
+
+
+def _came_from(history: tuple[PastRun, ...], current: tuple[str, ...]) -> str:
+    """Pure. Where the upgrade came from that led to where the database stands."""
+    for past in reversed(history):
+        if past.here and past.direction == Direction.UPGRADE and past.to_revisions == current:
+            return past.from_revisions[0] if past.from_revisions else "base"
+    stands = ", ".join(current) or "base"
+    raise Refused(
+        f"No upgrade of this database to {stands} is on record, so where it came from is not known.",
+        hint="name the revision: lawsker-db rollback REVISION (alembic history lists them)",
+    )
+
+
+def _refuse_baseline(conn: Connection, plan: Plan, history: tuple[PastRun, ...]) -> None:
+    """Raise `Refused` when the lowest revision would go and was adopted, or holds a row. Reads only."""
+    for contract in plan.contracts:
+        if contract.follows is not None:
+            continue
+        if any(past.direction == "adopt" for past in history):
+            raise Refused(
+                "The baseline of this database was adopted, not made by this chain: its downgrade would drop live tables.",
+                hint=f"nothing overrides this; this goes as far as it can: lawsker-db rollback {contract.revision}",
+            )
+        holding = [table.name for table in contract.tables if _holds_rows(conn, table.name)]
+        if holding:
+            raise Refused(
+                f"The rollback would drop tables of the baseline that hold rows: {', '.join(holding)}.",
+                hint=f"nothing overrides this; this goes as far as it can: lawsker-db rollback {contract.revision}",
+            )
+
+
+def _holds_rows(conn: Connection, table: str) -> bool:
+    if conn.execute(text("SELECT to_regclass(:name)"), {"name": quoted(table)}).scalar_one() is None:
+        return False
+    return bool(conn.execute(literal(f"SELECT EXISTS (SELECT FROM {quoted(table)})")).scalar_one())
+
+
+def _owner_checks(conn: Connection, plan: Plan, schema: str) -> tuple[Check, ...]:
+    """A failed check for each table that would go and belongs to a role that ours is no member of."""
+    names = [f"{schema}.{table.name}" for contract in plan.contracts for table in contract.tables]
+    rows = conn.execute(
+        text(
+            "SELECT c.oid::regclass::text, pg_get_userbyid(c.relowner), current_user FROM pg_class c"
+            " WHERE c.oid = ANY (SELECT to_regclass(t)::oid FROM unnest(:names ::text[]) AS t)"
+            " AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1"
+        ),
+        {"names": names},
+    )
+    return tuple(
+        Check(
+            name=f"right: owner of {table}",
+            ok=False,
+            expected=f"{user} is a member of the owner",
+            found=f"owned by {owner}",
+            detail=f"connect as {owner}, or GRANT {quoted(owner)} TO {quoted(user)}",
+        )
+        for table, owner, user in rows
+    )
+
+
+def _enum_checks(plan: Plan) -> tuple[Check, ...]:
+    """Pure. A failed check for each revision with enum types of its own: a table that is kept would still be of them."""
+    return tuple(
+        Check(
+            name=f"archive of {contract.revision}",
+            ok=False,
+            expected="no enum types that kept tables are of",
+            found=f"it makes the enum types {', '.join(enum.name for enum in contract.enums)}, which cannot be kept yet",
+            detail="copy aside what is needed, then --discard --reason TEXT",
+        )
+        for contract in plan.contracts
+        if contract.enums and contract.follows is not None
+    )
+
+
+def _note_written(account: Account, outlook: Retrospect, options: RollbackOptions, tell: OnEvent) -> None:
+    """What was written since, and why it is thrown away if it is, for the journal and the report."""
+    for since in outlook.written:
+        if since.says:
+            account.notes.append(f"written since the upgrade: {since.words}")
+    if options.discard:
+        account.notes.append(f"no archive was kept, as the operator said: {options.reason}")
+    facts = {"written": [since.words for since in outlook.written if since.says], "discard": options.discard}
+    words = f"discarding what goes: {options.reason}" if options.discard else "what goes is kept in an archive"
+    tell(Event(phase=Phase.PLAN, name="written since", text=words, facts=facts | {"reason": options.reason}))
+
+
+def _take_back(account: Account, chain: Chain, options: RollbackOptions, tell: OnEvent) -> Catalog:
+    """The guarded transaction. Returns the catalog as the gate saw it last, for the look afterwards."""
+    plan, target = account.plan, account.target
+    run = RunOptions(
+        run_id=account.run_id,
+        via=ROLLBACK,
+        patience_s=options.patience_s,
+        blockers=options.blockers,
+        reconnect_s=options.reconnect_s,
+        archive=not options.discard,
+        reason=options.reason if options.discard else "",
+        on_event=tell,
+    )
+    words = f"downgrade of {', '.join(step.revision for step in plan.steps)} in one transaction"
+    with timed(account, Phase.MIGRATION, tell, words), ending(account), target.connect() as conn:
+        require_same(conn, account.server)
+        conn.rollback()
+        with migration_transaction(conn, target, plan, run) as guarded:
+            account.guarded = guarded
+            run_steps(conn, chain, plan, guarded.gate)
+        tell(Event(phase=Phase.COMMIT, name="committed", text="committed", facts={"run_id": account.run_id}))
+    return guarded.gate.catalog
+
+
+def _note_archive(account: Account) -> None:
+    """What the gate noted about the archive, and how it can be dropped one day, for the report."""
+    keeping = account.guarded.gate.keeping if account.guarded else None
+    if keeping is not None and keeping.kept:
+        drop = drop_command(keeping.schema, [kept.place for kept in keeping.kept])
+        account.notes += [*keeping.notes, f"when nobody needs the archive any more, you may drop it: {drop}"]
+
+
+def _confirm(account: Account, expected: Catalog) -> None:
+    """Look again after COMMIT; what was found goes into the report also when it is not as it should be."""
+    try:
+        account.confirmed = require_confirmed(account.target, account.run_id, account.plan, expected)
+    except CommittedUnproven as failed:
+        found = failed.fields.get("checks")
+        account.confirmed = found if isinstance(found, tuple) else ()
+        failed.hint, failed.state = HINT, BACK
+        raise
+
+
+def _verify(account: Account, chain: Chain) -> None:
+    """Prove what was committed as `rollback --verify` does. Raises `CommittedUnproven`; could not look is never passed."""
+    try:
+        account.verified = check_returned(account.target, chain, account.run_id)
+    except (LawskerError, DBAPIError) as failed:
+        words = f"The look afterwards could not be made: {said_by(failed)}"
+        raise CommittedUnproven(words, hint=f"{VERIFY_BACK} looks again", state=BACK) from failed
+    wrong = failures(account.verified)
+    if wrong:
+        said = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in wrong)
+        words = f"The look afterwards found: {said}."
+        raise CommittedUnproven(words, hint=HINT, state=BACK, checks=account.verified)
+
+
+def _nothing_to_do(target: Target, outlook: Retrospect) -> RunReport:
+    return RunReport(
+        run_id="",
+        verdict=Verdict.NOTHING_TO_DO,
+        target=target.label,
+        tool_version=__version__,
+        started_at=datetime.now(UTC),
+        duration_s=0.0,
+        direction=outlook.plan.direction,
+        from_revisions=outlook.plan.start,
+        to_revisions=outlook.plan.goal,
+        steps=(),
+        server=outlook.server,
+        message=f"The database is at revision {', '.join(outlook.plan.start) or 'base'} already.",
+        state="Nothing was done.",
+        hint=STATUS,
+    )

@@ -1,0 +1,125 @@
+"""What was written since an upgrade into what it made: by the fingerprints in its marker, and the contract's own queries.
+
+A table that has the fingerprint which the run left is as made, whatever times its rows bear. Of any other one the
+contract's losses tell the numbers; where they find nothing, that the content differs is all that is known, and enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from lawsker_db.contract import Contract
+from lawsker_db.evidence import Direction, Fingerprint
+from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
+from lawsker_db.postgres.kept import primary_key
+from lawsker_db.postgres.session import literal
+from lawsker_db.record.history import PastRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Since:
+    """What was written into one table since the upgrade. `rows_made` is None where the record has no number; `says` is
+    empty when it is as made."""
+
+    table: str
+    rows: int
+    rows_made: int | None
+    says: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """Pure. One line: the table, what was written, rows then and now."""
+        made = "" if self.rows_made is None else f" ({self.rows_made} rows when made, {self.rows} now)"
+        return f"{self.table}: {', '.join(self.says) or 'as made'}{made}"
+
+
+def made_prints(conn: Connection, contracts: tuple[Contract, ...], schema: str) -> tuple[Fingerprint, ...]:
+    """Fingerprints of all that an upgrade made: each new table, and the new columns of older ones beside their key.
+
+    Reads those; `schema` is quoted. For the marker: with them a later downgrade tells what others have written.
+    """
+    added = {(e.table, column.name) for contract in contracts for e in contract.extensions for column in e.columns}
+    prints: list[Fingerprint] = []
+    for contract in contracts:
+        for place, columns in _own(conn, contract, schema):
+            if columns is None and _stands(conn, place):
+                # a later revision of the same run may have extended it, and is taken back before this one
+                table = place.rpartition(".")[2]
+                columns = tuple(name for name in column_names(conn, place) if (table, name) not in added)
+            if columns:
+                prints.append(fingerprint_table(conn, place, columns))
+    return tuple(prints)
+
+
+def made_by(history: tuple[PastRun, ...], revision: str) -> PastRun | None:
+    """Pure. The last run here that upgraded to this revision or beyond it."""
+    for past in reversed(history):
+        if past.here and past.direction == Direction.UPGRADE and revision in past.steps:
+            return past
+    return None
+
+
+def written_since(conn: Connection, contract: Contract, made: PastRun, schema: str) -> tuple[Since, ...]:
+    """What was written into each table and column of a contract since the run that made them, in the contract's order.
+
+    Reads those tables; `schema` is quoted. Records of older versions have fingerprints of seed tables alone: of the others
+    the contract's losses must tell all.
+    """
+    found = [
+        _look(conn, place, columns, contract, made)
+        for place, columns in _own(conn, contract, schema)
+        if _stands(conn, place)
+    ]
+    seen = {since.table for since in found}
+    elsewhere = {loss.where for loss in contract.losses} - seen
+    return (*found, *(_counted(conn, table, contract, made) for table in sorted(elsewhere)))
+
+
+def _own(conn: Connection, contract: Contract, schema: str) -> Iterator[tuple[str, tuple[str, ...] | None]]:
+    """The contract's tables whole, and the tables that it extends on key and new columns."""
+    for table in contract.tables:
+        yield f"{schema}.{table.name}", None
+    for extension in contract.extensions:
+        place = f"{schema}.{extension.table}"
+        key = primary_key(conn, place)
+        if key and extension.columns:
+            wanted = {*key, *(column.name for column in extension.columns)}
+            yield place, tuple(name for name in column_names(conn, place) if name in wanted)
+
+
+def _look(conn: Connection, place: str, columns: tuple[str, ...] | None, contract: Contract, made: PastRun) -> Since:
+    """One table now against what the run left of it."""
+    table = place.rpartition(".")[2]
+    recorded = next((p for p in made.fingerprints if p.table == place and columns in (None, p.columns)), None)
+    if recorded is None:
+        return _counted(conn, table, contract, made)
+    now = fingerprint_table(conn, place, recorded.columns)
+    if recorded.same_content(now):
+        return Since(table=table, rows=now.rows, rows_made=recorded.rows, says=())
+    says = _losses(conn, table, contract, made) or ("changed since the upgrade",)
+    return Since(table=table, rows=now.rows, rows_made=recorded.rows, says=says)
+
+
+def _counted(conn: Connection, table: str, contract: Contract, made: PastRun) -> Since:
+    """One table by the contract's queries alone."""
+    rows = int(conn.execute(literal(f"SELECT count(*) FROM {table}")).scalar_one())
+    says = _losses(conn, table, contract, made)
+    return Since(table=table, rows=rows, rows_made=made.rows_made.get(table), says=says)
+
+
+def _losses(conn: Connection, table: str, contract: Contract, made: PastRun) -> tuple[str, ...]:
+    """The numbers that the contract's losses give for a table, those that are not 0."""
+    found: list[str] = []
+    for loss in contract.losses:
+        if loss.where == table:
+            query = text(f"SELECT count(*) FROM ({loss.query}) AS lost")
+            rows = conn.execute(query, {"made_at": made.made_at}).scalar_one()
+            found += [f"{rows} {loss.says}"] * bool(rows)
+    return tuple(found)
+
+
+def _stands(conn: Connection, place: str) -> bool:
+    return conn.execute(text("SELECT to_regclass(:name)"), {"name": place}).scalar_one() is not None
