@@ -143,9 +143,10 @@ def read_standings(conn: Connection) -> tuple[Standing, ...]:
     gate is closed meanwhile."""
     rows = conn.execute(
         text(
-            "SELECT format('%I.%I', n.nspname, c.relname), pg_catalog.pg_sequence_last_value(c.oid)"
-            " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE c.relkind = 'S' AND n.nspname !~ '^pg_' AND pg_sequence_last_value(c.oid) IS NOT NULL"
+            "SELECT name, value FROM (SELECT format('%I.%I', n.nspname, c.relname) AS name,"
+            " CASE WHEN c.relpersistence <> 't' THEN pg_catalog.pg_sequence_last_value(s.seqrelid) END AS value"
+            " FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) AS counted WHERE value IS NOT NULL"
         )
     )
     return tuple(Standing(name=str(name), last_value=int(value)) for name, value in rows)
