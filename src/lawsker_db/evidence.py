@@ -21,6 +21,7 @@ class Phase(StrEnum):
     COMMIT = "commit"
     CONFIRM = "confirm"
     VERIFY = "verify"
+    RESCUE = "rescue"
     REPORT = "report"
 
 
