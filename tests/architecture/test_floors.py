@@ -51,6 +51,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.rows",
         "postgres.differing",
         "postgres.rescuing_sql",
+        "postgres.replaying",
         "postgres.meter",
         "postgres.indexes",
         "postgres.plans",

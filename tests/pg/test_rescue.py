@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import secrets
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import oracle
 import psycopg
 import pytest
 
+from lawsker_db.errors import Refused
+from lawsker_db.safety.replay import Replay, replay_rescue
 from lawsker_db.safety.rescue import Rescue, RescueExport, export_rescue, find_rescue
 from lawsker_db.target import Target, parse_target
 
@@ -196,3 +200,120 @@ def test_the_files_are_private(exported: tuple[Path, RescueExport]) -> None:
     folder, _ = exported
     assert (folder / "rescue").stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in (folder / "rescue").iterdir()} == {0o600}
+
+
+# ---- replay ----------------------------------------------------------------------------------------------------------
+
+
+WAKEFUL = """
+    CREATE TABLE fired (what text);
+    CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+        INSERT INTO public.fired VALUES (TG_TABLE_NAME); NEW.name := 'touched'; RETURN NEW; END$$;
+    CREATE TRIGGER one BEFORE INSERT OR UPDATE ON parent FOR EACH ROW EXECUTE FUNCTION fire();
+    CREATE TRIGGER two BEFORE INSERT OR UPDATE ON parent FOR EACH ROW EXECUTE FUNCTION fire();
+    ALTER TABLE parent ENABLE ALWAYS TRIGGER two;
+    CREATE TRIGGER three BEFORE INSERT ON parent FOR EACH ROW EXECUTE FUNCTION fire();
+    ALTER TABLE parent DISABLE TRIGGER three;
+    UPDATE parted SET body = 'mine' WHERE id = 4;
+"""
+TRIGGERS = "SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A restored database in which people went on, the replay into it, and its triggers before."""
+
+    url: str
+    result: Replay
+    triggers: list[tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module")
+def replayed(server: Any, origin: str, exported: tuple[Path, RescueExport]) -> Iterator[Replayed]:
+    name, (folder, export) = create(server, origin), exported
+    url = server.url(name)
+    run(url, WAKEFUL)
+    triggers = rows(url, TRIGGERS)
+    tables = tuple(table.table for table in export.tables if not table.made_since)
+    yield Replayed(url, replay_rescue(parse_target(url), folder, tables), triggers)
+    server.run(f"DROP DATABASE {name}")
+
+
+def test_what_is_put_back_stands_there_as_it_was_lost(replayed: Replayed, two: Two, found: Rescue) -> None:
+    left = counts(find_rescue(parse_target(two.damaged_url), parse_target(replayed.url)))
+    numbers = {t.table: (t.inserted, t.updated, t.already, t.refused, t.deleted) for t in replayed.result.tables}
+    assert numbers == {
+        "public.parent": (2, 2, 0, 1, 2),  # the changed key's name is taken by the row that stands under the old key
+        "public.child": (2, 1, 0, 0, 1),
+        "public.composite": (2, 2, 0, 0, 1),
+        "public.keyless": (4, 0, 0, 0, 1),
+        "public.by_name": (0, 1, 0, 1, 1),  # to its unique index the two names are one
+        "public.parted": (2, 0, 0, 1, 1),  # somebody has changed that row since
+        "public.base": (0, 1, 0, 0, 0),
+        "public.derived": (0, 1, 0, 0, 0),
+        "public.nothing": (1, 0, 0, 0, 0),
+        f"public.{QUOTED}": (1, 0, 0, 0, 0),
+    }
+    assert left == {
+        "public.parent": (1, 0, 2),
+        "public.child": (0, 0, 1),
+        "public.composite": (0, 0, 1),
+        "public.keyless": (0, 0, 1),
+        "public.by_name": (1, 0, 1),
+        "public.parted": (0, 1, 1),
+        "public.later": (2, 0, 0),
+    }
+    assert not replayed.result.complete
+
+
+def test_every_row_that_could_not_go_is_listed_with_its_reason(replayed: Replayed) -> None:
+    listed = read_all(Path(replayed.result.refused))
+    assert [(line["table"], line["key"], line["sqlstate"], line["reason"]) for line in listed] == [
+        ("public.by_name", '{"name" : "NAME3"}', "23505", "another row has this key"),
+        ("public.parent", '{"id" : "200"}', "23505", "parent_name_key"),
+        ("public.parted", '{"id" : "4", "day" : "2026-01-10"}', "", "the row is no longer what the backup had"),
+    ]
+    assert Path(replayed.result.refused).stat().st_mode & 0o777 == 0o600
+
+
+def test_triggers_sleep_through_a_replay_and_wake_up_as_they_were(replayed: Replayed) -> None:
+    assert rows(replayed.url, "SELECT * FROM fired") == []
+    assert rows(replayed.url, TRIGGERS) == replayed.triggers
+
+
+def test_a_replay_stands_in_the_history(replayed: Replayed) -> None:
+    assert rows(replayed.url, "SELECT run_id, via, steps FROM lawsker_db.migration_run") == [
+        (replayed.result.run_id, "replay", [])
+    ]
+
+
+def test_a_second_replay_finds_the_rows_there_and_doubles_none(
+    replayed: Replayed, exported: tuple[Path, RescueExport]
+) -> None:
+    target, folder = parse_target(replayed.url), exported[0]
+    again = replay_rescue(target, folder, ("public.parent", "public.composite"), dry_run=True)
+    assert [(t.inserted, t.updated, t.already, t.refused) for t in again.tables] == [(0, 0, 4, 1), (0, 0, 4, 0)]
+    with pytest.raises(Refused, match="has no key"):
+        replay_rescue(target, folder, ("public.keyless",))
+    assert rows(replayed.url, "SELECT count(*) FROM keyless WHERE a = 1") == [(7,)]
+
+
+def test_the_scripts_are_plain_sql_that_puts_the_rows_back(
+    server: Any, origin: str, two: Two, exported: tuple[Path, RescueExport]
+) -> None:
+    name, (folder, _) = create(server, origin), exported
+    url = server.url(name)
+    run(url, "CREATE TABLE later (id int PRIMARY KEY, v text)")
+    psql = oracle.pg_dump(rows(url, "SELECT current_setting('server_version_num')::int / 10000")[0][0]).with_name(
+        "psql"
+    )
+    for script in (folder / "rescue" / "replay.txt").read_text().splitlines():
+        command = [str(psql), "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--quiet", "--file", script, url]
+        done = subprocess.run(command, cwd=folder / "rescue", capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), script
+    left = counts(find_rescue(parse_target(two.damaged_url), parse_target(url)))
+    assert {table: numbers[:2] for table, numbers in left.items() if any(numbers[:2])} == {
+        "public.parent": (1, 0),
+        "public.by_name": (1, 0),
+    }
+    server.run(f"DROP DATABASE {name}")
