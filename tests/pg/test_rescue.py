@@ -1,0 +1,319 @@
+"""Rescue finds exactly the rows that the damaged database has beyond the restored one, and brings them back."""
+
+from __future__ import annotations
+
+import csv
+import secrets
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import oracle
+import psycopg
+import pytest
+
+from lawsker_db.errors import Refused
+from lawsker_db.safety.replay import Replay, replay_rescue
+from lawsker_db.safety.rescue import Rescue, RescueExport, export_rescue, find_rescue
+from lawsker_db.target import Target, parse_target
+
+HOSTILE = 'Wei"rd; 中文\n--x'
+QUOTED = '"' + HOSTILE.replace('"', '""') + '"'
+SCHEMA = f"""
+    CREATE EXTENSION citext;
+    CREATE TYPE mood AS ENUM ('calm', 'loud');
+    CREATE TABLE parent (id int PRIMARY KEY, name text NOT NULL UNIQUE, worth numeric, at timestamptz, raw jsonb);
+    CREATE TABLE child (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, parent_id int NOT NULL REFERENCES parent,
+        above bigint REFERENCES child, note text);
+    CREATE TABLE composite (a int, b text, weight float8, twice float8 GENERATED ALWAYS AS (weight * 2) STORED,
+        m mood, PRIMARY KEY (b, a));
+    CREATE TABLE keyless (a int, b text, d double precision);
+    CREATE TABLE by_name (name citext NOT NULL UNIQUE, price numeric(20, 6), bits bytea, tags text[]);
+    CREATE TABLE parted (id int, day date, body text, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+    CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+    CREATE TABLE parted_2 (body text, day date NOT NULL, id int NOT NULL);
+    ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
+    CREATE TABLE base (id int PRIMARY KEY, v text);
+    CREATE TABLE derived (extra text, PRIMARY KEY (id)) INHERITS (base);
+    CREATE TABLE quiet (id int PRIMARY KEY, v text);
+    CREATE TABLE nothing ();
+    CREATE TABLE {QUOTED} ({QUOTED} int PRIMARY KEY, "lawsker_change" text);
+    CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);
+    CREATE MATERIALIZED VIEW seen AS SELECT count(*) FROM parent;
+    INSERT INTO parent SELECT n, 'p' || n, n / 7.0, '2026-01-01'::timestamptz + n * interval '1 h',
+        jsonb_build_object('n', n) FROM generate_series(1, 50) n;
+    INSERT INTO child (parent_id, note) SELECT n, NULL FROM generate_series(1, 30) n;
+    INSERT INTO composite (a, b, weight, m) SELECT n, 'b' || n % 3, n / 3.0, 'calm' FROM generate_series(1, 40) n;
+    INSERT INTO keyless SELECT n % 5, 'x', 0.5 FROM generate_series(1, 20) n;
+    INSERT INTO by_name SELECT 'Name' || n, n, '\\x00ff'::bytea, ARRAY['a', NULL, '"'] FROM generate_series(1, 20) n;
+    INSERT INTO parted SELECT n, '2026-01-10', 'body' FROM generate_series(1, 20) n;
+    INSERT INTO base VALUES (1, 'one'), (2, 'two');
+    INSERT INTO derived VALUES (1, 'uno', 'e'), (3, 'tre', 'e');
+    INSERT INTO quiet SELECT n, 'q' FROM generate_series(1, 10) n;
+    INSERT INTO nothing DEFAULT VALUES;
+    INSERT INTO nothing DEFAULT VALUES;
+    INSERT INTO {QUOTED} VALUES (1, 'one');
+    INSERT INTO alembic_version VALUES ('012');
+"""
+# What was written since, table by table: statements, and the rows that they leave (inserted, changed, deleted).
+DAMAGE: dict[str, tuple[str, tuple[int, int, int]]] = {
+    "public.parent": (
+        "INSERT INTO parent VALUES (100, 'new', NULL, 'infinity', '{}'), (101, '', 1.00, NULL, NULL);"
+        "UPDATE parent SET worth = 1 WHERE id = 1; UPDATE parent SET worth = 1.00 WHERE id = 1;"
+        "UPDATE parent SET raw = raw || '{\"k\": 1}' WHERE id = 2;"
+        "UPDATE parent SET name = name WHERE id < 20;"  # written, and the same
+        "DELETE FROM child WHERE parent_id = 50; DELETE FROM parent WHERE id = 50;"
+        "UPDATE parent SET id = 200 WHERE id = 49",  # a changed key: one deleted, one inserted
+        (3, 2, 2),
+    ),
+    "public.child": (
+        "INSERT INTO child (parent_id, note) VALUES (100, E'line\\r\\nDROP TABLE quiet; --\\n\\\\! x');"
+        "INSERT INTO child (parent_id, above) SELECT 101, max(id) FROM child; DELETE FROM child WHERE id = 7;"
+        "UPDATE child SET note = '' WHERE id = 8",  # empty is not NULL
+        (2, 1, 1),
+    ),
+    "public.composite": (
+        "INSERT INTO composite (a, b, weight, m) VALUES (1000, 'b0', 'NaN', 'loud');"
+        "UPDATE composite SET m = 'loud' WHERE a = 3;"
+        "UPDATE composite SET weight = '-0.0' WHERE a = 4; UPDATE composite SET a = 1001 WHERE a = 5",
+        (2, 2, 1),
+    ),
+    "public.keyless": (
+        "INSERT INTO keyless SELECT 1, 'x', 0.5 FROM generate_series(1, 3); INSERT INTO keyless VALUES (NULL, NULL, NULL);"
+        "DELETE FROM keyless WHERE ctid = (SELECT min(ctid) FROM keyless WHERE a = 2)",
+        (4, 0, 1),
+    ),
+    "public.by_name": (
+        "UPDATE by_name SET name = 'NAME3' WHERE name = 'name3'; UPDATE by_name SET tags = '{}' WHERE name = 'name4'",
+        (1, 1, 1),  # to bytes, another case is another key
+    ),
+    "public.parted": (
+        "UPDATE parted SET day = '2026-02-10' WHERE id = 3; UPDATE parted SET body = NULL WHERE id = 4;"
+        "INSERT INTO parted VALUES (99, '2026-02-11', 'late')",
+        (2, 1, 1),
+    ),
+    "public.base": ("UPDATE ONLY base SET v = 'ONE' WHERE id = 1", (0, 1, 0)),
+    "public.derived": ("UPDATE derived SET v = 'TRE' WHERE id = 3", (0, 1, 0)),
+    "public.nothing": ("INSERT INTO nothing DEFAULT VALUES", (1, 0, 0)),
+    f"public.{QUOTED}": (f"INSERT INTO {QUOTED} VALUES (2, E'two\\n')", (1, 0, 0)),
+    "public.later": (
+        f"CREATE TABLE later (id int PRIMARY KEY, v text); INSERT INTO later VALUES (1, '{HOSTILE}'), (2, NULL)",
+        (2, 0, 0),
+    ),
+}
+BESIDE = "UPDATE alembic_version SET version_num = '013'; CREATE TABLE empty_one (a int)"
+
+
+@dataclass(frozen=True)
+class Two:
+    """A damaged database and the restored one beside it."""
+
+    damaged_url: str
+    restored_url: str
+
+    @property
+    def targets(self) -> tuple[Target, Target]:
+        return parse_target(self.damaged_url), parse_target(self.restored_url)
+
+
+def create(server: Any, template: str = "template0") -> str:
+    name = f"rescue_{secrets.token_hex(4)}"
+    server.run(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'")
+    return name
+
+
+def run(url: str, statements: str) -> None:
+    with psycopg.connect(url) as conn:
+        conn.execute(statements.encode())
+
+
+def rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as conn:
+        return conn.execute(query.encode()).fetchall()
+
+
+@pytest.fixture(scope="module")
+def origin(server: Any) -> Iterator[str]:
+    """The database as it was backed up."""
+    name = create(server)
+    run(server.url(name), SCHEMA)
+    yield name
+    server.run(f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="module")
+def two(server: Any, origin: str) -> Iterator[Two]:
+    """Both databases, the damaged one read-only: no test changes either."""
+    restored, damaged = create(server, origin), create(server, origin)
+    run(server.url(damaged), "; ".join((*(statement for statement, _ in DAMAGE.values()), BESIDE)))
+    server.run(f"ALTER DATABASE {damaged} SET default_transaction_read_only = on")
+    yield Two(server.url(damaged), server.url(restored))
+    for name in (restored, damaged):
+        server.run(f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="module")
+def found(two: Two) -> Rescue:
+    return find_rescue(*two.targets)
+
+
+def counts(found: Rescue) -> dict[str, tuple[int, int, int]]:
+    return {table.table: (table.inserted, table.changed, table.deleted) for table in found.tables}
+
+
+def test_exactly_the_rows_that_were_written_are_found(found: Rescue) -> None:
+    expected = {table: numbers for table, (_, numbers) in DAMAGE.items()}
+    assert counts(found) == expected
+    assert found.equal == ("public.quiet",)
+
+
+@pytest.fixture(scope="module")
+def exported(two: Two, found: Rescue, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RescueExport]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, export_rescue(*two.targets, found, folder)
+
+
+def test_the_files_hold_the_rows_that_were_counted(found: Rescue, exported: tuple[Path, RescueExport]) -> None:
+    folder, export = exported
+    assert {t.table: (t.inserted, t.changed, t.deleted) for t in export.tables} == counts(found)
+    for table in export.tables:
+        marks = Counter(line["lawsker_change"] for line in read_all(folder / "rescue" / table.csv))
+        assert (marks["inserted"], marks["changed"], marks["deleted"]) == (table.inserted, table.changed, table.deleted)
+        script = (folder / "rescue" / table.sql).read_text()
+        assert script.count("\nINSERT INTO ") == table.inserted
+        assert script.count("\nUPDATE ") == table.changed
+        assert script.count("\n-- DELETE FROM ") + script.count("\n-- deleted: ") == table.deleted
+
+
+def read_all(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV file. The second column of the same name, in the table with hostile names, does not count."""
+    with path.open(newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader)
+        return [dict(zip(reversed(header), reversed(line), strict=True)) for line in reader]
+
+
+def test_the_files_are_private(exported: tuple[Path, RescueExport]) -> None:
+    folder, _ = exported
+    assert (folder / "rescue").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (folder / "rescue").iterdir()} == {0o600}
+
+
+# ---- replay ----------------------------------------------------------------------------------------------------------
+
+
+WAKEFUL = """
+    CREATE TABLE fired (what text);
+    CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+        INSERT INTO public.fired VALUES (TG_TABLE_NAME); NEW.name := 'touched'; RETURN NEW; END$$;
+    CREATE TRIGGER one BEFORE INSERT OR UPDATE ON parent FOR EACH ROW EXECUTE FUNCTION fire();
+    CREATE TRIGGER two BEFORE INSERT OR UPDATE ON parent FOR EACH ROW EXECUTE FUNCTION fire();
+    ALTER TABLE parent ENABLE ALWAYS TRIGGER two;
+    CREATE TRIGGER three BEFORE INSERT ON parent FOR EACH ROW EXECUTE FUNCTION fire();
+    ALTER TABLE parent DISABLE TRIGGER three;
+    UPDATE parted SET body = 'mine' WHERE id = 4;
+"""
+TRIGGERS = "SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A restored database in which people went on, the replay into it, and its triggers before."""
+
+    url: str
+    result: Replay
+    triggers: list[tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module")
+def replayed(server: Any, origin: str, exported: tuple[Path, RescueExport]) -> Iterator[Replayed]:
+    name, (folder, export) = create(server, origin), exported
+    url = server.url(name)
+    run(url, WAKEFUL)
+    triggers = rows(url, TRIGGERS)
+    tables = tuple(table.table for table in export.tables if not table.made_since)
+    yield Replayed(url, replay_rescue(parse_target(url), folder, tables), triggers)
+    server.run(f"DROP DATABASE {name}")
+
+
+def test_what_is_put_back_stands_there_as_it_was_lost(replayed: Replayed, two: Two, found: Rescue) -> None:
+    left = counts(find_rescue(parse_target(two.damaged_url), parse_target(replayed.url)))
+    numbers = {t.table: (t.inserted, t.updated, t.already, t.refused, t.deleted) for t in replayed.result.tables}
+    assert numbers == {
+        "public.parent": (2, 2, 0, 1, 2),  # the changed key's name is taken by the row that stands under the old key
+        "public.child": (2, 1, 0, 0, 1),
+        "public.composite": (2, 2, 0, 0, 1),
+        "public.keyless": (4, 0, 0, 0, 1),
+        "public.by_name": (0, 1, 0, 1, 1),  # to its unique index the two names are one
+        "public.parted": (2, 0, 0, 1, 1),  # somebody has changed that row since
+        "public.base": (0, 1, 0, 0, 0),
+        "public.derived": (0, 1, 0, 0, 0),
+        "public.nothing": (1, 0, 0, 0, 0),
+        f"public.{QUOTED}": (1, 0, 0, 0, 0),
+    }
+    assert left == {
+        "public.parent": (1, 0, 2),
+        "public.child": (0, 0, 1),
+        "public.composite": (0, 0, 1),
+        "public.keyless": (0, 0, 1),
+        "public.by_name": (1, 0, 1),
+        "public.parted": (0, 1, 1),
+        "public.later": (2, 0, 0),
+    }
+    assert not replayed.result.complete
+
+
+def test_every_row_that_could_not_go_is_listed_with_its_reason(replayed: Replayed) -> None:
+    listed = read_all(Path(replayed.result.refused))
+    assert [(line["table"], line["key"], line["sqlstate"], line["reason"]) for line in listed] == [
+        ("public.by_name", '{"name" : "NAME3"}', "23505", "another row has this key"),
+        ("public.parent", '{"id" : "200"}', "23505", "parent_name_key"),
+        ("public.parted", '{"id" : "4", "day" : "2026-01-10"}', "", "the row is no longer what the backup had"),
+    ]
+    assert Path(replayed.result.refused).stat().st_mode & 0o777 == 0o600
+
+
+def test_triggers_sleep_through_a_replay_and_wake_up_as_they_were(replayed: Replayed) -> None:
+    assert rows(replayed.url, "SELECT * FROM fired") == []
+    assert rows(replayed.url, TRIGGERS) == replayed.triggers
+
+
+def test_a_replay_stands_in_the_history(replayed: Replayed) -> None:
+    assert rows(replayed.url, "SELECT run_id, via, steps FROM lawsker_db.migration_run") == [
+        (replayed.result.run_id, "replay", [])
+    ]
+
+
+def test_a_second_replay_finds_the_rows_there_and_doubles_none(
+    replayed: Replayed, exported: tuple[Path, RescueExport]
+) -> None:
+    target, folder = parse_target(replayed.url), exported[0]
+    again = replay_rescue(target, folder, ("public.parent", "public.composite"), dry_run=True)
+    assert [(t.inserted, t.updated, t.already, t.refused) for t in again.tables] == [(0, 0, 4, 1), (0, 0, 4, 0)]
+    with pytest.raises(Refused, match="has no key"):
+        replay_rescue(target, folder, ("public.keyless",))
+    assert rows(replayed.url, "SELECT count(*) FROM keyless WHERE a = 1") == [(7,)]
+
+
+def test_the_scripts_are_plain_sql_that_puts_the_rows_back(
+    server: Any, origin: str, two: Two, exported: tuple[Path, RescueExport]
+) -> None:
+    name, (folder, _) = create(server, origin), exported
+    url = server.url(name)
+    run(url, "CREATE TABLE later (id int PRIMARY KEY, v text)")
+    psql = oracle.pg_dump(rows(url, "SELECT current_setting('server_version_num')::int / 10000")[0][0]).with_name(
+        "psql"
+    )
+    for script in (folder / "rescue" / "replay.txt").read_text().splitlines():
+        command = [str(psql), "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--quiet", "--file", script, url]
+        done = subprocess.run(command, cwd=folder / "rescue", capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), script
+    left = counts(find_rescue(parse_target(two.damaged_url), parse_target(url)))
+    assert {table: numbers[:2] for table, numbers in left.items() if any(numbers[:2])} == {
+        "public.parent": (1, 0),
+        "public.by_name": (1, 0),
+    }
+    server.run(f"DROP DATABASE {name}")
