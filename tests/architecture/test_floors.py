@@ -113,6 +113,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.restore_checks",
         "safety.restore_account",
         "safety.exchange",
+        "safety.leftover_rows",
         "safety.restore",
         "safety.adoption",
     ),

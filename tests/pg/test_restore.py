@@ -122,6 +122,17 @@ def test_the_report_tells_how_long_the_gate_was_closed(restored: Restored) -> No
     assert restored.damaged in told["state"]
 
 
+def test_every_row_that_was_written_since_is_counted_and_exported_and_nothing_of_ours(restored: Restored) -> None:
+    told = document(restored.shop.runs)
+    users = int(one(restored.shop.url, "SELECT count(*) FROM users"))
+    (line,) = (note for note in told["notes"] if note.startswith("public.users:"))
+    assert line.startswith(f"public.users: 1 rows only in the damaged database, {users} changed, 0 only in"), line
+    (folder,) = restored.shop.runs.glob("*-restore-*/rescue")
+    names = [path.name for path in folder.iterdir()]
+    assert "public.users.csv" in names
+    assert [name for name in names if "alembic_version" in name or "migration_run" in name] == []
+
+
 # ---- one shop that is never swapped ----------------------------------------------------------------------------------
 
 

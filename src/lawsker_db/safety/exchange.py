@@ -35,7 +35,7 @@ from lawsker_db.record.history import CARRIED, RESTORE, Run, carry_over, read_ro
 from lawsker_db.safety.commit import signals_held
 from lawsker_db.safety.proof import Copy
 from lawsker_db.safety.restore_account import RestoreAccount, swap_unknown
-from lawsker_db.target import Target
+from lawsker_db.target import Target, said_by_server
 
 SETTLE_S = 60.0  # a fast restart or a failover takes less; after that a person should look
 POLL_S = 0.5
@@ -93,25 +93,28 @@ def _closed(
     try:
         account.swapped = None
         yield began + GATE_S
-    except BaseException as failed:
-        said = _said(failed)
-        with signals_held():
-            _settle(account, swap, place, ours, settle_s)
-            with suppress(RestoreFailed):  # a journal that is full must not hide what went wrong
-                _noted(account, swap, began, tell)
+    except (DBAPIError, LawskerError) as failed:
+        _settle_told(account, swap, place, ours, tell, settle_s, began)
         if account.swapped is None:
-            raise swap_unknown(account, said) from failed
-        if not account.swapped and isinstance(failed, DBAPIError):
-            raise RolledBack(
-                f"The names were not swapped: {said}.", state=_back(swap), hint="type it again"
-            ) from failed
-        if isinstance(failed, LawskerError):
-            failed.state = _back(swap)
-        if not account.swapped or not isinstance(failed, (DBAPIError, LawskerError)):
-            raise
-        account.notes.append(f"the connection was lost at the swap ({said}); it took place")
+            raise swap_unknown(account, _said(failed)) from failed
+        if not account.swapped:
+            raise _given_back(failed, swap) from failed
+        account.notes.append(f"the connection was lost at the swap ({_said(failed)}); it took place")
+    except BaseException:  # an interrupt, or a bug of ours: the gate is opened before it goes on
+        _settle_told(account, swap, place, ours, tell, settle_s, began)
+        raise
     else:
         _noted(account, swap, began, tell)
+
+
+def _settle_told(
+    account: RestoreAccount, swap: Swap, place: Target, ours: Session, tell: OnEvent, settle_s: float, began: float
+) -> None:
+    """Settle who bears the name, and say it. A second interrupt waits until then."""
+    with signals_held():
+        _settle(account, swap, place, ours, settle_s)
+        with suppress(RestoreFailed):  # a journal that is full must not hide what went wrong
+            _noted(account, swap, began, tell)
 
 
 def _noted(account: RestoreAccount, swap: Swap, began: float, tell: OnEvent) -> None:
@@ -170,18 +173,21 @@ def _settle(account: RestoreAccount, swap: Swap, place: Target, ours: Session, s
         time.sleep(POLL_S)
 
 
-def _back(swap: Swap) -> str:
-    """Pure. How things stand when nothing was renamed."""
-    return f"Nothing was renamed, the gate is open again: {swap.live} is what it was. Its sessions were ended."
+def _given_back(failed: DBAPIError | LawskerError, swap: Swap) -> LawskerError:
+    """Pure. The error that says that nothing was renamed, and that the gate is open again."""
+    state = f"Nothing was renamed, the gate is open again: {swap.live} is what it was. Its sessions were ended."
+    if isinstance(failed, RolledBack):
+        return RolledBack(failed.message, state=state, hint=failed.hint)
+    return RolledBack(
+        f"The names were not swapped: {_said(failed)}.", state=state, hint="mend that, then type it again"
+    )
 
 
-def _said(failed: BaseException) -> str:
+def _said(failed: DBAPIError | LawskerError) -> str:
     """Pure. What went wrong, without values."""
     if isinstance(failed, LawskerError):
         return failed.message.rstrip(".")
-    if isinstance(failed, DBAPIError):
-        return str(failed.orig).splitlines()[0].rstrip(".") or type(failed.orig).__name__
-    return "interrupted" if isinstance(failed, KeyboardInterrupt) else f"a bug in lawsker-db: {type(failed).__name__}"
+    return (said_by_server(failed.orig) or "the connection was lost").rstrip(".")
 
 
 def _pinned(copy: Target) -> Target:

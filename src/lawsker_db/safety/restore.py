@@ -28,6 +28,7 @@ from lawsker_db.record.manifest import Manifest, check_files, read_manifest
 from lawsker_db.revisions import current_revisions
 from lawsker_db.safety.backup import BackupOptions
 from lawsker_db.safety.exchange import SETTLE_S, swap_in
+from lawsker_db.safety.leftover_rows import first_look, last_look
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless
 from lawsker_db.safety.proof import Copy, drop_copy, make_copy, prove
 from lawsker_db.safety.restore_account import RestoreAccount, open_restore, reported, teller, timed
@@ -99,7 +100,7 @@ def restore(
             lock = held.enter_context(_opened(account, tell))
             copy = _copied(account, target, name, options, tell)
             account.swap = swap = _named(account, copy)
-            prospect = _prospect(account, swap, first_rescue(account, copy, tell))
+            prospect = _prospect(account, swap, first_look(account, copy, tell))
             if options.dry_run:
                 told.verdict = Verdict.DRY_RUN
                 told.message = f"The backup restores and is equal; {prospect.database} could be swapped now."
@@ -111,7 +112,7 @@ def restore(
                     swap_in(account, swap, copy, lock, held, tell, settle_s=options.reconnect_s)
         if account.swapped:
             _confirm(account, swap)
-            last_rescue(account, tell)
+            last_look(account, swap, tell)
             told.verdict, told.state = Verdict.DONE, account.names
             told.message = _done(account)
             told.hint = (
@@ -154,15 +155,6 @@ def restore_to(
                 told.state = "No other database was changed. Only this role and superusers may connect to it."
                 told.hint = f"when nobody needs it any more: DROP DATABASE {quoted(name)}"
     return told.report
-
-
-def first_rescue(account: RestoreAccount, copy: Copy, tell: OnEvent) -> tuple[str, ...]:
-    """What the damaged database holds beyond the copy, in lines for the question. Reads both."""
-    return ()
-
-
-def last_rescue(account: RestoreAccount, tell: OnEvent) -> None:
-    """What the damaged database holds beyond the restored one, exported now that nobody writes there any more."""
 
 
 def _look(target: Target, manifest: Manifest, options: RestoreOptions) -> tuple[Server, tuple[Check, ...]]:
@@ -269,6 +261,7 @@ def _named(account: RestoreAccount, copy: Copy) -> Swap:
 
 
 def _prospect(account: RestoreAccount, swap: Swap, rescue: tuple[str, ...]) -> Prospect:
+    account.first = rescue
     account.notes += rescue
     return Prospect(
         database=swap.live,

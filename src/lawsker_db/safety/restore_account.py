@@ -46,7 +46,8 @@ VERDICTS = {
 
 @dataclass(slots=True, kw_only=True)
 class RestoreAccount:
-    """What a restore has to tell so far. `swapped`: whether the copy bears the live name, None when that cannot be told."""
+    """What a restore has to tell so far. `swapped`: whether the copy bears the live name, None when that cannot be told.
+    `first`: what was written since the backup, as it was before the question."""
 
     run_id: str
     target: Target
@@ -59,6 +60,7 @@ class RestoreAccount:
     from_revisions: tuple[str, ...] = ()
     swap: Swap | None = None
     swapped: bool | None = False
+    first: tuple[str, ...] = ()
     proof: Proof | None = None
     checks: list[Check] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
@@ -119,7 +121,9 @@ def reported(account: RestoreAccount) -> Iterator[Told]:
         raise failed from None
     except Exception as bug:
         failed = _bug(account, f"a bug in lawsker-db: {type(bug).__name__}")
-        raise failed from bug
+        if account.swapped is not False:
+            raise failed from bug
+        raise
     finally:
         if failed is not None:
             told.verdict = VERDICTS.get(failed.exit_code, Verdict.RESTORE_FAILED)

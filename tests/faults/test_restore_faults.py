@@ -1,0 +1,171 @@
+"""Killed at every phase of a restore: the old name leads to a whole database, and recover says which one is which."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import oracle
+import psycopg
+import pytest
+from command_line import environment, eventually, run, started
+from copies import Server, scratch_databases
+from restoring import Shop, databases, one, shop_of
+from servers import Breakable, breakable
+
+from lawsker_db.demo.sample import load_sample
+from lawsker_db.safety.adoption import adopt
+from lawsker_db.target import parse_target
+
+# Kills itself (or the server) when the event of this name has been journalled.
+STRIKE = """
+import os, signal, sys
+from pathlib import Path
+from lawsker_db.safety.restore import RestoreOptions, restore
+from lawsker_db.target import parse_target
+url, backup, runs, name, victim = sys.argv[1:]
+def strike(event):
+    if event.name == name:
+        os.kill(int(victim) or os.getpid(), signal.SIGKILL if victim == "0" else signal.SIGQUIT)
+restore(parse_target(url), Path(backup), options=RestoreOptions(runs=Path(runs), reconnect_s=1), on_event=strike)
+"""
+BEFORE = ("opened", "scratch", "restoring", "proven", "gate closed", "about to swap")
+AFTER = ("gate opened", "damaged opened", "damaged closed")
+OFTEN = ("restoring", "about to swap", "damaged opened")
+
+
+@pytest.fixture(scope="module")
+def place(server: Server, adopted_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop with a proven backup, whose databases go when the module ends."""
+    with shop_of(server, adopted_template, tmp_path_factory.mktemp("place"), upgraded=False) as shop:
+        yield shop
+
+
+def struck(shop: Shop, name: str, victim: int = 0) -> int:
+    """Restore in a process of its own that strikes at an event. Returns how it ended."""
+    backup = shop.runs / shop.run / "backup"
+    typed = [sys.executable, "-c", STRIKE, shop.url, str(backup), str(shop.runs), name, str(victim)]
+    done = subprocess.run(typed, env=environment(shop.folder, None), capture_output=True, check=False, timeout=120)
+    return done.returncode
+
+
+def back(server: Server, shop: Shop) -> None:
+    """Put the names back for the next one: the restored database goes, the damaged one is the shop again."""
+    for name in databases(server, f"{shop.name}_damaged"):
+        server.run(f"DROP DATABASE {shop.name} WITH (FORCE)")
+        server.run(f"ALTER DATABASE {name} RENAME TO {shop.name}")
+        server.run(f"ALTER DATABASE {shop.name} ALLOW_CONNECTIONS true")
+        server.run(f"ALTER DATABASE {shop.name} RESET default_transaction_read_only")
+    for path in shop.runs.glob("*-restore-*"):
+        subprocess.run(["rm", "-r", str(path)], check=True)
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in OFTEN else pytest.param(n, marks=pytest.mark.faults) for n in BEFORE + AFTER]
+)
+def test_killed_at_any_phase_the_name_leads_to_a_whole_database_and_recover_says_which(
+    name: str, place: Shop, server: Server
+) -> None:
+    with psycopg.connect(place.url) as conn:
+        conn.execute("UPDATE tenants SET name = 'damaged ' || id")
+    damaged = oracle.picture(place.url)
+    assert struck(place, name) == -signal.SIGKILL
+    ended = run(place.folder, "recover", url=place.url)
+    assert ended.code == 0, ended.said
+    found, kept = oracle.picture(place.url), databases(server, f"{place.name}_damaged")
+    try:
+        (folder,) = place.runs.glob("*-restore-*")
+        if name in BEFORE:
+            assert (found, kept) == (damaged, [])
+            assert f"Run {folder.name}: rolled back" in ended.out
+        else:
+            assert (found[0], found[1]["public.tenants"]) == (place.before[0], place.before[1]["public.tenants"])
+            assert f"Run {folder.name}: committed: the names were swapped" in ended.out
+            assert f"the damaged one is called {kept[0]}" in ended.out
+            open_ones = one(place.url, "SELECT count(*) FROM pg_database WHERE datname = %s AND datallowconn", kept[0])
+            assert open_ones == 0
+        assert scratch_databases(server) == set()
+        assert run(place.folder, "recover", "--json", url=place.url).document["runs"] == []
+    finally:
+        back(server, place)
+
+
+def test_a_session_that_does_not_end_keeps_the_names_as_they_are_and_the_gate_opens_again(
+    place: Shop, server: Server
+) -> None:
+    """A server process that is stopped answers no termination: the most stubborn session that there is."""
+    with closing(psycopg.connect(place.url)) as stubborn:
+        pid = stubborn.info.backend_pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            ended = run(place.folder, "restore", place.run, "--yes", url=place.url)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert ended.code == 11, ended.said
+    assert f"process {pid}" in ended.line("Failed")
+    assert "Nothing was renamed, the gate is open again" in ended.line("Database")
+    assert databases(server, place.name) == [place.name]
+    assert scratch_databases(server) == set()
+    with psycopg.connect(place.url) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+    back(server, place)
+
+
+def test_an_interrupt_at_the_closed_gate_opens_it_and_says_so(place: Shop, server: Server) -> None:
+    with closing(psycopg.connect(place.url)) as stubborn:
+        pid = stubborn.info.backend_pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with started(place.folder, "restore", place.run, "--yes", url=place.url) as tool:
+                assert eventually(lambda: "nobody can connect" in tool.said())
+                os.kill(tool.pid, signal.SIGINT)
+                ended = tool.end()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert (ended.code, "Nothing was renamed" in ended.line("Database")) == (130, True), ended.said
+    assert one(server.url("postgres"), "SELECT datallowconn FROM pg_database WHERE datname = %s", place.name) is True
+    assert (databases(server, place.name), scratch_databases(server)) == ([place.name], set())
+    back(server, place)
+
+
+# ---- the server ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fragile() -> Iterator[Breakable]:
+    with breakable() as standing:
+        yield standing
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["restoring", "gate closed", "about to swap", "damaged opened"])
+def test_a_server_that_dies_leaves_a_whole_database_under_the_name(
+    name: str, fragile: Breakable, tmp_path: Path
+) -> None:
+    shop = f"shop_{name.replace(' ', '_')}"
+    with psycopg.connect(fragile.url(), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {shop}".encode())
+    url = fragile.url(shop)
+    load_sample(url, users=30)
+    adopt(parse_target(url))
+    taken = run(tmp_path, "backup", "create", "--json", url=url)
+    assert taken.code == 0, taken.said
+    before = oracle.picture(url)
+    typed = [sys.executable, "-c", STRIKE, url, taken.document["folder"], str(tmp_path / "lawsker-runs"), name]
+    postmaster = int((fragile.data / "postmaster.pid").read_text().split()[0])
+    done = subprocess.run(
+        [*typed, str(postmaster)], env=environment(tmp_path, None), capture_output=True, check=False, timeout=120
+    )
+    assert done.returncode == 1, "an error of ours, told by its class"
+    said = done.stderr.decode().splitlines()
+    fragile.settle()
+    ended = run(tmp_path, "recover", url=url)
+    assert ended.code == 0, ended.said
+    assert oracle.picture(url) == before
+    unknown = any("OutcomeUnknown" in line for line in said)
+    assert unknown == (name in ("gate closed", "about to swap")), done.stderr.decode()[-2000:]
