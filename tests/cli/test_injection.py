@@ -30,6 +30,7 @@ BESIDE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("backup", "verify"): ("none",),
     ("backup", "show"): ("none",),
     ("backup", "sql"): ("none", "file.sql"),
+    ("restore",): ("none", "--dry-run"),
 }
 # What an option of free text takes: the value typed for it, {} for the hostile one.
 FREE = {
@@ -48,6 +49,9 @@ FREE = {
     "role": "{}",
     "name": "{}",
     "file": "{}",
+    "backup": "{}",
+    "to": "{}",
+    "into": "{}",
 }
 
 

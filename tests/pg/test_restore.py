@@ -107,6 +107,7 @@ def test_recover_tells_the_truth_about_a_run_that_committed_in_the_damaged_datab
     assert f"restored from backup {shop.run}, taken before it" in ended.out
 
 
+@pytest.mark.long
 def test_the_upgrade_can_be_made_again_and_verified(restored: Restored) -> None:
     shop = restored.shop
     for typed in (("safe-upgrade", "--yes", "--no-rehearsal"), ("verify",)):
@@ -188,6 +189,7 @@ def test_a_backup_of_another_database_is_refused_until_its_place_is_named(
     assert (ended.code, ended.line("Next")) == (10, f"if that is meant: --into {name}"), ended.said
 
 
+@pytest.mark.long
 def test_a_backup_that_was_never_proven_needs_a_reason(untouched: Shop, tmp_path: Path) -> None:
     taken = run(tmp_path, "backup", "create", "--no-proof", "--json", url=untouched.url)
     assert taken.code == 0, taken.said

@@ -130,7 +130,7 @@ def apply_settings(
 def _apply_setting(conn: Connection, whose: str, setting: str) -> str:
     """Give one setting under a savepoint; returns why it could not be given, empty when it was.
 
-    What can only be set when a session begins cannot be made current first, and is given as it is written.
+    What names something that is gone (a tablespace) cannot be made current first, and is given as it is written.
     """
     parameter, _, value = setting.partition("=")
     said = ""
