@@ -95,6 +95,34 @@ def test_killed_at_any_phase_the_name_leads_to_a_whole_database_and_recover_says
         back(server, place)
 
 
+NAMED = """
+import os, signal, sys
+from pathlib import Path
+from lawsker_db.safety.restore import RestoreOptions, restore_to
+from lawsker_db.target import parse_target
+url, backup, runs, name = sys.argv[1:]
+def strike(event):
+    if event.name == "dropped":
+        os.kill(os.getpid(), signal.SIGKILL)
+restore_to(parse_target(url), Path(backup), name, options=RestoreOptions(runs=Path(runs)), on_event=strike)
+"""
+
+
+@pytest.mark.faults
+def test_a_copy_that_got_its_name_before_the_kill_is_said_to_stand(place: Shop, server: Server) -> None:
+    name = f"copy_of_{place.name}"
+    typed = [sys.executable, "-c", NAMED, place.url, str(place.runs / place.run / "backup"), str(place.runs), name]
+    done = subprocess.run(typed, env=environment(place.folder, None), check=False, timeout=120)
+    try:
+        assert done.returncode == -signal.SIGKILL
+        ended = run(place.folder, "recover", url=place.url)
+        assert (ended.code, f"its copy stands, whole and proven, as {name}" in ended.out) == (0, True), ended.said
+        assert oracle.picture(server.url(name)) == place.before
+    finally:
+        server.run(f"DROP DATABASE {name}")
+        back(server, place)
+
+
 @contextmanager
 def name_held(shop: Shop, server: Server) -> Iterator[None]:
     """Somebody is about to change the database's settings and does not end: no rename gets past that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,8 +15,14 @@ import oracle
 import psycopg
 import pytest
 from command_line import Ended, run
-from copies import Server, execute, scratch_databases
+from copies import Server, execute, owned_by, scratch_databases
 from restoring import DAMAGE, Shop, belongings, database_oid, databases, document, one, shop_of
+
+from lawsker_db.demo.binaries import binaries_in
+from lawsker_db.demo.sample import load_sample
+from lawsker_db.demo.server import throwaway_server
+from lawsker_db.safety.adoption import adopt
+from lawsker_db.target import parse_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,3 +253,54 @@ def test_a_drill_of_a_backup_that_was_altered_fails_loudly_and_is_on_record(unto
     assert "FAILED" in run(tmp_path, "drill", "--history").out
     nothing = run(tmp_path, "drill", "--runs", str(tmp_path), url=untouched.url)
     assert (nothing.code, nothing.line("Next")) == (10, "lawsker-db backup create"), nothing.said
+
+
+# ---- roles and versions ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_an_ordinary_owner_restores_and_is_told_first_what_he_cannot(server: Server, tmp_path: Path) -> None:
+    with owned_by(server, "keeper_of_shop", "CREATEDB") as target:
+        url = conninfo(target)
+        taken = run(tmp_path, "backup", "create", "--json", url=url)
+        assert taken.code == 0, taken.said
+        name = Path(taken.document["folder"]).parent.name
+        before = oracle.content(url)
+        with psycopg.connect(url) as conn:
+            conn.execute("UPDATE tenants SET name = 'damaged'")
+        server.run("ALTER ROLE postgres IN DATABASE keeper_of_shop SET work_mem = '3MB'")
+        with closing(psycopg.connect(server.url("keeper_of_shop"), autocommit=True)) as superior:
+            refused = run(tmp_path, "restore", name, "--yes", url=url)
+            assert (refused.code, "may not end the sessions of" in refused.err) == (10, True), refused.said
+            superior.execute("SELECT 1")
+        ended = run(tmp_path, "restore", name, "--yes", url=url)
+        assert ended.code == 0, ended.said
+        assert "Not proven: setting work_mem of role postgres" in ended.err
+        (kept,) = databases(server, "keeper_of_shop_damaged")
+        assert oracle.content(url) == before
+        server.run(f"DROP DATABASE {kept}")
+
+
+def conninfo(target: Any) -> str:
+    """A target as a libpq conninfo string."""
+    return str(psycopg.conninfo.make_conninfo(**target.parameters))
+
+
+@pytest.mark.majors
+@pytest.mark.parametrize("major", [12, 13, 14, 16, 17, 18])
+def test_a_restore_swaps_on_every_version(major: int, tmp_path: Path) -> None:
+    programs = binaries_in(Path(os.environ["LAWSKER_MAJORS"]).absolute() / str(major) / "bin", origin="LAWSKER_MAJORS")
+    with throwaway_server(programs) as standing:
+        with psycopg.connect(standing.url("postgres"), autocommit=True) as conn:
+            conn.execute("CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8'")
+        url = standing.url("shop")
+        load_sample(url, users=30)
+        adopt(parse_target(url))
+        taken = run(tmp_path, "backup", "create", "--json", url=url)
+        assert taken.code == 0, taken.said
+        before = oracle.content(url)
+        execute(url, "CREATE SEQUENCE since", "UPDATE tenants SET name = 'damaged'")
+        name = Path(taken.document["folder"]).parent.name
+        ended = run(tmp_path, "restore", name, "--yes", url=url)
+        assert ended.code == 0, ended.said
+        assert oracle.content(url) == before

@@ -135,6 +135,7 @@ def _carry(account: RestoreAccount, swap: Swap, live: Connection, inside: Connec
     rows = read_rows(live)
     live.rollback()
     moved, stuck = lift_sequences(inside, standings)
+    lost = not rows and bool(read_rows(inside))  # there was a history at the time of the backup
     made = {CARRIED: carry_over(inside, rows)}
     run = Run(
         run_id=account.run_id,
@@ -144,7 +145,7 @@ def _carry(account: RestoreAccount, swap: Swap, live: Connection, inside: Connec
         to_revisions=account.manifest.revision,
         steps=replacing(swap.live_oid, swap.damaged),
         backup_id=account.manifest.backup_id,
-        rows_made=made if rows else {},
+        rows_made={} if lost else made,
     )
     write_marker(inside, run, identify(inside, sized=False))
     inside.commit()

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from lawsker_db.errors import OutcomeUnknown, Refused
 from lawsker_db.evidence import Check, Phase, Server, Verdict
@@ -32,9 +32,11 @@ from lawsker_db.target import Target
 SETTLED = "settled.json"
 OPENED, SESSION, ASKED = "opened", "session", "about to commit"
 GATE_CLOSED, GATE_OPENED = "gate closed", "gate opened"
+NAMING = "about to name"
 KEPT_OPENED, KEPT_CLOSED = "damaged opened", "damaged closed"
 PARTIAL = "*.partial"
 NO_ROW = "recover changed no row; what it had cleared away by then stays away."
+_STANDS = "SELECT FROM pg_database WHERE oid = :oid AND datname = :name"
 NOT_ASKED = "it never came to COMMIT"
 NOT_SWAPPED = "the names were not swapped: this is the database that it was, and no other one took its place"
 
@@ -42,7 +44,9 @@ NOT_SWAPPED = "the names were not swapped: this is the database that it was, and
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRun:
     """What the journal of a run says whose process is no more. `closed` are OIDs of databases behind a closed gate, `opened`
-    those of damaged ones that were to be closed again; `swap` is what a restore was about to rename."""
+    those of damaged ones that were to be closed again; `swap` is what a restore was about to rename, `named` a copy that was
+    about to get its name.
+    """
 
     run_id: str
     folder: Path
@@ -53,6 +57,7 @@ class EndedRun:
     closed: tuple[int, ...]
     opened: tuple[int, ...] = ()
     swap: Swap | None = None
+    named: tuple[int, str] | None = None
     readable: bool = True
 
     @property
@@ -208,6 +213,7 @@ def _understood(path: Path, facts: list[tuple[str, str, dict[str, Any]]]) -> End
         attempt=_attempt(asked) if asked else None,
         closed=_pending(facts, GATE_CLOSED, GATE_OPENED),
         opened=_pending(facts, KEPT_OPENED, KEPT_CLOSED),
+        named=next(((int(g["copy_oid"]), str(g["name"])) for name, _, g in facts if name == NAMING), None),
         swap=Swap(**{part.name: about[part.name] for part in fields(Swap)}) if about else None,
     )
 
@@ -258,7 +264,10 @@ def _set_gates(target: Target, ended: Iterable[EndedRun]) -> tuple[tuple[str, ..
     with beside(target).connect(autocommit=True) as conn:
         here = identify(conn, sized=False).system_identifier
         for run in pending:
-            if UNKNOWN in (here, run.system_identifier) or run.system_identifier != here:
+            if UNKNOWN in (here, run.system_identifier):  # then the names must fit the OIDs
+                if run.swap is None or is_swapped(conn, run.swap) is None:
+                    continue
+            elif run.system_identifier != here:
                 continue
             swapped = run.swap is not None and is_swapped(conn, run.swap) is True
             for oid in run.closed:
@@ -289,7 +298,12 @@ def _decide(target: Target, run: EndedRun, reconnect_s: float) -> Decision:
         return decide_outcome(target, run.attempt, reconnect_s=reconnect_s)
     with target.connect() as conn:
         marked = has_committed(conn, run.run_id)
+        whole = run.named is not None and bool(
+            conn.execute(text(_STANDS), dict(zip("on", run.named, strict=True))).all()
+        )
         conn.rollback()
+    if whole and run.named is not None:
+        return Decision(outcome=Outcome.COMMITTED, reason=f"its copy stands, whole and proven, as {name}")
     if run.swap is not None and not marked:
         return Decision(outcome=Outcome.ROLLED_BACK, reason=NOT_SWAPPED)
     if marked:

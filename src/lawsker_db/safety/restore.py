@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -230,10 +229,9 @@ def _copied(account: RestoreAccount, place: Target, name: str, options: RestoreO
     try:
         with timed(account, Phase.RESTORE, tell, f"the backup of {manifest.taken_at[:19]} into {name}"):
             copy = make_copy(place, name, account.backup, manifest, jobs=options.jobs, on_event=tell)
-            with ThreadPoolExecutor(max_workers=1) as aside:
-                gathering = aside.submit(analyze_all, copy.target, connections=workers)
-                account.proof = prove(copy, account.backup, manifest, on_event=tell)
-                gathering.result()
+            tell(Event(phase=Phase.RESTORE, name="statistics", text="gathering statistics", lasting=False))
+            analyze_all(copy.target, connections=workers)
+            account.proof = prove(copy, account.backup, manifest, on_event=tell)
     except DBAPIError as failed:
         raise RestoreFailed(f"The copy cannot be made: {failed.orig}", hint="mend that, then type it again") from failed
     except LawskerError as failed:
@@ -275,6 +273,11 @@ def _prospect(account: RestoreAccount, swap: Swap, rescue: tuple[str, ...]) -> P
 
 def _rename(place: Target, copy: Copy, name: str, tell: OnEvent) -> None:
     """Give a copy its name. Raises `RestoreFailed` when the server refuses: somebody has made one of that name meanwhile."""
+    with copy.target.connect() as inside:
+        oid = identify(inside, sized=False).database_oid
+        inside.rollback()
+    facts = {"copy_oid": oid, "name": name}
+    tell(Event(phase=Phase.RESTORE, name="about to name", text="", facts=facts))
     with place.connect(autocommit=True) as conn:
         try:
             rename(conn, copy.name, name)
