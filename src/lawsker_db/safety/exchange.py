@@ -156,21 +156,21 @@ def _carry(account: RestoreAccount, swap: Swap, live: Connection, inside: Connec
 def _settle(account: RestoreAccount, swap: Swap, place: Target, ours: Session, settle_s: float) -> None:
     """Find out who bears the live name, and let connections into that one. Waits for a server that is away for a while.
 
-    Our own session ends first: what it had sent is decided then.
+    Our own session ends first: what it had sent is decided then, and not before.
     """
     deadline = time.monotonic() + settle_s
     while True:
         try:
             with place.connect(autocommit=True) as conn:
-                end_sessions(conn, (ours,))
-                account.swapped = is_swapped(conn, swap)
+                _, left = end_sessions(conn, (ours,))
+                account.swapped = None if left else is_swapped(conn, swap)
                 if account.swapped is not None:
                     let_in(conn, swap.copy_oid if account.swapped else swap.live_oid, allowed=True)
-                return
+                    return
         except LawskerError:
             account.swapped = None
-            if time.monotonic() > deadline:
-                return
+        if time.monotonic() > deadline:
+            return
         time.sleep(POLL_S)
 
 

@@ -296,13 +296,12 @@ def _decide(target: Target, run: EndedRun, reconnect_s: float) -> Decision:
         return Decision(outcome=Outcome.UNKNOWN, reason=f"{run.folder / JOURNAL} was written by another version")
     if run.attempt is not None:
         return decide_outcome(target, run.attempt, reconnect_s=reconnect_s)
+    oid, name = run.named or (0, "")
     with target.connect() as conn:
         marked = has_committed(conn, run.run_id)
-        whole = run.named is not None and bool(
-            conn.execute(text(_STANDS), dict(zip("on", run.named, strict=True))).all()
-        )
+        whole = bool(conn.execute(text(_STANDS), {"oid": oid, "name": name}).all())
         conn.rollback()
-    if whole and run.named is not None:
+    if whole:
         return Decision(outcome=Outcome.COMMITTED, reason=f"its copy stands, whole and proven, as {name}")
     if run.swap is not None and not marked:
         return Decision(outcome=Outcome.ROLLED_BACK, reason=NOT_SWAPPED)
