@@ -27,6 +27,7 @@ BESIDE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("backup", "create"): ("--no-proof",),
     ("backup", "prune"): ("--dry-run",),
     ("grants",): ("--role", "somebody"),
+    ("rescue",): ("stands_still", "postgres", "--dry-run"),
     ("backup", "verify"): ("none",),
     ("backup", "show"): ("none",),
     ("backup", "sql"): ("none", "file.sql"),
@@ -47,6 +48,8 @@ FREE = {
     "run": "{}",
     "role": "{}",
     "name": "{}",
+    "names": "{}",
+    "replay": "{}",
     "file": "{}",
 }
 
