@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import random
 import secrets
+import shutil
 import subprocess
 import threading
 from collections import Counter
@@ -20,12 +22,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lawsker_db.demo.binaries import binaries_in
+from lawsker_db.demo.server import ThrowawayServer, throwaway_server
 from lawsker_db.errors import Refused
 from lawsker_db.safety.replay import Replay, replay_rescue
 from lawsker_db.safety.rescue import Rescue, RescueExport, export_rescue, find_rescue
 from lawsker_db.target import Target, parse_target
 
-HOSTILE = 'Wei"rd; 中文\n--x'
+HOSTILE = 'Wei"rd:%s; 中文\n--x'
 QUOTED = '"' + HOSTILE.replace('"', '""') + '"'
 SCHEMA = f"""
     CREATE EXTENSION citext;
@@ -371,13 +375,24 @@ def blank(server: Any) -> Iterator[Two]:
         server.run(f"DROP DATABASE {name}")
 
 
+def wipe(two: Two) -> None:
+    for url in (two.damaged_url, two.restored_url):
+        run(
+            url,
+            "DROP SCHEMA public CASCADE; CREATE SCHEMA public; DROP SCHEMA IF EXISTS lawsker_db CASCADE;"
+            "DROP EXTENSION IF EXISTS postgres_fdw CASCADE; SELECT lo_unlink(oid) FROM pg_largeobject_metadata",
+        )
+
+
 def test_two_empty_databases_are_equal(blank: Two) -> None:
+    wipe(blank)
     assert find_rescue(*blank.targets) == Rescue(tables=(), equal=(), only_restored=(), left_out=())
 
 
 def test_tables_are_compared_on_the_columns_that_both_have_whatever_their_order_and_type(
     blank: Two, tmp_path: Path
 ) -> None:
+    wipe(blank)
     table = "CREATE TABLE t ({}); INSERT INTO t (id, b, c) SELECT n, 'b' || n, n FROM generate_series(1, 9) n"
     run(blank.restored_url, table.format("id int PRIMARY KEY, a int DEFAULT 7, b text, c numeric(20, 2), d text"))
     run(blank.restored_url, "CREATE TABLE old (id int)")
@@ -388,24 +403,20 @@ def test_tables_are_compared_on_the_columns_that_both_have_whatever_their_order_
         "UPDATE t SET c = round(c, 2); ALTER TABLE t ADD extra text; UPDATE t SET extra = 'e', b = 'B' WHERE id = 3;"
         "INSERT INTO t VALUES (0.123, 100, 'lossy', 'e'), (0.12, 101, 'fits', 'e')",
     )
-    try:
-        found = find_rescue(*blank.targets)
-        (one,) = found.tables
-        assert (one.inserted, one.changed, one.deleted) == (2, 1, 0)
-        assert (one.only_damaged, one.only_restored, found.only_restored) == (("extra",), ("a", "d"), ("public.old",))
-        export_rescue(*blank.targets, found, tmp_path)
-        lines = read_all(tmp_path / "rescue" / "public.t.csv")
-        assert [(line["id"], line["extra"]) for line in lines] == [("100", "e"), ("101", "e"), ("3", "e")]
-        done = replay_rescue(blank.targets[1], tmp_path, ("public.t",))
-        (refused,) = read_all(Path(done.refused))
-        assert (refused["key"], refused["reason"].split(":")[0]) == ('{"id" : "100"}', "a column here is narrower")
-        assert rows(blank.restored_url, "SELECT id, a, b FROM t WHERE id IN (3, 100, 101) ORDER BY 1") == [
-            (3, 7, "B"),
-            (101, 7, "fits"),
-        ]
-    finally:
-        run(blank.damaged_url, "DROP TABLE t")
-        run(blank.restored_url, "DROP TABLE t, old; DROP SCHEMA IF EXISTS lawsker_db CASCADE")
+    found = find_rescue(*blank.targets)
+    (one,) = found.tables
+    assert (one.inserted, one.changed, one.deleted) == (2, 1, 0)
+    assert (one.only_damaged, one.only_restored, found.only_restored) == (("extra",), ("a", "d"), ("public.old",))
+    export_rescue(*blank.targets, found, tmp_path)
+    lines = read_all(tmp_path / "rescue" / "public.t.csv")
+    assert [(line["id"], line["extra"]) for line in lines] == [("100", "e"), ("101", "e"), ("3", "e")]
+    done = replay_rescue(blank.targets[1], tmp_path, ("public.t",))
+    (refused,) = read_all(Path(done.refused))
+    assert (refused["key"], refused["reason"].split(":")[0]) == ('{"id" : "100"}', "a column here is narrower")
+    assert rows(blank.restored_url, "SELECT id, a, b FROM t WHERE id IN (3, 100, 101) ORDER BY 1") == [
+        (3, 7, "B"),
+        (101, 7, "fits"),
+    ]
 
 
 FLOATS = st.sampled_from([None, "0", "-0", "NaN", "1.5", "Infinity"])
@@ -417,14 +428,16 @@ LOOSE = st.lists(CONTENT, max_size=12)
 
 def fill(url: str, keyed: dict[int, tuple[str | None, str | None]], loose: list[tuple[str | None, str | None]]) -> None:
     with psycopg.connect(url) as conn, conn.cursor() as cursor:
-        cursor.execute("CREATE TABLE IF NOT EXISTS keyed (k int PRIMARY KEY, f float8, w text)")
-        cursor.execute("CREATE TABLE IF NOT EXISTS loose (f float8, w text); TRUNCATE keyed, loose")
+        cursor.execute(
+            "CREATE TABLE keyed (k int PRIMARY KEY, f float8, w text); CREATE TABLE loose (f float8, w text)"
+        )
         cursor.executemany("INSERT INTO keyed VALUES (%s, %s, %s)", [(key, *row) for key, row in keyed.items()])
         cursor.executemany("INSERT INTO loose VALUES (%s, %s)", loose)
 
 
 def require_found(blank: Two, mine: Any, other: Any) -> None:
     (theirs, loose), (ours, kept) = mine, other
+    wipe(blank)
     fill(blank.damaged_url, *mine)
     fill(blank.restored_url, *other)
     more, fewer = Counter(loose) - Counter(kept), Counter(kept) - Counter(loose)
@@ -604,3 +617,124 @@ def test_rescue_finds_exactly_what_several_clients_were_told_is_written(server: 
     assert Counter(row for change, row in told if change == "deleted") == -net
     for name in (damaged, restored):
         server.run(f"DROP DATABASE {name}")
+
+
+# ---- what stands in the way ------------------------------------------------------------------------------------------
+
+
+def test_rows_that_need_each_other_go_in_whatever_their_order(blank: Two, tmp_path: Path) -> None:
+    wipe(blank)
+    tables = """
+        CREATE TABLE a (id int PRIMARY KEY, b int); CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a);
+        ALTER TABLE a ADD FOREIGN KEY (b) REFERENCES b DEFERRABLE INITIALLY DEFERRED;
+        CREATE TABLE tree (id int PRIMARY KEY, above int REFERENCES tree, name text UNIQUE);
+        INSERT INTO tree VALUES (1, NULL, 'one'), (2, NULL, 'two');
+        CREATE DOMAIN even AS int CHECK (VALUE % 2 = 0); CREATE TABLE checked (id even PRIMARY KEY, n varchar(9));
+    """
+    for url in (blank.damaged_url, blank.restored_url):
+        run(url, tables)
+    run(
+        blank.damaged_url,
+        "INSERT INTO a VALUES (1, NULL), (2, NULL); INSERT INTO b VALUES (1, 1); UPDATE a SET b = 1 WHERE id = 2;"
+        "INSERT INTO tree SELECT n, nullif(n - 1, 4999), 'n' || n FROM generate_series(7000, 5000, -1) n;"
+        "UPDATE tree SET name = 'free' WHERE id = 1;"
+        "UPDATE tree SET name = 'one' WHERE id = 2; ALTER DOMAIN even DROP CONSTRAINT even_check;"
+        "INSERT INTO checked VALUES (3, 'odd'), (4, 'even')",
+    )
+    found = find_rescue(*blank.targets)
+    export_rescue(*blank.targets, found, tmp_path)
+    done = replay_rescue(blank.targets[1], tmp_path, tuple(table.table for table in found.tables))
+    assert {t.table: (t.inserted, t.updated, t.refused) for t in done.tables} == {
+        "public.a": (2, 0, 0),
+        "public.b": (1, 0, 0),
+        "public.tree": (2001, 2, 0),
+        "public.checked": (1, 0, 1),
+    }
+    (refused,) = read_all(Path(done.refused))
+    assert (refused["key"], refused["sqlstate"], refused["reason"]) == ('{"id" : "3"}', "23514", "even_check")
+
+
+def test_what_is_no_table_is_named_and_what_is_foreign_is_not_asked(blank: Two) -> None:
+    wipe(blank)
+    tables = """
+        CREATE EXTENSION postgres_fdw; CREATE SERVER nowhere FOREIGN DATA WRAPPER postgres_fdw OPTIONS (port '1');
+        CREATE USER MAPPING FOR PUBLIC SERVER nowhere; CREATE FOREIGN TABLE far (id int) SERVER nowhere;
+        CREATE TABLE torn (id int, v text) PARTITION BY RANGE (id);
+        CREATE TABLE torn_near PARTITION OF torn FOR VALUES FROM (0) TO (10);
+        CREATE FOREIGN TABLE torn_far PARTITION OF torn FOR VALUES FROM (10) TO (20) SERVER nowhere;
+        CREATE SEQUENCE counting; CREATE MATERIALIZED VIEW seen AS SELECT 1; SELECT lo_from_bytea(0, 'x');
+    """
+    for url in (blank.damaged_url, blank.restored_url):
+        run(url, tables)
+    run(blank.damaged_url, "SELECT nextval('counting'), nextval('counting'); INSERT INTO torn VALUES (1, 'near')")
+    found = find_rescue(*blank.targets)
+    assert counts(found) == {"public.torn_near": (1, 0, 0)}
+    assert [name for name, _ in found.left_out] == [
+        "large objects",
+        *("public.counting", "public.far", "public.seen", "public.torn", "public.torn_far"),
+    ]
+
+
+def test_a_rescue_that_others_may_write_or_that_was_altered_is_not_replayed(
+    two: Two, exported: tuple[Path, RescueExport], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(exported[0] / "rescue", tmp_path / "rescue")
+    target, before = two.targets[1], {path.name for path in folder.glob("replayed*")}
+    with (folder / "public.base.csv").open("a") as file:
+        file.write("inserted,,99,more\n")
+    with pytest.raises(Refused, match="does not hold the rows that were written"):
+        replay_rescue(target, tmp_path, ("public.base",))
+    (folder / "public.derived.csv").unlink()
+    (folder / "public.derived.csv").symlink_to(exported[0] / "rescue" / "public.derived.csv")
+    with pytest.raises(Refused, match="no ordinary file"):
+        replay_rescue(target, tmp_path, ("public.derived",))
+    folder.chmod(0o777)
+    with pytest.raises(Refused, match="others may write"):
+        replay_rescue(target, tmp_path, ("public.parent",))
+    assert {path.name for path in folder.glob("replayed*")} == before
+
+
+# ---- other servers ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server of one major version, used as the session's own is."""
+
+    local: ThrowawayServer
+
+    def url(self, database: str) -> str:
+        return self.local.url(database)
+
+    def run(self, statement: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as conn:
+            conn.execute(statement.encode())
+
+
+@pytest.mark.majors
+@pytest.mark.parametrize("major", range(12, 19))
+def test_every_major_version_finds_and_puts_back_the_same_rows(major: int, tmp_path: Path) -> None:
+    programs = binaries_in(Path(os.environ["LAWSKER_MAJORS"]).absolute() / str(major) / "bin", origin="LAWSKER_MAJORS")
+    with throwaway_server(programs) as local:
+        server = Running(local)
+        origin = create(server)
+        run(server.url(origin), SCHEMA)
+        damaged, restored = create(server, origin), create(server, origin)
+        two = Two(server.url(damaged), server.url(restored))
+        run(two.damaged_url, "; ".join((*(statement for statement, _ in DAMAGE.values()), BESIDE)))
+        run(two.restored_url, WAKEFUL)
+        expected = {table: numbers for table, (_, numbers) in DAMAGE.items()}
+        run(two.restored_url, "UPDATE parted SET body = 'body' WHERE id = 4; TRUNCATE fired")
+        found = find_rescue(*two.targets)
+        assert counts(found) == expected
+        export = export_rescue(*two.targets, found, tmp_path)
+        run(two.restored_url, "UPDATE parted SET body = 'mine' WHERE id = 4")
+        tables = tuple(table.table for table in export.tables if not table.made_since)
+        done = replay_rescue(two.targets[1], tmp_path, tables)
+        assert sum(table.refused for table in done.tables) == 3
+        left = counts(find_rescue(*two.targets))
+        assert {table: numbers[:2] for table, numbers in left.items() if any(numbers[:2])} == LEFT
+        assert rows(two.restored_url, "SELECT * FROM fired") == []
+
+
+LEFT = {"public.parent": (1, 0), "public.by_name": (1, 0), "public.parted": (0, 1), "public.later": (2, 0)}
