@@ -156,6 +156,18 @@ def test_an_interrupt_at_the_closed_gate_opens_it_and_says_so(place: Shop, serve
     require_as_it_was(place, server)
 
 
+def durable(url: str) -> tuple[str, dict[str, str]]:
+    """The picture without what a crash alone changes: unlogged tables are emptied, sequences skip ahead."""
+    schema, content = oracle.picture(url)
+    with psycopg.connect(url) as conn:
+        rows = conn.execute(
+            "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind = 'S' OR c.relpersistence = 'u'"
+        ).fetchall()
+    passing = {str(row[0]) for row in rows}
+    return schema, {name: digest for name, digest in content.items() if name not in passing}
+
+
 # ---- the server ------------------------------------------------------------------------------------------------------
 
 
@@ -178,7 +190,7 @@ def test_a_server_that_dies_leaves_a_whole_database_under_the_name(
     adopt(parse_target(url))
     taken = run(tmp_path, "backup", "create", "--json", url=url)
     assert taken.code == 0, taken.said
-    before = oracle.picture(url)
+    before = durable(url)
     typed = [sys.executable, "-c", STRIKE, url, taken.document["folder"], str(tmp_path / "lawsker-runs"), name]
     postmaster = int((fragile.data / "postmaster.pid").read_text().split()[0])
     done = subprocess.run(
@@ -189,6 +201,6 @@ def test_a_server_that_dies_leaves_a_whole_database_under_the_name(
     fragile.settle()
     ended = run(tmp_path, "recover", url=url)
     assert ended.code == 0, ended.said
-    assert oracle.picture(url) == before
+    assert durable(url) == before
     unknown = any("OutcomeUnknown" in line for line in said)
     assert unknown == (name in ("gate closed", "about to swap")), done.stderr.decode()[-2000:]

@@ -14,6 +14,7 @@ from lawsker_db.cli.backups import backup_app
 from lawsker_db.cli.granting import grants
 from lawsker_db.cli.options import Direct, DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.recovering import recover
+from lawsker_db.cli.rescuing import rescue
 from lawsker_db.cli.restoring import drill, restore
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 from lawsker_db.cli.verifying import verify
@@ -35,6 +36,7 @@ app.command()(verify)
 app.command()(recover)
 app.command()(restore)
 app.command()(drill)
+app.command()(rescue)
 app.command()(grants)
 app.add_typer(backup_app, name="backup")
 

@@ -24,7 +24,9 @@ THEIRS, FOUND = "pg_temp.lawsker_theirs", "pg_temp.lawsker_found"
 INSERTED, CHANGED, DELETED = "inserted", "changed", "deleted"
 GROUP = 1_000  # rows that are fetched by one statement: their places stand in it
 
-_SUMS = dict[int, tuple[int, str, str]]
+PIECE_BYTES = 128 << 10  # rows come one by one, and handing each on by itself took five times as long
+
+_SUMS = dict[int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +101,9 @@ def found_places(restored: Connection) -> Iterator[Places]:
     """What FOUND holds, in groups of one relation, inserted rows first, deleted last. Only one such walk at a time."""
     restored.execute(
         text(
-            "DECLARE lawsker_walk NO SCROLL CURSOR FOR SELECT change, before, place::text, leaf::bigint"
-            f" FROM {FOUND} ORDER BY CASE change WHEN '{INSERTED}' THEN 1 WHEN '{CHANGED}' THEN 2 ELSE 3 END, leaf, place"
+            "DECLARE lawsker_walk NO SCROLL CURSOR FOR SELECT f.change, f.before, f.place::text, f.leaf::bigint"
+            f" FROM {FOUND} AS f ORDER BY CASE f.change WHEN '{INSERTED}' THEN 1 WHEN '{CHANGED}' THEN 2 ELSE 3 END,"
+            " f.leaf, f.place"
         )
     )
     while rows := restored.execute(text(f"FETCH {GROUP} FROM lawsker_walk")).all():
@@ -160,7 +163,7 @@ def _at_once(mine: Callable[[], _SUMS], other: Callable[[], _SUMS], stop: Connec
 def _sums(conn: Connection, question: str) -> _SUMS:
     with copying(), raw(conn).cursor(row_factory=tuple_row) as cursor:
         cursor.execute(question.encode())
-        return {row[0]: row[1:] for row in cursor}
+        return dict(cursor)
 
 
 def _carry(damaged: Connection, restored: Connection, question: str) -> None:
@@ -169,8 +172,13 @@ def _carry(damaged: Connection, restored: Connection, question: str) -> None:
         ask = f"COPY ({question}) TO STDOUT (FORMAT binary)".encode()
         put = f"COPY {THEIRS} FROM STDIN (FORMAT binary)".encode()
         with out.copy(ask) as source, into.copy(put) as sink:
+            piece = bytearray()
             for block in source:
-                sink.write(block)
+                piece += block
+                if len(piece) >= PIECE_BYTES:
+                    sink.write(bytes(piece))
+                    piece.clear()
+            sink.write(bytes(piece))
 
 
 def _joined(compared: Pair, question: str) -> str:

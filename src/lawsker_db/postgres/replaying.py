@@ -31,6 +31,7 @@ MENDABLE = ("23503", "23505", "23P01")
 # parent that somebody else holds. All others (rights, room, a lost connection, a mistake of ours) end the replay.
 VERDICTS = ("21", "22", "23", "27", "38", "39", "44", "55", "P0")
 LOSSY_STATE = "LAW01"  # of our own making, to halve a batch
+_Refusal = tuple[int, str, str]  # number of the row, SQLSTATE, constraint or reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,20 +97,43 @@ def stage_file(conn: Connection, stage: str, columns: tuple[str, ...], path: Pat
 def settle(conn: Connection, staged: Staged) -> None:
     """Give every row without a verdict one, and write those that may go. Row locks, and what the inserts take.
 
-    Raises only what is no verdict about a row: a lost connection, an interrupt.
+    All at once if they can go so: rows of one statement may refer to each other. Else in batches. Raises only what is no
+    verdict about a row: a lost connection, an interrupt, a right that is missing.
     """
-    for low in range(1, staged.rows + 1, BATCH):
-        pending = [(low, min(low + BATCH - 1, staged.rows))]
-        while pending:
-            low_, high = pending.pop()
-            refused = _try(conn, staged, low_, high)
-            if refused is None:
-                continue
-            if low_ == high:
-                _refuse(conn, staged, low_, *refused)
-            else:
-                middle = (low_ + high) // 2
-                pending += [(middle + 1, high), (low_, middle)]
+    if staged.rows and _try(conn, staged, 1, staged.rows) is not None:
+        for low in range(1, staged.rows + 1, BATCH):
+            _settle_batch(conn, staged, low, min(low + BATCH - 1, staged.rows))
+
+
+def _settle_batch(conn: Connection, staged: Staged, low: int, high: int) -> None:
+    """Find the rows of a batch that are refused, take all of it back, and write the others together.
+
+    A savepoint that is kept holds a lock to the end of the transaction, and the server has room for some thousands: only
+    where the others cannot go together are they left as they went, one by one.
+    """
+    if _try(conn, staged, low, high) is None:
+        return
+    trial = conn.begin_nested()
+    refused = _halved(conn, staged, low, high)
+    trial.rollback()
+    _refuse(conn, staged, refused)
+    if _try(conn, staged, low, high) is not None:
+        _refuse(conn, staged, _halved(conn, staged, low, high))
+
+
+def _halved(conn: Connection, staged: Staged, low: int, high: int) -> list[_Refusal]:
+    """Write the rows of a batch in ever smaller parts. Returns those that were refused alone."""
+    refused: list[_Refusal] = []
+    pending = [(low, high)]
+    while pending:
+        first, last = pending.pop()
+        said = _try(conn, staged, first, last)
+        if said is not None and first == last:
+            refused.append((first, *said))
+        elif said is not None:
+            middle = (first + last) // 2
+            pending += [(middle + 1, last), (first, middle)]
+    return refused
 
 
 def try_again(conn: Connection, staged: Staged) -> None:
@@ -157,10 +181,12 @@ def _try(conn: Connection, staged: Staged, low: int, high: int) -> tuple[str, st
     return None
 
 
-def _refuse(conn: Connection, staged: Staged, number: int, state: str, said: str) -> None:
+def _refuse(conn: Connection, staged: Staged, refused: list[_Refusal]) -> None:
+    if not refused:
+        return
     conn.execute(
         text(f"UPDATE {staged.stage} SET verdict = 'refused', state = :state, said = :said WHERE n = :n"),
-        {"state": state, "said": said, "n": number},
+        [{"n": number, "state": state, "said": said} for number, state, said in refused],
     )
 
 

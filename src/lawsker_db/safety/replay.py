@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.errors import OutcomeUnknown, Refused, RolledBack, UsageError
+from lawsker_db.errors import CommittedUnproven, OutcomeUnknown, Refused, RolledBack, UsageError
 from lawsker_db.evidence import Event, OnEvent, Phase, Server, ignore
 from lawsker_db.postgres import replaying
 from lawsker_db.postgres.differing import CHANGED, DELETED, INSERTED, copying, raw
@@ -28,7 +28,7 @@ from lawsker_db.postgres.session import IDLE_LIMIT, identify, own_session, pin_s
 from lawsker_db.record.history import Run, write_marker
 from lawsker_db.record.journal import new_run_id, sync_folder
 from lawsker_db.revisions import current_revisions
-from lawsker_db.safety.commit import Asking, Committing, commit, roll_back
+from lawsker_db.safety.commit import Asking, Committing, commit, roll_back, unknown_outcome
 from lawsker_db.safety.guard import attempt_of
 from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.safety.rescue_files import INDEX, Index, TableFiles, disk, new_file, read_index
@@ -102,10 +102,24 @@ def replay_rescue(
             committing = Committing(attempt=attempt_of(conn, server, run_id))
             _mark(conn, server, run_id, revisions, _digest(place), found)
             _say(on_event, Phase.COMMIT, "about to commit", "rows put back; committing", asdict(committing.attempt))
-            commit(conn, target, committing, Asking(pulse=watch, on_event=on_event))
+            _commit(conn, target, committing, Asking(pulse=watch, on_event=on_event))
     warnings = (*committing.warnings, *_named(report))
     _say(on_event, Phase.COMMIT, "committed", "committed", {"run_id": run_id})
     return Replay(run_id=run_id, tables=found, refused=str(report), dry_run=False, warnings=warnings)
+
+
+def _commit(conn: Connection, target: Target, committing: Committing, asking: Asking) -> None:
+    """COMMIT; an interrupt that comes with it says what became of it."""
+    try:
+        commit(conn, target, committing, asking)
+    except KeyboardInterrupt:
+        if committing.committed:
+            state = "The rows are put back; that is committed."
+            raise CommittedUnproven("Interrupted after COMMIT.", hint="lawsker-db status", state=state) from None
+        if committing.in_doubt:
+            reason = "interrupted while the server was asked"
+            raise unknown_outcome(committing.attempt, reason, journalled=False) from None
+        raise
 
 
 def _chosen(index: Index, tables: tuple[str, ...]) -> tuple[TableFiles, ...]:
@@ -277,7 +291,7 @@ def new_report(path: Path) -> Iterator[Path]:
             file.write(HEADER)
         try:
             yield partial
-        except OutcomeUnknown:
+        except (OutcomeUnknown, CommittedUnproven):
             raise
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -308,7 +322,7 @@ def _rolled_back(conn: Connection) -> Iterator[None]:
             hint="mend what it names (42501: run it as the owner of the tables), then type it again",
             sqlstate=state,
         ) from failed
-    except OutcomeUnknown:
+    except (OutcomeUnknown, CommittedUnproven):
         raise
     except BaseException:
         roll_back(conn)

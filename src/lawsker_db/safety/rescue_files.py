@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from lawsker_db.errors import Refused
 from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, PRIVATE_FOLDER, sync_folder
+from lawsker_db.record.manifest import swappable
 
 RESCUE = "rescue"
 PARTIAL = "rescue.partial"  # what a killed export leaves: it has no index and is none
@@ -136,6 +137,8 @@ def read_index(folder: Path) -> tuple[Path, Index]:
         index = Index(**written, tables=tables)
         if any(Path(name).name != name for table in tables for name in (table.csv, table.sql)):
             raise ValueError("it names a file elsewhere")
+        if swappable(place):
+            raise ValueError("others may write into it")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as failed:
         said = failed.strerror if isinstance(failed, OSError) else failed
         raise Refused(
