@@ -6,6 +6,7 @@ the last moment are in it.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +18,7 @@ from lawsker_db.errors import CommittedUnproven, LawskerError
 from lawsker_db.evidence import Event, OnEvent, Phase
 from lawsker_db.postgres.catalog import parts_of
 from lawsker_db.postgres.databases import beside
-from lawsker_db.postgres.session import identify, pinned
+from lawsker_db.postgres.session import identify, pinned, quoted
 from lawsker_db.postgres.swap import Swap, let_in
 from lawsker_db.safety.proof import Copy
 from lawsker_db.safety.rescue import Rescue, export_rescue, find_rescue
@@ -75,13 +76,17 @@ def last_look(account: RestoreAccount, swap: Swap, tell: OnEvent) -> None:
             account.figures |= {"rows rescued": found.rows, "rows only in the backup": found.deleted}
             if found.tables:
                 export = export_rescue(frozen, restored, found, account.folder, on_event=tell)
-                account.notes.append(f"the rows that only {swap.damaged} has are written to {export.folder}")
+                back = f"lawsker-db rescue --replay {account.run_id} TABLE"
+                account.notes.append(
+                    f"the rows that only {swap.damaged} has are in {export.folder}; to put back: {back}"
+                )
     except (LawskerError, DBAPIError) as failed:
         said = failed.message if isinstance(failed, LawskerError) else type(failed.orig).__name__
         raise CommittedUnproven(
             f"The restore is in place; the rows written since the backup could not be exported: {said.rstrip('.')}.",
             state=f"{account.names} The rows are in it.",
-            hint=f'mend that; then ALTER DATABASE "{swap.damaged}" ALLOW_CONNECTIONS true, and lawsker-db rescue',
+            hint=f"mend that; in the database postgres: ALTER DATABASE {quoted(swap.damaged)} ALLOW_CONNECTIONS true; then"
+            f" lawsker-db rescue {shlex.quote(swap.damaged)} {shlex.quote(swap.live)}",
         ) from failed
 
 
