@@ -66,9 +66,12 @@ def swap_in(
         hand_settings(inside, swap.copy, belongings.settings)
         inside.commit()
         live.commit()
-        watcher = own_session(live)
+        watcher, ours = own_session(live), own_session(third)
         live.commit()
-        with _closed(account, swap, place, own_session(third), tell, settle_s) as until:
+        for whose, session in (("look at the live database", watcher), ("swap", ours)):
+            facts = {"whose": whose, **asdict(session)}
+            tell(Event(phase=Phase.SWAP, name="session", text="", facts=facts))
+        with _closed(account, swap, place, ours, tell, settle_s) as until:
             close_gate(third, swap.live)
             end_everybody(third, swap.live_oid, keep=(lock.session.pid, watcher.pid), until=until)
             _carry(account, swap, live, inside)

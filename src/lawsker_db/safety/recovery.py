@@ -269,11 +269,14 @@ def _set_gates(target: Target, ended: Iterable[EndedRun]) -> tuple[tuple[str, ..
                     continue
             elif run.system_identifier != here:
                 continue
+            if run.closed:  # a rename of its that is under way is decided when its session has ended
+                end_sessions(conn, run.sessions)
             swapped = run.swap is not None and is_swapped(conn, run.swap) is True
             for oid in run.closed:
                 wanted = run.swap.copy_oid if swapped and run.swap is not None else oid
                 opened.append(let_in(conn, wanted, allowed=True))
-            shut += [let_in(conn, oid, allowed=False) for oid in run.opened]
+            if not (run.folder / SETTLED).exists():  # once: later on an operator may have opened it to look into it
+                shut += [let_in(conn, oid, allowed=False) for oid in run.opened]
     return tuple(name for name in opened if name), tuple(name for name in shut if name)
 
 
