@@ -7,6 +7,7 @@ backup had; deletions are never repeated. Every row that could not go is written
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.errors import CommittedUnproven, OutcomeUnknown, Refused, RolledBack, UsageError
+from lawsker_db.errors import CommittedUnproven, LawskerError, OutcomeUnknown, Refused, RolledBack, UsageError
 from lawsker_db.evidence import Event, OnEvent, Phase, Server, ignore
 from lawsker_db.postgres import replaying
 from lawsker_db.postgres.differing import CHANGED, DELETED, INSERTED, copying, raw
@@ -104,21 +105,26 @@ def replay_rescue(
             _say(on_event, Phase.COMMIT, "about to commit", "rows put back; committing", asdict(committing.attempt))
             _commit(conn, target, committing, Asking(pulse=watch, on_event=on_event))
     warnings = (*committing.warnings, *_named(report))
-    _say(on_event, Phase.COMMIT, "committed", "committed", {"run_id": run_id})
+    try:
+        _say(on_event, Phase.COMMIT, "committed", "committed", {"run_id": run_id})
+    except (LawskerError, OSError) as failed:  # of whoever listens: it is committed all the same
+        warnings += (f"that it is committed could not be told: {type(failed).__name__}",)
     return Replay(run_id=run_id, tables=found, refused=str(report), dry_run=False, warnings=warnings)
 
 
 def _commit(conn: Connection, target: Target, committing: Committing, asking: Asking) -> None:
-    """COMMIT; an interrupt that comes with it says what became of it."""
+    """COMMIT. An interrupt that comes with it, or a bug, says what became of it."""
     try:
         commit(conn, target, committing, asking)
-    except KeyboardInterrupt:
+    except LawskerError:
+        raise
+    except BaseException as failed:
         if committing.committed:
             state = "The rows are put back; that is committed."
-            raise CommittedUnproven("Interrupted after COMMIT.", hint="lawsker-db status", state=state) from None
+            raise CommittedUnproven("Interrupted after COMMIT.", hint="lawsker-db status", state=state) from failed
         if committing.in_doubt:
             reason = "interrupted while the server was asked"
-            raise unknown_outcome(committing.attempt, reason, journalled=False) from None
+            raise unknown_outcome(committing.attempt, reason, journalled=False) from failed
         raise
 
 
@@ -149,10 +155,12 @@ def _put_back(
             replaying.settle(conn, staged)
             _say(on_event, Phase.RESCUE, "settled", f"{staged.shape.label} settled", {}, lasting=False)
         _settle_rest(conn, every)
-    with file.open("ab") as lines, copying(), raw(conn).cursor() as cursor:
+    with disk(file), file.open("ab") as lines, copying(), raw(conn).cursor() as cursor:
         for staged in every:
             with cursor.copy(replaying.refused_rows(staged).encode()) as answer:
                 lines.writelines(bytes(block) for block in answer)
+        lines.flush()
+        os.fsync(lines.fileno())
     return tuple(_counted(conn, staged) for staged in every)
 
 
@@ -188,7 +196,9 @@ def _shapes(
             raise Refused(
                 f"{table.table} no longer has the key ({', '.join(table.key)}) that tells rows apart.", hint=hint
             )
-        if conn.execute(text("SELECT relhasrules FROM pg_class WHERE oid = :oid"), {"oid": shape.oid}).scalar_one():
+        if conn.execute(
+            text("SELECT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = :oid)"), {"oid": shape.oid}
+        ).scalar_one():
             raise Refused(f"{table.table} has rules, which would send rows elsewhere.", hint=hint)
         if not table.key and (run := _replayed_before(conn, digest, table.table)):
             raise Refused(f"{table.table} has no key, and run {run} has put its rows back already.", hint=hint)
@@ -286,16 +296,15 @@ def new_report(path: Path) -> Iterator[Path]:
     """The list of refused rows, under another name until COMMIT is known: it tells of what is committed. It goes when
     that is not; where nobody knows, it stays."""
     partial = path.with_name(path.name + ".partial")
-    with disk(partial):
-        with new_file(partial) as file:
-            file.write(HEADER)
-        try:
-            yield partial
-        except (OutcomeUnknown, CommittedUnproven):
-            raise
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    with disk(partial), new_file(partial) as file:
+        file.write(HEADER)
+    try:
+        yield partial
+    except (OutcomeUnknown, CommittedUnproven):
+        raise
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _named(report: Path) -> tuple[str, ...]:
