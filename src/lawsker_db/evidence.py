@@ -21,15 +21,20 @@ class Phase(StrEnum):
     COMMIT = "commit"
     CONFIRM = "confirm"
     VERIFY = "verify"
+    RESTORE = "restore"
+    RESCUE = "rescue"
+    SWAP = "swap"
     REPORT = "report"
 
 
 class Direction(StrEnum):
-    """Which way a migration goes. A stamp changes the version table alone."""
+    """Which way a migration goes. A stamp changes the version table alone; a restore is no migration, and its report says
+    so."""
 
     UPGRADE = "upgrade"
     DOWNGRADE = "downgrade"
     STAMP = "stamp"
+    RESTORE = "restore"
 
 
 class Verdict(StrEnum):
@@ -43,6 +48,7 @@ class Verdict(StrEnum):
     ROLLED_BACK = "rolled back"
     UNKNOWN = "outcome unknown"
     COMMITTED_UNPROVEN = "committed, not proven"
+    RESTORE_FAILED = "restore failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,9 +28,11 @@ BESIDE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("backup", "create"): ("--no-proof",),
     ("backup", "prune"): ("--dry-run",),
     ("grants",): ("--role", "somebody"),
+    ("rescue",): ("stands_still", "postgres", "--dry-run"),
     ("backup", "verify"): ("none",),
     ("backup", "show"): ("none",),
     ("backup", "sql"): ("none", "file.sql"),
+    ("restore",): ("none", "--dry-run"),
 }
 # What an option of free text takes: the value typed for it, {} for the hostile one.
 FREE = {
@@ -48,9 +50,14 @@ FREE = {
     "run": "{}",
     "role": "{}",
     "name": "{}",
+    "names": "{}",
+    "replay": "{}",
     "file": "{}",
     "reason": "{}",
     "confirm": "{}",
+    "backup": "{}",
+    "to": "{}",
+    "into": "{}",
 }
 
 

@@ -142,7 +142,7 @@ def guarded_steps(
         keeping=Keeping(conn, options.run_id, schema) if options.archive else None,
     )
     gate.begin(plan.contracts)
-    guarded = Guarded(gate=gate, attempt=_attempt(conn, server, options.run_id))
+    guarded = Guarded(gate=gate, attempt=attempt_of(conn, server, options.run_id))
     with no_transaction_control(conn, _statement_teller(options.on_event)), _revisions_own_errors():
         yield guarded
     seal.require_same_transaction()
@@ -163,7 +163,8 @@ def _statement_teller(on_event: OnEvent) -> Callable[[str], None]:
     return tell
 
 
-def _attempt(conn: Connection, server: Server, run_id: str) -> Attempt:
+def attempt_of(conn: Connection, server: Server, run_id: str) -> Attempt:
+    """What identifies the COMMIT of the transaction that is open, which gets an id. Reads."""
     session = own_session(conn)
     return Attempt(
         run_id=run_id,

@@ -186,6 +186,8 @@ def _came(history: tuple[PastRun, ...], revision: str) -> tuple[bool, PastRun | 
     """Pure. Whether a revision was stamped rather than built, and the last run here that has built it."""
     stamped, run = False, None
     for past in history:
+        if past.undone:
+            continue
         if past.direction in STAMPING and revision in past.to_revisions:
             stamped = True
         elif past.direction == "upgrade" and revision in past.steps:
@@ -251,7 +253,7 @@ def _history(ground: Ground) -> tuple[Check, ...]:
     """Pure. D22 and D23: what the history says of itself."""
     history = ground.history
     broken = tuple(past.run_id for past in history if not past.intact)
-    foreign = tuple(past.run_id for past in history if not past.here)
+    foreign = tuple(past.run_id for past in history if not past.here and not past.undone)
     note = "" if ground.run is not None or ground.adopted else f"; {NO_RECORD}"
     return (
         violated("D22", broken) if broken else passed("D22", f"{len(history)} runs"),
