@@ -49,14 +49,18 @@ def rescue(
     from lawsker_db.target import find_target
 
     target = find_target(database_url, direct_url)
-    with progress(as_json=as_json) as on_event:
-        if replay is None:
-            if names is None or len(names) != 2:
-                raise UsageError("Two databases are needed.", hint="lawsker-db rescue DAMAGED RESTORED")
+    if replay is None:
+        if names is None or len(names) != 2:
+            raise UsageError("Two databases are needed.", hint="lawsker-db rescue DAMAGED RESTORED")
+        with progress(as_json=as_json) as on_event:
             _compare(target, (names[0], names[1]), runs, dry_run=dry_run, as_json=as_json, on_event=on_event)
-            return
-        folder = runs / replay if Path(replay).name == replay else Path(replay)
-        done = _replay(target, folder, tuple(names or ()), dry_run=dry_run, yes=yes, on_event=on_event)
+        return
+    folder = runs / replay if Path(replay).name == replay else Path(replay)
+    tables = _whole_names(folder, tuple(names or ()))
+    if not (yes or dry_run):  # before there is a line that moves
+        _ask_name(target, tables)
+    with progress(as_json=as_json) as on_event:
+        done = _replay(target, folder, tables, dry_run=dry_run, on_event=on_event)
     _show_replay(done, as_json=as_json)
     if not (done.complete or done.dry_run):
         raise typer.Exit(CommittedUnproven.exit_code)
@@ -82,29 +86,30 @@ def _compare(
     _show_found(found, export, names, as_json=as_json)
 
 
-def _replay(
-    target: Target, folder: Path, names: tuple[str, ...], *, dry_run: bool, yes: bool, on_event: OnEvent
-) -> Replay:
-    """Put rows back under the RUN lock, after the name of the database was typed."""
+def _replay(target: Target, folder: Path, tables: tuple[str, ...], *, dry_run: bool, on_event: OnEvent) -> Replay:
+    """Put rows back under the RUN lock."""
     from lawsker_db.cli.interrupts import settle
     from lawsker_db.errors import CommittedUnproven
     from lawsker_db.postgres.locks import run_lock
     from lawsker_db.safety.replay import replay_rescue
-    from lawsker_db.safety.rescue_files import read_index
 
-    _, index = read_index(folder)
-    tables = tuple(_whole_name(name, tuple(table.table for table in index.tables)) for name in names)
-    if not (yes or dry_run):
-        _ask_name(target, tables)
     with run_lock(target):
         done = replay_rescue(target, folder, tables, dry_run=dry_run, on_event=on_event)
-    if not dry_run:
-        settle(0 if done.complete else CommittedUnproven.exit_code)
+        if not dry_run:
+            settle(0 if done.complete else CommittedUnproven.exit_code)
     return done
 
 
+def _whole_names(folder: Path, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The tables as the rescue in the folder has them: `users` is the one that is called so, in whatever schema."""
+    from lawsker_db.safety.rescue_files import read_index
+
+    known = tuple(table.table for table in read_index(folder)[1].tables)
+    return tuple(_whole_name(name, known) for name in names)
+
+
 def _whole_name(name: str, known: tuple[str, ...]) -> str:
-    """Pure. `users` for the one table that is called so, in whatever schema; else the name as it was typed."""
+    """Pure. The one label that ends in this name; else the name as it was typed."""
     found = [label for label in known if label.endswith(f".{name}")]
     return found[0] if name not in known and len(found) == 1 else name
 
