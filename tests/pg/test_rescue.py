@@ -292,7 +292,7 @@ def test_triggers_sleep_through_a_replay_and_wake_up_as_they_were(replayed: Repl
 
 
 def test_a_replay_stands_in_the_history(replayed: Replayed) -> None:
-    assert rows(replayed.url, "SELECT run_id, via, steps FROM lawsker_db.migration_run") == [
+    assert rows(replayed.url, "SELECT run_id, direction, steps FROM lawsker_db.migration_run") == [
         (replayed.result.run_id, "replay", [])
     ]
 

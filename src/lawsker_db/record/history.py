@@ -19,12 +19,15 @@ from lawsker_db import __version__
 from lawsker_db.evidence import Fingerprint, Server
 from lawsker_db.record.journal import as_json
 
+FIRST_DIRECTIONS = ("upgrade", "downgrade", "stamp", "adopt")  # which tables of the first version take
+RESTORE, REPLAY = "restore", "replay"
+_TAKEN = ", ".join(f"'{direction}'" for direction in (*FIRST_DIRECTIONS, RESTORE, REPLAY))
 _CREATE = (
     "CREATE SCHEMA IF NOT EXISTS lawsker_db",
-    """CREATE TABLE IF NOT EXISTS lawsker_db.migration_run (
+    f"""CREATE TABLE IF NOT EXISTS lawsker_db.migration_run (
         position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         run_id text NOT NULL UNIQUE,
-        direction text NOT NULL CHECK (direction IN ('upgrade', 'downgrade', 'stamp', 'adopt', 'restore')),
+        direction text NOT NULL CHECK (direction IN ({_TAKEN})),
         via text NOT NULL,
         from_revisions text[] NOT NULL,
         to_revisions text[] NOT NULL,
@@ -45,7 +48,6 @@ _CREATE = (
     )""",
     "COMMENT ON TABLE lawsker_db.migration_run IS 'History of lawsker-db: one row a run that committed. Do not edit.'",
 )
-RESTORE = "restore"
 CARRIED = "lawsker_db.migration_run"  # among the rows that a restore made: those of the damaged database's history
 _COLUMNS = (
     "run_id",
@@ -130,6 +132,8 @@ def write_marker(conn: Connection, run: Run, server: Server) -> None:
     The MIGRATION lock, which the caller holds, keeps two such transactions apart.
     """
     _make_table(conn)
+    if run.direction not in FIRST_DIRECTIONS:
+        _take_every_direction(conn)
     row = _row(conn, run, server)
     _insert(conn, row | {"row_hash": _hash(row)})
 
@@ -176,10 +180,7 @@ def carry_over(conn: Connection, rows: tuple[Mapping[str, object], ...]) -> int:
     EXCLUSIVE on it until the transaction ends, in a copy that nobody else uses.
     """
     _make_table(conn)
-    limit = "migration_run_direction_check"
-    allowed = "('upgrade', 'downgrade', 'stamp', 'adopt', 'restore')"
-    conn.execute(text(f"ALTER TABLE lawsker_db.migration_run DROP CONSTRAINT IF EXISTS {limit}"))
-    conn.execute(text(f"ALTER TABLE lawsker_db.migration_run ADD CONSTRAINT {limit} CHECK (direction IN {allowed})"))
+    _take_every_direction(conn)
     known = {row["run_id"] for row in _rows(conn)}
     missing = [row for row in rows if row["run_id"] not in known]
     for row in missing:
@@ -208,6 +209,13 @@ def _make_table(conn: Connection) -> None:
     if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
         for statement in _CREATE:
             conn.execute(text(statement))
+
+
+def _take_every_direction(conn: Connection) -> None:
+    """Teach a table of the first version the later directions. ACCESS EXCLUSIVE on it until the transaction ends."""
+    limit = "migration_run_direction_check"
+    conn.execute(text(f"ALTER TABLE lawsker_db.migration_run DROP CONSTRAINT IF EXISTS {limit}"))
+    conn.execute(text(f"ALTER TABLE lawsker_db.migration_run ADD CONSTRAINT {limit} CHECK (direction IN ({_TAKEN}))"))
 
 
 def _insert(conn: Connection, row: Mapping[str, object]) -> None:

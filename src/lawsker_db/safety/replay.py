@@ -26,7 +26,7 @@ from lawsker_db.postgres.pooler import require_direct
 from lawsker_db.postgres.pulse import pulse
 from lawsker_db.postgres.rows import Shape, read_shapes
 from lawsker_db.postgres.session import IDLE_LIMIT, identify, own_session, pin_session, pinned, server_major
-from lawsker_db.record.history import Run, write_marker
+from lawsker_db.record.history import REPLAY, Run, write_marker
 from lawsker_db.record.journal import new_run_id, sync_folder
 from lawsker_db.revisions import current_revisions
 from lawsker_db.safety.commit import Asking, Committing, commit, roll_back, unknown_outcome
@@ -35,9 +35,6 @@ from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.safety.rescue_files import INDEX, Index, TableFiles, disk, new_file, read_index
 from lawsker_db.target import Target, said_by_server
 
-VIA = "replay"
-# The history of a database that was made by an older version takes no other word. Without steps it upgrades nothing.
-DIRECTION = "upgrade"
 LOCK = "SHARE ROW EXCLUSIVE"  # keeps writers out, lets readers in; what putting triggers to sleep takes anyway
 PATIENCE_S = 60.0
 ROW_LOCK_WAIT = "10s"  # for the row of a parent that somebody else holds
@@ -86,7 +83,7 @@ def replay_rescue(
     place, index = read_index(folder)
     chosen = _chosen(index, tables)
     require_direct(restored)
-    run_id = new_run_id(VIA)
+    run_id = new_run_id(REPLAY)
     with restored.connect() as conn:
         refuse_standby(server := identify(conn, sized=False), restored)
         revisions = current_revisions(conn)
@@ -265,7 +262,7 @@ def _replayed_before(conn: Connection, digest: str, table: str) -> str | None:
             "SELECT run_id FROM lawsker_db.migration_run WHERE via = :via AND contract_digest = :digest"
             " AND jsonb_exists(rows_made, :table) LIMIT 1"
         ),
-        {"via": VIA, "digest": digest, "table": table},
+        {"via": REPLAY, "digest": digest, "table": table},
     ).scalar_one_or_none()
     return None if found is None else str(found)
 
@@ -281,8 +278,8 @@ def _mark(
     """Write the marker row, by which a lost answer to COMMIT is found out."""
     run = Run(
         run_id=run_id,
-        direction=DIRECTION,
-        via=VIA,
+        direction=REPLAY,
+        via=REPLAY,
         from_revisions=revisions,
         to_revisions=revisions,
         contract_digest=digest,
