@@ -43,6 +43,7 @@ FREE = {
     "after_backup": "{}",
     "accept_unproven_backup": "{}",
     "queries": "{}",
+    "reinstate": "{}",
     "junit": "{}",
     "run": "{}",
     "role": "{}",
