@@ -134,12 +134,42 @@ def update_statement(part: Part) -> str:
     )
 
 
-def bring_back(conn: Connection, part: Part) -> None:
+def rewrite_statements(part: Part, columns: tuple[str, ...], types: Mapping[str, str]) -> tuple[str, ...]:
+    """Pure. The archive's values of `columns` into the rows that stand, by one rewrite of the table: it writes no row twice,
+    fires no trigger, and checks unique values when all are in place. USING takes no subquery, hence the functions."""
+    keys = ", ".join(types[name] for name in part.key)
+    given = " AND ".join(f"a.{quoted(name)} = ${place}" for place, name in enumerate(part.key, 1))
+    made, passed = len(part.key) + 1, ", ".join(quoted(name) for name in part.key)
+    functions, changes = [], []
+    for number, name in enumerate(columns):
+        body = (
+            f"DECLARE archived {types[name]}; BEGIN SELECT a.{quoted(name)} INTO archived FROM ONLY {part.place} AS a"
+            f" WHERE {given}; RETURN CASE WHEN FOUND THEN archived ELSE ${made} END; END"
+        ).replace("'", "''")
+        function = f"pg_temp.lawsker_archived_{number}"
+        functions.append((f"{function}({keys}, {types[name]})", body, types[name]))
+        using = f"{function}({passed}, {quoted(name)})"
+        changes.append(f"ALTER COLUMN {quoted(name)} TYPE {types[name]} USING {using}")
+    made_first = [f"CREATE FUNCTION {f} RETURNS {t} LANGUAGE plpgsql STABLE AS '{body}'" for f, body, t in functions]
+    return (
+        *made_first,
+        f"ALTER TABLE {part.table} {', '.join(changes)}",
+        *(f"DROP FUNCTION {function}" for function, _, _ in functions),
+    )
+
+
+def bring_back(conn: Connection, part: Part, *, rewrites: bool = False) -> None:
     """Write one part into its table, whose triggers sleep meanwhile, and set its sequences behind what came back.
 
-    The caller holds ACCESS EXCLUSIVE on the table; takes ACCESS SHARE on the archive's, and what foreign keys take on the
-    parents. Raises the server's errors where a constraint refuses a row.
+    The caller holds ACCESS EXCLUSIVE on the table, and with `rewrites` has waited for older snapshots, to which a table that
+    is rewritten looks empty: values then come back by a rewrite. Takes ACCESS SHARE on the archive's, and what foreign keys
+    take on the parents. Raises the server's errors where a constraint refuses a row.
     """
+    if rewrites and not part.whole and not _collated(conn, part):
+        changed = _changed_columns(conn, part)
+        for statement in rewrite_statements(part, changed, column_types(conn, part.table)) if changed else ():
+            conn.execute(literal(statement))
+        return
     with _asleep(conn, part.table):
         if part.whole:
             conn.execute(literal(exchange_statement(part)))
@@ -209,6 +239,26 @@ def printed_types(conn: Connection, types: frozenset[str]) -> dict[str, str]:
         facts = {"oid": result.ftype(place), "modifier": result.fmod(place)}
         found[name] = str(conn.execute(text("SELECT format_type(:oid, :modifier)"), facts).scalar_one())
     return found
+
+
+def _changed_columns(conn: Connection, part: Part) -> tuple[str, ...]:
+    """The columns in which any row that the archive has stands otherwise. Reads both tables."""
+    differ = ", ".join(
+        f"coalesce(bool_or(record_image_ne(ROW(t.{quoted(name)}), ROW(a.{quoted(name)}))), false)"
+        for name in part.columns
+    )
+    joined = f"ONLY {part.table} AS t JOIN ONLY {part.place} AS a ON {_same('a', part.key, 't', part.key)}"
+    found = conn.execute(literal(f"SELECT {differ} FROM {joined}")).one()
+    return tuple(name for name, differs in zip(part.columns, found, strict=True) if differs)
+
+
+def _collated(conn: Connection, part: Part) -> bool:
+    """Whether a column has a collation that is not its type's: ALTER … TYPE would take it away. Reads the catalog."""
+    query = text(
+        "SELECT EXISTS (SELECT FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid ="
+        " to_regclass(:table) AND a.attname = ANY (:columns ::text[]) AND a.attcollation <> y.typcollation)"
+    )
+    return bool(conn.execute(query, {"table": part.table, "columns": list(part.columns)}).scalar_one())
 
 
 def _has_parent(parent: Parent, row: str) -> str:

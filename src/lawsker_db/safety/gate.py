@@ -246,7 +246,7 @@ class Gate:
             checks += self._judge_rows(promise)
         self._require(checks)
         self.catalog = after
-        back = self.reinstating.follow(revision) if self.reinstating is not None else ()
+        back = self.reinstating.follow(revision, rewrites=self._rewrites) if self.reinstating is not None else ()
         if back:
             self._require(back)
             followed = f"{revision} and what came back"

@@ -57,16 +57,16 @@ class Reinstating:
         self.told: list[Reinstated] = []
         self.prints: list[Fingerprint] = []  # of what the run itself made, for its marker
 
-    def follow(self, revision: str) -> tuple[Check, ...]:
+    def follow(self, revision: str, *, rewrites: bool = False) -> tuple[Check, ...]:
         """Bring back what was chosen for a revision that has just been judged, and prove it; nothing for any other one.
 
-        Raises as `reinstate`.
+        `rewrites` as in `reinstate`, which says what is raised.
         """
         if revision not in self._chosen:
             return ()
         contract, archive = self._chosen[revision]
         self.prints += made_prints(self._conn, (contract,), self._schema)
-        back, checks = reinstate(self._conn, self._schema, contract, archive)
+        back, checks = reinstate(self._conn, self._schema, contract, archive, rewrites=rewrites)
         self.told.append(back)
         facts = {"archive": back.archive, "revision": revision, "duration_s": back.duration_s}
         self._on_event(Event(phase=Phase.MIGRATION, name="reinstated", text=back_text(back), facts=facts))
@@ -80,11 +80,12 @@ class Reinstating:
 
 
 def reinstate(
-    conn: Connection, schema: str, contract: Contract, archive: Archive
+    conn: Connection, schema: str, contract: Contract, archive: Archive, *, rewrites: bool = False
 ) -> tuple[Reinstated, tuple[Check, ...]]:
     """Bring back what an archive has of a revision, which has just been run, into the chain's `schema`; and compare.
 
-    The tables are new in this transaction or under ACCESS EXCLUSIVE in it. Takes ACCESS SHARE on the archive, and on the
+    The tables are new in this transaction or under ACCESS EXCLUSIVE in it; `rewrites` says that older snapshots were waited
+    for, so that those that stood before may be rewritten. Takes ACCESS SHARE on the archive, and on the
     parents of foreign keys what those take. Raises `RolledBack` where a constraint refuses a row.
     """
     began = time.monotonic()
@@ -92,7 +93,7 @@ def reinstate(
     made = {part.table: read_table(conn, part)[1] for part in parts if part.owners is not None}
     for part in parts:
         try:
-            bring_back(conn, part)
+            bring_back(conn, part, rewrites=rewrites)
         except DBAPIError as failed:
             raise _not_taken(part, archive, failed) from failed
     found = [(part, read_part(conn, part)) for part in parts]
