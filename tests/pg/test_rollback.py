@@ -21,9 +21,13 @@ from migrated import BUSINESS, migrate
 from roads import by_alembic, rows
 from roads import run as execute
 
+from lawsker_db.demo.binaries import binaries_in
+from lawsker_db.demo.sample import load_sample
+from lawsker_db.demo.server import throwaway_server
 from lawsker_db.errors import CommittedUnproven, GateRefused, LockNotObtained, Refused, RolledBack
 from lawsker_db.evidence import Event, RunReport, Verdict
 from lawsker_db.revisions import load_chain
+from lawsker_db.safety.adoption import adopt
 from lawsker_db.safety.returned import check_returned
 from lawsker_db.safety.rollback import RollbackOptions, drop_command, look_back, roll_back
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
@@ -208,24 +212,71 @@ HANGING = {
 }
 
 
+def hang_on(url: str) -> set[str]:
+    """Make all of these; the names of what was made. Functions with SQL bodies are of 14."""
+    version = int(rows(url, "SHOW server_version_num")[0][0])
+    made = {name: statement for name, statement in HANGING.items() if version >= 140000 or "ATOMIC" not in statement}
+    for statement in made.values():
+        execute(url, statement)
+    return set(made)
+
+
+def refused_for(url: str, folder: Path) -> dict[str, str]:
+    """What stops a rollback, and the statement that takes each off."""
+    with pytest.raises(Refused) as refused:
+        roll_back(parse_target(url), "012", options=options(folder))
+    checks = refused.value.fields["checks"]
+    assert isinstance(checks, tuple)
+    return {
+        check.name: check.detail.partition("then ")[2].partition("; and type")[0] for check in checks if check.fails
+    }
+
+
 def test_whatever_of_others_hangs_on_what_would_go_is_named_with_the_way_out_and_stops_it(
     adopted_url: str, tmp_path: Path
 ) -> None:
     migrate(adopted_url)
-    if int(rows(adopted_url, "SHOW server_version_num")[0][0]) < 140000:
-        HANGING.pop("function public.reads()", None)
-    for statement in HANGING.values():
-        execute(adopted_url, statement)
+    made = hang_on(adopted_url)
     before = oracle.picture(adopted_url)
-    with pytest.raises(Refused) as refused:
-        roll_back(parse_target(adopted_url), "012", options=options(tmp_path))
-    checks = {check.name: check for check in refused.value.fields["checks"] if check.fails}  # type: ignore[attr-defined]
-    assert checks.keys() == HANGING.keys()
+    ways_out = refused_for(adopted_url, tmp_path)
+    assert ways_out.keys() == made
     assert oracle.picture(adopted_url) == before
     assert not (tmp_path / "runs").exists()
-    for check in checks.values():
-        execute(adopted_url, check.detail.partition("then ")[2].partition("; and type")[0])
+    for statement in ways_out.values():
+        execute(adopted_url, statement)
     assert roll_back(parse_target(adopted_url), options=options(tmp_path)).verdict is Verdict.DONE
+
+
+@pytest.fixture(scope="module", params=(12, 13, 14, 16, 17, 18))
+def of_a_major(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of an adopted sample on a server of one major version."""
+    programs = binaries_in(Path(os.environ["LAWSKER_MAJORS"]).absolute() / str(request.param) / "bin", origin="tests")
+    with throwaway_server(programs) as running:
+        with psycopg.connect(running.url(), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE of_a_major TEMPLATE template0 ENCODING 'UTF8'")
+        load_sample(running.url("of_a_major"), users=60)
+        adopt(parse_target(running.url("of_a_major")))
+        yield running.url("of_a_major")
+
+
+@pytest.mark.majors
+def test_every_major_keeps_what_goes_and_names_what_hangs_on_it(of_a_major: str, tmp_path: Path) -> None:
+    old = {name: digest for name, digest in oracle.content(of_a_major).items() if name != "public.users"}
+    migrate(of_a_major)
+    for statement in CHANGED:
+        execute(of_a_major, statement)
+    used, made = oracle.content(of_a_major), hang_on(of_a_major)
+    ways_out = refused_for(of_a_major, tmp_path)
+    assert ways_out.keys() == made
+    for statement in ways_out.values():
+        execute(of_a_major, statement)
+    report = roll_back(parse_target(of_a_major), options=options(tmp_path))
+    after = oracle.content(of_a_major)
+    kept = {name: digest for name, digest in in_archive(after, report.archive).items() if name != "users_columns"}
+    assert kept == {name: used[f"public.{name}"] for name in kept}
+    assert len(kept) == 18
+    assert {name: digest for name, digest in after.items() if name in old} == old
+    assert [check for check in check_returned(parse_target(of_a_major), load_chain()) if check.fails] == []
 
 
 def test_what_is_written_between_the_look_and_the_lock_is_kept(adopted_url: str, tmp_path: Path) -> None:
@@ -282,10 +333,10 @@ def test_without_an_upgrade_on_record_the_revision_must_be_named_and_the_baselin
         roll_back(parse_target(adopted_url), "base", options=options(tmp_path))
     assert roll_back(parse_target(adopted_url), "012", options=options(tmp_path)).verdict is Verdict.NOTHING_TO_DO
     migrate(empty_url)
-    execute(empty_url, "INSERT INTO tenants (id, tenant_code, name) VALUES (gen_random_uuid(), 'x', 'x')")
-    with pytest.raises(Refused, match="tables of the baseline that hold rows: tenants"):
+    execute(empty_url, "INSERT INTO roles (id, name) VALUES (gen_random_uuid(), 'lawyer')")
+    with pytest.raises(Refused, match=r"(?s)tables of the baseline that hold rows: roles.*lawsker-db rollback 012"):
         roll_back(parse_target(empty_url), options=options(tmp_path))
-    execute(empty_url, "DELETE FROM tenants")
+    execute(empty_url, "DELETE FROM roles")
     assert roll_back(parse_target(empty_url), options=options(tmp_path)).to_revisions == ()
     assert not (tmp_path / "runs").exists() or len(list((tmp_path / "runs").iterdir())) == 1
 
@@ -355,10 +406,13 @@ def test_a_revision_that_does_not_keep_what_it_takes_away_is_refused_by_the_gate
 
 
 MORE = (
-    'op.execute("CREATE TABLE wheels (id serial PRIMARY KEY, gadget integer)")',
-    'tables=(Table(name="wheels", group="w", columns=(Column("id", "integer"), Column("gadget", "integer", nullable=True)),'
+    'op.execute("CREATE TABLE wheels (id serial PRIMARY KEY, gadget integer)")\n'
+    'ops.lock_tables({"roles": "ACCESS EXCLUSIVE"})\n'
+    'op.execute("ALTER TABLE roles ADD COLUMN shape text")',
+    'alters=("roles",), extensions=(Extension(table="roles", columns=(Column("shape", "text", nullable=True),)),),'
+    ' tables=(Table(name="wheels", group="w", columns=(Column("id", "integer"), Column("gadget", "integer", nullable=True)),'
     ' primary_key=("id",), serial="id"),)',
-    'ops.drop_table("wheels")',
+    'ops.drop_table("wheels")\nops.drop_columns("roles", ("shape",))',
 )
 
 
@@ -369,7 +423,8 @@ def test_two_steps_down_keep_both_in_one_archive(adopted_url: str, tmp_path: Pat
     execute(adopted_url, "INSERT INTO wheels (gadget) VALUES (1), (2), (2)")
     report = roll_back(parse_target(adopted_url), options=options(tmp_path, config=config))
     kept = {name.rpartition(".")[2].strip('"'): count for name, count in report.kept.items()}
-    assert kept == {"wheels": 3, "gadgets": 2, "roles_columns": len(rows(adopted_url, "SELECT FROM roles"))}
+    roles = len(rows(adopted_url, "SELECT FROM roles"))
+    assert kept == {"wheels": 3, "roles_columns": roles, "gadgets": 2, "roles_2": roles}
     assert [check for check in check_returned(parse_target(adopted_url), load_chain(config)) if check.fails] == []
 
 

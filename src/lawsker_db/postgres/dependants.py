@@ -83,6 +83,8 @@ _DEPENDANTS = """
             ELSE identity END AS name, going,
         CASE WHEN view_kind = 'v' THEN format('DROP VIEW %s', of)
             WHEN view_kind = 'm' THEN format('DROP MATERIALIZED VIEW %s', of)
+            WHEN attgenerated <> '' AND current_setting('server_version_num')::int < 130000
+                THEN format('ALTER TABLE %s DROP COLUMN %I', of, bare)
             WHEN attgenerated <> '' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION', of, bare)
             WHEN type = 'default value' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', of, bare)
             WHEN type = 'table constraint' THEN format('ALTER TABLE %s DROP CONSTRAINT %I', of, bare)

@@ -185,8 +185,9 @@ def keep_columns(
 ) -> Kept:
     """Copy columns of a table of the chain's schema into the archive `schema`, beside the table's primary key.
 
-    Takes ACCESS SHARE on the table, whose rows the caller keeps as they are by its lock; `observed` as in `keep_table`. Raises `RolledBack` for a table
-    without a primary key: nobody could tell later whose values they were. All names unquoted.
+    Takes ACCESS SHARE on the table, whose rows the caller keeps as they are by its lock; `observed` as in `keep_table`.
+    Raises `RolledBack` for a table without a primary key: nobody could tell later whose values they were. All names
+    unquoted.
     """
     place = f"{quoted(chain_schema)}.{quoted(table)}"
     key = primary_key(conn, place)

@@ -50,6 +50,7 @@ NOTED = ("left", "unnoted", "blocker")  # what could not be cleared away, not be
 NOT_RESTORED = "the backup was not restored: that its files are what pg_dump wrote is known, that they restore is not"
 NOT_REHEARSED = "the migration was not rehearsed on a restored copy"
 VERIFY, VERIFY_BACK = "lawsker-db verify", "lawsker-db rollback --verify"
+BACK = "The rollback is committed."
 SAFE_UPGRADE = "lawsker-db safe-upgrade"
 # How a run ended, by the exit code of what it raised. (An interrupt before COMMIT is a rollback.)
 VERDICTS = {
@@ -176,14 +177,21 @@ def _told_truly(account: Account, error: LawskerError) -> LawskerError:
     if account.guarded is not None and account.in_doubt and not isinstance(error, OutcomeUnknown):
         return unknown_outcome(account.guarded.attempt, error.message, journalled=True)
     if account.committed and not isinstance(error, (CommittedUnproven, OutcomeUnknown)):
-        return CommittedUnproven(f"After COMMIT: {error.message}", hint=VERIFY)
+        return _committed(account, f"After COMMIT: {error.message}")
     return error
+
+
+def _committed(account: Account, message: str) -> CommittedUnproven:
+    """Pure. What stands when something goes wrong after COMMIT: a migration up, or one that was taken back."""
+    if account.plan.direction is Direction.DOWNGRADE:
+        return CommittedUnproven(message, hint=VERIFY_BACK, state=BACK)
+    return CommittedUnproven(message, hint=VERIFY)
 
 
 def _interrupted(account: Account) -> LawskerError:
     """What an interrupt left behind: nothing, a committed migration that was not looked at again, or a doubt."""
     if account.committed:
-        return CommittedUnproven("Interrupted after COMMIT; the look afterwards was not made.", hint=VERIFY)
+        return _committed(account, "Interrupted after COMMIT; the look afterwards was not made.")
     if account.guarded is not None and account.in_doubt:
         return unknown_outcome(account.guarded.attempt, "interrupted while the server was asked", journalled=True)
     return Interrupted("Interrupted by the operator.", hint="type the same command again")
@@ -193,7 +201,7 @@ def _bug(account: Account, bug: Exception) -> LawskerError:
     """A bug of ours: what the database's state is all the same. Values stay out."""
     message = f"a bug in lawsker-db: {type(bug).__name__}"
     if account.committed:
-        return CommittedUnproven(message, hint=VERIFY)
+        return _committed(account, message)
     if account.guarded is not None and account.in_doubt:
         return unknown_outcome(account.guarded.attempt, message, journalled=True)
     return RolledBack(message, hint="lawsker-db status, then report this")
@@ -203,7 +211,9 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
     gate = account.guarded.gate if account.guarded else None
     notes = account.guarded.warnings if account.guarded else []
     rehearsed = verdict is Verdict.REHEARSED
-    verify = VERIFY_BACK if account.plan.direction is Direction.DOWNGRADE else VERIFY
+    back = account.plan.direction is Direction.DOWNGRADE
+    verify = VERIFY_BACK if back else VERIFY
+    proven = f"The {'rollback' if back else 'migration'} is committed and proven."
     return RunReport(
         run_id=account.run_id,
         verdict=verdict,
@@ -232,7 +242,7 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         not_proven=tuple(account.skipped),
         notes=(*notes, *(note for back in account.reinstated for note in back_notes(back)), *account.notes),
         message=failed.message if failed else _message(account, verdict),
-        state=failed.state if failed else UNTOUCHED if rehearsed else "The migration is committed and proven.",
+        state=failed.state if failed else UNTOUCHED if rehearsed else proven,
         hint=failed.hint if failed else SAFE_UPGRADE if rehearsed else f"{verify} looks again at any time",
         folder=str(account.folder),
     )

@@ -192,7 +192,7 @@ class Gate:
 
     def _ready_to_keep(self, table: str) -> Keeping | None:
         """The archive, with the table locked and fingerprinted for it."""
-        if self.keeping is not None and not self.keeping.observed(table):
+        if self.keeping is not None and not self.keeping.observed(table, self._under_way()[0]):
             self.lock_tables({table: locks.STRONGEST}, ())
         return self.keeping
 

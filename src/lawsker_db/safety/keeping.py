@@ -40,7 +40,7 @@ class Keeping:
         self._run_id = run_id
         self._chain_schema = chain_schema
         self._quoted = quoted_as_read(conn, chain_schema)
-        self._observed: dict[str, Fingerprint] = {}
+        self._observed: dict[tuple[str, str], Fingerprint] = {}  # by revision and table
         self._expected: set[Identity] = set()
         self._began = False
         self.schema = archive_schema(run_id)
@@ -57,20 +57,21 @@ class Keeping:
 
         `table` is unquoted. ACCESS SHARE; time grows with the table. What was observed once stays so.
         """
-        if table in self._observed:
+        key = (contract.revision, table)
+        if key in self._observed:
             return
         place = f"{self._quoted}.{quoted(table)}"
         lost = tuple(c.name for extension in contract.extensions if extension.table == table for c in extension.columns)
         if table in {own.name for own in contract.tables}:
-            self._observed[table] = fingerprint_table(self._conn, place)
+            self._observed[key] = fingerprint_table(self._conn, place)
         elif lost:
             wanted = (*primary_key(self._conn, place), *lost)
             there = tuple(name for name in column_names(self._conn, place) if name in wanted)
-            self._observed[table] = fingerprint_table(self._conn, place, there)
+            self._observed[key] = fingerprint_table(self._conn, place, there)
 
-    def observed(self, table: str) -> bool:
-        """Pure. Whether a table was fingerprinted behind its lock."""
-        return table in self._observed
+    def observed(self, table: str, contract: Contract) -> bool:
+        """Pure. Whether a table was fingerprinted behind its lock, for this contract's revision."""
+        return (contract.revision, table) in self._observed
 
     def keep_table(self, table: str, contract: Contract, digest: str) -> None:
         """Move a table into the archive, as `kept.keep_table` does."""
@@ -84,7 +85,7 @@ class Keeping:
             chain_schema=self._chain_schema,
             revision=contract.revision,
             digest=digest,
-            observed=self._observed.get(table),
+            observed=self._observed.get((contract.revision, table)),
         )
         self.kept.append(kept)
         others = [line for line in kept.definitions if _trigger_name(line) and _trigger_name(line) not in own]
@@ -101,7 +102,7 @@ class Keeping:
             chain_schema=self._chain_schema,
             revision=contract.revision,
             digest=digest,
-            observed=self._observed.get(table),
+            observed=self._observed.get((contract.revision, table)),
         )
         self.kept.append(kept)
 
@@ -137,13 +138,13 @@ class Keeping:
 
     def _is_empty_baseline(self, table: str, contract: Contract) -> bool:
         """Pure. Whether a table of the lowest revision held no row behind its lock: that needs no archive."""
-        observed = self._observed.get(table)
+        observed = self._observed.get((contract.revision, table))
         return contract.follows is None and observed is not None and observed.rows == 0
 
     def _judge_kept(self, kept: Kept) -> Check:
         """One thing as it was behind its lock, and as it stands in the archive now. Reads it whole."""
         now = fingerprint_table(self._conn, kept.place)
-        same = kept.original in self._observed and kept.fingerprint.same_content(now)
+        same = (kept.revision, kept.original) in self._observed and kept.fingerprint.same_content(now)
         name = f"archive of {'columns of ' if kept.kind == 'columns' else ''}{kept.original}"
         was = f"{kept.fingerprint.rows} rows, as behind its lock"
         return _check(name, same, was, f"{now.rows} rows, {'the same' if same else 'other content or columns'}")

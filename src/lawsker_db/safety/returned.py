@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction
+from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import Catalog, read_catalog
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.kept import Archive, Kept, archive_schema, find_archives
@@ -14,7 +19,7 @@ from lawsker_db.postgres.scratch import promised_identities
 from lawsker_db.postgres.session import find_schema, identify, quoted_as_read
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.revisions import Chain, contracts_up_to, current_revisions, plan_upgrade
-from lawsker_db.safety.confirmation import reading
+from lawsker_db.safety.confirmation import reading, said_by
 from lawsker_db.target import Target
 
 SHOWN = 5
@@ -27,7 +32,7 @@ def check_returned(target: Target, chain: Chain, run_id: str | None = None) -> t
     Where later runs have moved the database on, that is said, and the archive alone is compared. Raises `Refused` when no
     such run is on record here.
     """
-    with reading(target) as conn:
+    with refusing_to_look(), reading(target) as conn:
         server, schema = identify(conn), quoted_as_read(conn, find_schema(conn))
         history, current = read_history(conn, server), current_revisions(conn)
         past = _find(history, run_id)
@@ -53,6 +58,18 @@ def check_returned(target: Target, chain: Chain, run_id: str | None = None) -> t
                 for contract in contracts_up_to(chain, past.to_revisions)
             ),
         )
+
+
+@contextmanager
+def refusing_to_look() -> Iterator[None]:
+    """Turn what the server refuses in the block, which only reads, into `Refused`: a lock that somebody holds, a right."""
+    try:
+        yield
+    except DBAPIError as failed:
+        raise Refused(
+            f"The server did not let it look ({locks.sqlstate(failed)}): {said_by(failed)}.",
+            hint="wait for whoever holds it, or connect as a role that may read it; then type the same command again",
+        ) from failed
 
 
 def _find(history: tuple[PastRun, ...], run_id: str | None) -> PastRun:

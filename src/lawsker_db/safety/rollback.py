@@ -35,14 +35,14 @@ from lawsker_db.postgres.session import find_schema, identify, literal, pinned, 
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.record.journal import Journal
 from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_checks, plan_downgrade, run_steps
-from lawsker_db.safety.account import VERIFY_BACK, Account, ending, open_account, opened, reported, teller, timed
+from lawsker_db.safety.account import BACK, VERIFY_BACK, Account, ending, open_account, opened, reported, teller, timed
 from lawsker_db.safety.confirmation import reading, require_confirmed, said_by
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import ROLLBACK, RunOptions, migration_transaction
 from lawsker_db.safety.hanging import dependant_checks
 from lawsker_db.safety.preflight import guarded_checks, refuse_unless
 from lawsker_db.safety.recovery import unsettled_check
-from lawsker_db.safety.returned import check_returned
+from lawsker_db.safety.returned import check_returned, refusing_to_look
 from lawsker_db.safety.since import Since, made_by, written_since
 from lawsker_db.target import Target
 
@@ -84,7 +84,7 @@ def look_back(target: Target, revision: str | None, options: RollbackOptions) ->
     """
     chain = load_chain(options.config, options.chain_options)
     road = require_direct(target)
-    with reading(target) as conn:
+    with refusing_to_look(), reading(target) as conn:
         server, schema = identify(conn), find_schema(conn)
         history, current = read_history(conn, server), current_revisions(conn)
         plan = plan_downgrade(chain, current, revision or _came_from(history, current))
@@ -101,6 +101,7 @@ def look_back(target: Target, revision: str | None, options: RollbackOptions) ->
                 *road,
                 *guarded_checks(conn, plan, server),
                 *_owner_checks(conn, plan, place),
+                *(() if options.discard else _enum_checks(plan)),
                 *plan_checks(plan),
                 *dependant_checks(conn, plan, schema),
                 unsettled_check(conn, options.runs),
@@ -145,19 +146,19 @@ def undo_unproven(
 ) -> LawskerError:
     """Take back a migration that was committed and failed a later check; the error that says how that ended.
 
-    Changes the database as `roll_back`. `RolledBack` when it did, `OutcomeUnknown` when nobody knows, else the error that
-    was, with why the way back was not taken.
+    Changes the database as `roll_back`. `RolledBack` when it did; what the way back raised when it committed, or may have,
+    and nobody could prove it; else the error that was, with why the way back was not taken.
     """
     revision = goal[0] if goal else "base"
     words = f"a check failed after COMMIT, so back to {revision}: {failed.message}"
     on_event(Event(phase=Phase.MIGRATION, name="back", text=words))
     try:
         report = roll_back(target, revision, options=options, on_event=on_event)
-    except OutcomeUnknown:
-        raise
+    except (OutcomeUnknown, CommittedUnproven) as found:
+        found.message = f"A check failed after COMMIT ({failed.message}), and on the way back: {found.message}"
+        return found
     except LawskerError as refused:
         failed.message = f"{failed.message} It was not taken back: {refused.message}"
-        failed.state = refused.state if isinstance(refused, CommittedUnproven) else failed.state
         failed.hint = refused.hint
         return failed
     return RolledBack(
@@ -201,13 +202,13 @@ def _refuse_baseline(conn: Connection, plan: Plan, history: tuple[PastRun, ...])
         if any(past.direction == "adopt" for past in history):
             raise Refused(
                 "The baseline of this database was adopted, not made by this chain: its downgrade would drop live tables.",
-                hint=f"nothing overrides this; the lowest revision of this database is {contract.revision}",
+                hint=f"nothing overrides this; this goes as far as it can: lawsker-db rollback {contract.revision}",
             )
         holding = [table.name for table in contract.tables if _holds_rows(conn, table.name)]
         if holding:
             raise Refused(
                 f"The rollback would drop tables of the baseline that hold rows: {', '.join(holding)}.",
-                hint="nothing overrides this; to throw a test database away: DROP DATABASE",
+                hint=f"nothing overrides this; this goes as far as it can: lawsker-db rollback {contract.revision}",
             )
 
 
@@ -237,6 +238,21 @@ def _owner_checks(conn: Connection, plan: Plan, schema: str) -> tuple[Check, ...
             detail=f"connect as {owner}, or GRANT {quoted(owner)} TO {quoted(user)}",
         )
         for table, owner, user in rows
+    )
+
+
+def _enum_checks(plan: Plan) -> tuple[Check, ...]:
+    """Pure. A failed check for each revision with enum types of its own: a table that is kept would still be of them."""
+    return tuple(
+        Check(
+            name=f"archive of {contract.revision}",
+            ok=False,
+            expected="no enum types that kept tables are of",
+            found=f"it makes the enum types {', '.join(enum.name for enum in contract.enums)}, which cannot be kept yet",
+            detail="copy aside what is needed, then --discard --reason TEXT",
+        )
+        for contract in plan.contracts
+        if contract.enums and contract.follows is not None
     )
 
 
@@ -289,7 +305,7 @@ def _confirm(account: Account, expected: Catalog) -> None:
     except CommittedUnproven as failed:
         found = failed.fields.get("checks")
         account.confirmed = found if isinstance(found, tuple) else ()
-        failed.hint = HINT
+        failed.hint, failed.state = HINT, BACK
         raise
 
 
@@ -299,11 +315,12 @@ def _verify(account: Account, chain: Chain) -> None:
         account.verified = check_returned(account.target, chain, account.run_id)
     except (LawskerError, DBAPIError) as failed:
         words = f"The look afterwards could not be made: {said_by(failed)}"
-        raise CommittedUnproven(words, hint=f"the rollback stands: {VERIFY_BACK} looks again") from failed
+        raise CommittedUnproven(words, hint=f"{VERIFY_BACK} looks again", state=BACK) from failed
     wrong = failures(account.verified)
     if wrong:
         said = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in wrong)
-        raise CommittedUnproven(f"The look afterwards found: {said}.", hint=HINT, checks=account.verified)
+        words = f"The look afterwards found: {said}."
+        raise CommittedUnproven(words, hint=HINT, state=BACK, checks=account.verified)
 
 
 def _nothing_to_do(target: Target, outlook: Retrospect) -> RunReport:
