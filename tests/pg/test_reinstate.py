@@ -16,6 +16,7 @@ from command_line import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kinds import DOWN, PROMISE, UP, USERS, Ground, State, execute, expected, go, look, make_ground
+from migrated import BUSINESS, ROLES_FOR_ALL
 
 from lawsker_db.errors import GateRefused, Refused, RolledBack
 from lawsker_db.evidence import Reinstated, Verdict
@@ -314,6 +315,90 @@ def test_safe_upgrade_rehearses_it_brings_it_back_and_lists_it_in_the_report(
     )
     assert any("rows of remarks came back without a parent that is gone: 2" in note for note in report.notes)
     assert back.archive in (Path(report.folder) / "report.html").read_text()
+
+
+# Beside BUSINESS: 10,000 rows, changed and deleted seeds, values of users; and two users with rows that hang on them alone.
+MORE_BUSINESS = (
+    """INSERT INTO lawyer_point_transactions (lawyer_id, transaction_type, points_change, points_before, points_after)
+    SELECT lawyer_id, 'case', n, 0, n FROM lawyer_level_details CROSS JOIN generate_series(1, 10000) AS n LIMIT 10000""",
+    "UPDATE lawyer_levels SET daily_case_limit = daily_case_limit + 1 WHERE level = 10",
+    "DELETE FROM demo_accounts WHERE demo_type = 'user'",
+    "UPDATE enterprise_service_packages SET monthly_fee = monthly_fee + 0.01 WHERE package_type = 'custom'",
+    "UPDATE users SET email_verified = true, registration_source = 'app' WHERE status = 'ACTIVE'",
+    "UPDATE users SET workspace_id = 'own-' || substr(id::text, 1, 8) WHERE username LIKE '%7'",
+    "UPDATE workspace_mappings AS m SET workspace_id = u.workspace_id FROM users AS u WHERE u.id = m.user_id",
+    """INSERT INTO workspace_mappings (user_id, workspace_id, workspace_type)
+    SELECT id, workspace_id, 'user' FROM users WHERE username LIKE 'new_'""",
+    """INSERT INTO credit_purchase_records (user_id, credits_count, total_amount)
+    SELECT id, 1, 1 FROM users WHERE username IN ('new1', 'new2')""",
+)
+LEAVE = (
+    "DELETE FROM user_roles WHERE user_id IN (SELECT id FROM users WHERE username IN ('new1', 'new2'))",
+    "DELETE FROM users WHERE username IN ('new1', 'new2')",
+)
+
+
+def in_business(url: str) -> None:
+    """The sample at 013, with applications at work since."""
+    with psycopg.connect(url) as conn:
+        conn.execute(ROLES_FOR_ALL)
+    go(url, None, "head")
+    with psycopg.connect(url) as conn:
+        for statement in (*BUSINESS, *MORE_BUSINESS):
+            conn.execute(statement.encode())
+
+
+def lines(url: str) -> dict[str, list[bytes]]:
+    """Every row of every table of the application, as COPY writes it, sorted."""
+    found: dict[str, list[bytes]] = {}
+    with psycopg.connect(url) as conn:
+        tables = conn.execute(
+            "SELECT quote_ident(relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+        ).fetchall()
+        for (table,) in tables:
+            with conn.cursor().copy(f"COPY public.{table} TO STDOUT".encode()) as copy:
+                found[table] = sorted(b"".join(bytes(block) for block in copy).splitlines())
+    return found
+
+
+def structure(url: str) -> list[str]:
+    """What pg_dump says of the schema, archives apart."""
+    return [line for line in oracle.schema(url).split("\n") if "lawsker_archive_" not in line]
+
+
+def test_the_business_of_013_survives_a_rollback_under_an_application_that_deletes_users(adopted_url: str) -> None:
+    in_business(adopted_url)
+    before, shape = lines(adopted_url), structure(adopted_url)
+    with psycopg.connect(adopted_url) as conn:
+        gone = [str(row[0]).encode() for row in conn.execute("SELECT id FROM users WHERE username IN ('new1', 'new2')")]
+    go(adopted_url, None, "012")
+    execute(adopted_url, *LEAVE)
+    back = told(go(adopted_url, None, "head"))
+    after = lines(adopted_url)
+    for table, rows in before.items():
+        assert after[table] == [row for row in rows if not any(one in row for one in gone)], table
+    assert structure(adopted_url) == shape
+    left = {table.table: table.left for table in back.tables if table.left}
+    assert left == {"users": 2, "workspace_mappings": 2, "credit_purchase_records": 2}
+    with psycopg.connect(adopted_url) as conn:
+        apart = conn.execute(
+            "SELECT count(*) FROM users u JOIN workspace_mappings m ON m.user_id = u.id WHERE u.workspace_id <> m.workspace_id"
+        ).fetchone()
+    assert apart == (0,)
+    assert len(after["lawyer_point_transactions"]) >= 10_000
+
+
+@pytest.mark.long
+def test_the_same_by_the_commands_and_verify_finds_no_fault_afterwards(adopted_url: str, tmp_path: Path) -> None:
+    in_business(adopted_url)
+    before = lines(adopted_url)
+    assert run(tmp_path, "rollback", "--yes", url=adopted_url).code == 0
+    ended = run(tmp_path, "safe-upgrade", "--yes", url=adopted_url)
+    assert ended.code == 0, ended.said
+    assert "brought back from lawsker_archive_" in ended.said
+    assert lines(adopted_url) == before
+    ended = run(tmp_path, "verify", url=adopted_url)
+    assert ended.code == 0, ended.said
 
 
 CHANGES = st.fixed_dictionaries(
