@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,8 @@ from hypothesis import strategies as st
 from kinds import DOWN, PROMISE, UP, USERS, Ground, State, execute, expected, go, look, make_ground
 from migrated import BUSINESS, ROLES_FOR_ALL
 
+from lawsker_db.demo.binaries import binaries_in
+from lawsker_db.demo.server import ThrowawayServer, throwaway_server
 from lawsker_db.errors import GateRefused, Refused, RolledBack
 from lawsker_db.evidence import Reinstated, Verdict
 from lawsker_db.postgres.kept import Archive, find_archives
@@ -215,7 +220,7 @@ def test_an_archive_of_another_version_is_taken_by_name_alone_and_where_all_of_i
     )
     with pytest.raises(Refused, match=r"of another version of revision 100 .*column items.colour") as refused:
         go(url, wider, "head")
-    assert f"--reinstate {archive.schema} takes it all the same" in refused.value.hint
+    assert f"-x reinstate={archive.schema} takes it all the same" in refused.value.hint
     narrower = other_version(
         tmp_path / "narrower", ("note text)", "remark text)"), ('Column("note", "text"', 'Column("remark", "text"')
     )
@@ -227,7 +232,7 @@ def test_an_archive_of_another_version_is_taken_by_name_alone_and_where_all_of_i
     for chain, said in ((narrower, "column badges.note"), (retyped, r"column items.what \(text there, varchar")):
         with pytest.raises(Refused, match=f"no place for: {said}") as refused:
             go(url, chain, "head", reinstate=archive.schema)
-        assert "--reinstate never" in refused.value.hint
+        assert "-x reinstate=never" in refused.value.hint
     go(url, wider, "head", reinstate=archive.schema)
     execute(url, "ALTER TABLE items DROP COLUMN colour")
     assert look(url) == before
@@ -275,6 +280,40 @@ def test_the_gate_refuses_when_what_came_back_is_not_what_was_archived(ground: G
     ):
         go(url, ground.config, "head")
     assert oracle.picture(url) == before
+
+
+def test_the_gate_looks_again_behind_it_and_refuses_what_was_written_besides(ground: Ground, url: str) -> None:
+    written(url)
+    go(url, ground.config, "012")
+    # The revision updates users once; the second UPDATE of the transaction is ours, and this rule answers to that alone.
+    execute(
+        url,
+        "CREATE RULE along AS ON UPDATE TO users WHERE pg_stat_get_xact_tuples_updated('users'::regclass) > 0"
+        " DO ALSO UPDATE tenants SET name = 'touched'",
+    )
+    before = oracle.picture(url)
+    with pytest.raises(GateRefused, match=r"content of public.tenants: expected untouched"):
+        go(url, ground.config, "head")
+    assert oracle.picture(url) == before
+
+
+def test_plain_alembic_brings_back_too_and_cannot_ask(ground: Ground, url: str) -> None:
+    before = written(url)
+    go(url, ground.config, "012")
+
+    def alembic(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "alembic", *arguments]
+        environment = {**os.environ, "DATABASE_URL": url}
+        folder = ground.config.parent
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    for typed, said in (("ask", "Alembic cannot ask"), ("nonsense", "-x reinstate=auto, never, or the name")):
+        ended = alembic("-x", f"reinstate={typed}", "upgrade", "head")
+        assert ended.returncode != 0
+        assert said in ended.stdout + ended.stderr
+    ended = alembic("upgrade", "head")
+    assert ended.returncode == 0, ended.stderr
+    assert look(url) == before
 
 
 def test_the_record_tells_what_came_back_and_a_later_downgrade_does_not_take_it_for_the_runs_own(
@@ -373,7 +412,7 @@ def test_the_business_of_013_survives_a_rollback_under_an_application_that_delet
         gone = [str(row[0]).encode() for row in conn.execute("SELECT id FROM users WHERE username IN ('new1', 'new2')")]
     go(adopted_url, None, "012")
     execute(adopted_url, *LEAVE)
-    back = told(go(adopted_url, None, "head"))
+    back = told(go(adopted_url, None, "head", of_chain={"users": "rewrite"}))
     after = lines(adopted_url)
     for table, rows in before.items():
         assert after[table] == [row for row in rows if not any(one in row for one in gone)], table
@@ -382,7 +421,8 @@ def test_the_business_of_013_survives_a_rollback_under_an_application_that_delet
     assert left == {"users": 2, "workspace_mappings": 2, "credit_purchase_records": 2}
     with psycopg.connect(adopted_url) as conn:
         apart = conn.execute(
-            "SELECT count(*) FROM users u JOIN workspace_mappings m ON m.user_id = u.id WHERE u.workspace_id <> m.workspace_id"
+            "SELECT count(*) FROM users u JOIN workspace_mappings m ON m.user_id = u.id"
+            " WHERE u.workspace_id <> m.workspace_id"
         ).fetchone()
     assert apart == (0,)
     assert len(after["lawyer_point_transactions"]) >= 10_000
@@ -490,3 +530,27 @@ def test_whatever_was_written_and_whoever_is_gone_all_comes_back_that_can(
 @given(drawn=CHANGES)
 def test_whatever_was_written_comes_back_in_many_more_cases(ground: Ground, drawn: dict[str, Any]) -> None:
     comes_back_as_expected(ground, drawn)
+
+
+class Major:
+    """A server of one major version, as conftest's."""
+
+    def __init__(self, server: ThrowawayServer) -> None:
+        self.url = server.url
+
+    def run(self, statement: str) -> None:
+        execute(self.url("postgres"), statement)
+
+
+@pytest.mark.majors
+@pytest.mark.parametrize("major", [12, 13, 14, 15, 16, 17, 18])
+def test_it_is_so_on_every_supported_major_version(major: int, tmp_path: Path) -> None:
+    programs = binaries_in(Path(os.environ["LAWSKER_MAJORS"]).absolute() / str(major) / "bin", origin="LAWSKER_MAJORS")
+    with throwaway_server(programs) as server:
+        ground = make_ground(Major(server), tmp_path / "chain")
+        with ground.clone() as url:
+            before = written(url)
+            go(url, ground.config, "012")
+            execute(url, f"DELETE FROM users WHERE id = '{user(2)}'", f"DELETE FROM tenants WHERE id = '{shop(1)}'")
+            go(url, ground.config, "head")
+            assert look(url) == expected(before, {user(2)}, {shop(1)}, {})

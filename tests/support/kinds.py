@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import psycopg
 from chains import small_chain
 
-from lawsker_db.evidence import OnEvent, ignore
 from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import current_revisions, load_chain, plan_downgrade, plan_upgrade, run_steps
 from lawsker_db.safety.gate import Gate
@@ -55,7 +54,9 @@ op.execute(
     " ADD CONSTRAINT orders_shop_id_fkey FOREIGN KEY (shop_id) REFERENCES tenants (id) ON DELETE SET NULL"
 )
 op.execute("ALTER TABLE users ADD COLUMN nick text, ADD COLUMN seat integer")
+op.execute("ALTER TABLE users DISABLE TRIGGER USER")
 op.execute("UPDATE users SET seat = hashtext(id::text)")
+op.execute("ALTER TABLE users ENABLE TRIGGER USER")
 op.execute("ALTER TABLE users ADD CONSTRAINT users_seat_key UNIQUE (seat)")
 """
 PROMISE = """
@@ -114,6 +115,9 @@ FILLED = (
     " VALUES (md5('t')::uuid, 'somebody', 'one', 'SAAS', 'ACTIVE')",
     "INSERT INTO tenants (id, name, tenant_code, mode, status)"
     f" SELECT md5('s' || n)::uuid, 'shop', 's' || n, 'SAAS', 'ACTIVE' FROM generate_series(1, {SHOPS}) AS n",
+    "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS"
+    " 'BEGIN NEW.updated_at := clock_timestamp(); RETURN NEW; END'",
+    "CREATE TRIGGER touch BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch()",
     "INSERT INTO users (id, tenant_id, username, password_hash, status)"
     f" SELECT md5('u' || n)::uuid, md5('t')::uuid, 'user ' || n, 'x', 'ACTIVE' FROM generate_series(1, {USERS}) AS n",
 )
@@ -163,16 +167,16 @@ def make_ground(server: Server, folder: Path) -> Ground:
     return Ground(server=server, config=config, template=name)
 
 
-def go(url: str, config: Path | None, goal: str, *, on_event: OnEvent = ignore, **chosen: Any) -> Gate:
+def go(url: str, config: Path | None, goal: str, *, of_chain: dict[str, str] | None = None, **chosen: Any) -> Gate:
     """Up or down by the guarded transaction that all ways in share; down with an archive, unless told otherwise."""
-    target, chain = parse_target(url), load_chain(config)
+    target, chain = parse_target(url), load_chain(config, of_chain)
     with target.connect() as conn:
         current = current_revisions(conn)
         conn.rollback()
         down = goal in ("012", "base") and bool(current)
         plan = (plan_downgrade if down else plan_upgrade)(chain, current, goal)
         options = {"archive": True} if down else {"reinstate": "auto"}
-        run = RunOptions(run_id=new_run_id("test"), via="alembic", on_event=on_event, **{**options, **chosen})
+        run = RunOptions(run_id=new_run_id("test"), via="alembic", **{**options, **chosen})
         with migration_transaction(conn, target, plan, run) as guarded:
             run_steps(conn, chain, plan, guarded.gate)
     return guarded.gate

@@ -46,7 +46,8 @@ class Part:
     """One kept thing and where it goes. `table` and `place` (in the archive) are quoted and qualified.
 
     `whole`: rows are brought back, else values of `columns` into rows that stand. `printed` are the columns of `place`, in
-    the order in which its record was made. `owners` None: the archive speaks of every row of the table.
+    the order in which its record was made. `owners` None: the archive speaks of every row of the table. `off` and `on` are
+    SQL that takes what the contract added to the columns off, and puts it on again.
     """
 
     name: str
@@ -58,6 +59,8 @@ class Part:
     recorded: Fingerprint
     parents: tuple[Parent, ...] = ()
     owners: Owners | None = None
+    off: tuple[str, ...] = ()
+    on: tuple[str, ...] = ()
 
     @property
     def printed(self) -> tuple[str, ...]:
@@ -165,18 +168,12 @@ def bring_back(conn: Connection, part: Part, *, rewrites: bool = False) -> None:
     is rewritten looks empty: values then come back by a rewrite. Takes ACCESS SHARE on the archive's, and what foreign keys
     take on the parents. Raises the server's errors where a constraint refuses a row.
     """
-    if rewrites and not part.whole and not _collated(conn, part):
-        changed = _changed_columns(conn, part)
-        for statement in rewrite_statements(part, changed, column_types(conn, part.table)) if changed else ():
-            conn.execute(literal(statement))
+    if not part.whole:
+        _bring_values_back(conn, part, rewrites=rewrites and not _collated(conn, part))
         return
     with _asleep(conn, part.table):
-        if part.whole:
-            conn.execute(literal(exchange_statement(part)))
-            _advance_sequences(conn, part)
-            return
-        with _without_uniques(conn, part):
-            conn.execute(literal(update_statement(part)))
+        conn.execute(literal(exchange_statement(part)))
+    _advance_sequences(conn, part)
 
 
 def read_part(conn: Connection, part: Part) -> Found:
@@ -239,6 +236,24 @@ def printed_types(conn: Connection, types: frozenset[str]) -> dict[str, str]:
         facts = {"oid": result.ftype(place), "modifier": result.fmod(place)}
         found[name] = str(conn.execute(text("SELECT format_type(:oid, :modifier)"), facts).scalar_one())
     return found
+
+
+def _bring_values_back(conn: Connection, part: Part, *, rewrites: bool) -> None:
+    """Values into rows that stand, by a rewrite or an UPDATE, with the constraints and indexes taken off that the contract
+    put on them: values may change places, and a rewrite would spell their definitions anew."""
+    changed = _changed_columns(conn, part)
+    if not changed:
+        return
+    with _asleep(conn, part.table):
+        for statement in part.off:
+            conn.execute(literal(statement))
+        if rewrites:
+            for statement in rewrite_statements(part, changed, column_types(conn, part.table)):
+                conn.execute(literal(statement))
+        else:
+            conn.execute(literal(update_statement(part)))
+        for statement in part.on:
+            conn.execute(literal(statement))
 
 
 def _changed_columns(conn: Connection, part: Part) -> tuple[str, ...]:
@@ -315,26 +330,6 @@ def _asleep(conn: Connection, table: str) -> Iterator[None]:
     yield
     for statement in statements:
         conn.execute(literal(statement))
-
-
-@contextmanager
-def _without_uniques(conn: Connection, part: Part) -> Iterator[None]:
-    """For the block, leave out the unique constraints on the columns that are written, which this transaction has made:
-    UPDATE would trip over values that change places. They are checked when they are made again."""
-    rows = conn.execute(
-        text(
-            "SELECT quote_ident(k.conname), pg_get_constraintdef(k.oid) FROM pg_constraint k"
-            " WHERE k.conrelid = to_regclass(:table) AND k.contype = 'u' AND k.conkey <@ ARRAY(SELECT attnum"
-            " FROM pg_attribute WHERE attrelid = k.conrelid AND attname = ANY (:columns ::text[]))"
-            " AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = k.conindid) ORDER BY 1"
-        ),
-        {"table": part.table, "columns": list(part.columns)},
-    ).all()
-    for name, _ in rows:
-        conn.execute(literal(f"ALTER TABLE {part.table} DROP CONSTRAINT {name}"))
-    yield
-    for name, definition in rows:
-        conn.execute(literal(f"ALTER TABLE {part.table} ADD CONSTRAINT {name} {definition}"))
 
 
 def _advance_sequences(conn: Connection, part: Part) -> None:

@@ -23,7 +23,7 @@ from lawsker_db.safety.preflight import refuse_unless
 from lawsker_db.target import said_by_server
 
 AUTO, ASK, NEVER = "auto", "ask", "never"
-OPTION = "--reinstate"
+OPTION, ALEMBICS = "--reinstate ", "-x reinstate="  # how the wish is typed: what stands before it
 FOUND, OTHER = "archive", "other archive"  # the checks that tell which comes back, and which does not
 SHOWN = 5
 
@@ -58,8 +58,8 @@ def find_choices(
     """Choose for each revision, and look whether what was chosen can be taken: readable, of this version of the revision
     (or named, and all of it has a place), and as its record says.
 
-    `schema` is the chain's, unquoted; `option` is how the wish is typed. Reads what is chosen, with ACCESS SHARE: time grows
-    with it.
+    `schema` is the chain's, unquoted; `option` is what is typed before the wish. Reads what is chosen, with ACCESS SHARE:
+    time grows with it.
     """
     history = read_history(conn, identify(conn, sized=False))
     made = {past.run_id for past in history if past.direction == Direction.DOWNGRADE}
@@ -75,7 +75,7 @@ def find_choices(
     if choices and wish not in (AUTO, ASK, NEVER, *names):
         known = f"there are {', '.join(sorted(names))}" if names else "there is none"
         problem = f'"{wish}" is no archive of {", ".join(c.revision for c in contracts)}: {known}'
-        choices[0] = replace(choices[0], problem=problem, way=f"{option} auto, never, or the name of an archive")
+        choices[0] = replace(choices[0], problem=problem, way=f"{option}auto, never, or the name of an archive")
     return tuple(replace(choice, way=choice.way.replace(OPTION, option)) for choice in choices)
 
 
@@ -95,7 +95,7 @@ def refuse_unasked(choices: tuple[Choice, ...], wish: str, *, option: str = OPTI
     if wish == ASK and there:
         raise Refused(
             f"There is something to bring back, and nobody here to ask: {'; '.join(there)}.",
-            hint=f"{option} {AUTO} brings it back, {option} {NEVER} leaves it where it is",
+            hint=f"{option}{AUTO} brings it back, {option}{NEVER} leaves it where it is",
         )
 
 
@@ -118,7 +118,7 @@ def choose(
             contract=contract,
             others=others,
             problem=f"schema {archive_schema(last.run_id)}, in which the last downgrade kept things, cannot be read as such",
-            way=f"GRANT USAGE and SELECT on it, as its owner; or leave it: {OPTION} {NEVER}",
+            way=f"GRANT USAGE and SELECT on it, as its owner; or leave it: {OPTION}{NEVER}",
         )
     return Choice(contract=contract, archive=chosen, others=others)
 
@@ -195,7 +195,7 @@ def _unlike(entry: Kept, promised: Mapping[str, Column], types: Mapping[str, str
 def _looked_at(conn: Connection, choice: Choice, name: str, wish: str) -> Choice:
     """A choice with what stands in the way of taking the archive `name`, which it is of. Reads the archive whole."""
     revision = choice.contract.revision
-    leave = f"{OPTION} {NEVER} leaves it where it is"
+    leave = f"{OPTION}{NEVER} leaves it where it is"
     turning = circles(choice.contract.tables)
     if turning:
         said = f"{', '.join(turning)} refer to themselves, and {name} cannot be brought back into such tables"
@@ -218,7 +218,7 @@ def _looked_at(conn: Connection, choice: Choice, name: str, wish: str) -> Choice
     if wish != name and any(entry.contract_digest != digest for entry in choice.kept):
         what = f"new now: {_some(new)}" if new else "tables and columns are the same, what else it promises is not"
         said = f"{name} is of another version of revision {revision} ({what})"
-        return replace(choice, problem=said, way=f"{OPTION} {name} takes it all the same; {leave}")
+        return replace(choice, problem=said, way=f"{OPTION}{name} takes it all the same; {leave}")
     return choice
 
 
@@ -259,7 +259,7 @@ def _checks(choice: Choice, wish: str) -> Iterator[Check]:
         found = f"{archive_text(choice.archive, revision)}; {what}"
         yield Check(name=FOUND, ok=True, expected="what the last downgrade kept comes back", found=found)
     for other in choice.others:
-        found = f"{archive_text(other, revision)}; not taken; {OPTION} {other.schema} takes it"
+        found = f"{archive_text(other, revision)}; not taken; {OPTION}{other.schema} takes it"
         yield Check(name=OTHER, ok=True, expected="told", found=found)
 
 

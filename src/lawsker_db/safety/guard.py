@@ -41,7 +41,7 @@ from lawsker_db.postgres.session import (
 from lawsker_db.postgres.touched import require_counting
 from lawsker_db.record.history import Run, recorded_via, write_marker
 from lawsker_db.revisions import Plan, current_revisions
-from lawsker_db.safety.choice import NEVER, require_choices
+from lawsker_db.safety.choice import ALEMBICS, NEVER, OPTION, require_choices
 from lawsker_db.safety.commit import Asking, Guarded, commit, roll_back
 from lawsker_db.safety.confirmation import with_what_stays
 from lawsker_db.safety.doubt import RECONNECT_S, Attempt, read_timeline
@@ -51,7 +51,7 @@ from lawsker_db.safety.reinstatement import Reinstating
 from lawsker_db.safety.waiting import Waiting
 from lawsker_db.target import Target, said_by_server
 
-SAFE_UPGRADE, ROLLBACK = "safe-upgrade", "rollback"
+SAFE_UPGRADE, ROLLBACK, REHEARSAL = "safe-upgrade", "rollback", "rehearsal"
 JOURNALLED = (SAFE_UPGRADE, ROLLBACK)  # the ways in that keep a journal
 STATEMENT_SHOWN = 70  # characters: one terminal line
 WAITED_TOO_LONG = ("55P03", "40P01")  # lock_not_available, deadlock_detected
@@ -160,8 +160,8 @@ def _reinstating(conn: Connection, plan: Plan, options: RunOptions, schema: str)
     """What an upgrade is to bring back, if anything. Reads the archives. Raises `Refused` when that cannot come back."""
     if plan.direction is not Direction.UPGRADE:
         return None
-    never = options.reinstate == NEVER
-    choices = () if never else require_choices(conn, plan.contracts, options.reinstate, schema)
+    wish, option = options.reinstate, OPTION if options.via in (SAFE_UPGRADE, REHEARSAL) else ALEMBICS
+    choices = () if wish == NEVER else require_choices(conn, plan.contracts, wish, schema, option=option)
     return Reinstating(conn, quoted_as_read(conn, schema), choices, options.on_event)
 
 

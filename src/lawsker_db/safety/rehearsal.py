@@ -27,7 +27,7 @@ from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import Chain, Plan, current_revisions, plan_downgrade, run_steps
 from lawsker_db.safety.choice import NEVER
 from lawsker_db.safety.expectation import alembics_own
-from lawsker_db.safety.guard import RunOptions, migration_transaction
+from lawsker_db.safety.guard import REHEARSAL, RunOptions, migration_transaction
 from lawsker_db.safety.performance import LONGEST_LOCK_S
 from lawsker_db.safety.verification import VerifyOptions, verify
 from lawsker_db.target import Target
@@ -175,7 +175,7 @@ def _pass(
     from archives."""
     run = RunOptions(
         run_id=new_run_id(f"rehearsal_{'_'.join(plan.goal)}"),
-        via="rehearsal",
+        via=REHEARSAL,
         full=copy if full else None,
         reinstate=reinstate,
         on_event=_progress(on_event),

@@ -7,11 +7,13 @@ judges once more behind it. The archive is read and never written.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.contract import Contract, ForeignKey, Table
+from lawsker_db.contract import Contract, Extension, ForeignKey, Table
 from lawsker_db.errors import RolledBack
 from lawsker_db.evidence import Check, Event, Fingerprint, OnEvent, Phase, Reinstated, TableBack
 from lawsker_db.postgres.kept import Archive, Kept
@@ -28,6 +30,7 @@ from lawsker_db.postgres.reinstating import (
     read_part,
     read_table,
 )
+from lawsker_db.postgres.scratch import additions
 from lawsker_db.postgres.session import quoted
 from lawsker_db.safety.choice import Choice, kept_of
 from lawsker_db.safety.since import made_prints
@@ -108,7 +111,7 @@ def plan_parts(contract: Contract, kept: tuple[Kept, ...], schema: str) -> tuple
     """Pure. How each kept thing comes back, in order: values into tables that stood before, then tables, parents first."""
     by_name = {entry.original: entry for entry in kept if entry.kind == "table"}
     lists = {entry.original: entry for entry in kept if entry.kind == "columns"}
-    parts = [_values_part(entry, schema) for entry in kept if entry.kind == "columns"]
+    parts = [_values_part(contract, entry, schema) for entry in kept if entry.kind == "columns"]
     for table in parents_first(contract.tables):
         if table.name in by_name:
             parts.append(_rows_part(table, by_name[table.name], lists, schema))
@@ -208,9 +211,10 @@ def _told(conn: Connection, part: Part, found: Found) -> TableBack:
     )
 
 
-def _values_part(kept: Kept, schema: str) -> Part:
-    """Pure. Values come back into the rows that still stand."""
+def _values_part(contract: Contract, kept: Kept, schema: str) -> Part:
+    """Pure. Values come back into the rows that still stand. A key that another table refers to stays on."""
     table = f"{schema}.{quoted(kept.original)}"
+    loose = [_loosened(e, contract) for e in contract.extensions if e.table == kept.original]
     return Part(
         name=kept.original,
         table=table,
@@ -221,7 +225,25 @@ def _values_part(kept: Kept, schema: str) -> Part:
         recorded=kept.fingerprint,
         parents=(Parent(columns=kept.key, table=table, keys=kept.key),),
         owners=Owners(place=kept.place, keys=kept.key, columns=kept.key),
+        off=tuple(statement for extension in loose for statement in _taken_off(extension, table, schema)),
+        on=tuple(s for e in loose for s in additions(table, e.unique, e.checks, e.indexes)),
     )
+
+
+def _loosened(extension: Extension, contract: Contract) -> Extension:
+    """Pure. An extension without the unique constraints that foreign keys of the contract lead to."""
+    led = {
+        key.referenced_columns for t in contract.tables for key in t.foreign_keys if key.references == extension.table
+    }
+    return replace(extension, unique=tuple(key for key in extension.unique if key.columns not in led))
+
+
+def _taken_off(extension: Extension, table: str, schema: str) -> Iterator[str]:
+    """Pure. What takes an extension's constraints and indexes off its table."""
+    for name in (*(key.name for key in extension.unique), *(check.name for check in extension.checks)):
+        yield f"ALTER TABLE {table} DROP CONSTRAINT {quoted(name)}"
+    for index in extension.indexes:
+        yield f"DROP INDEX {schema}.{quoted(index.name)}"
 
 
 def _rows_part(table: Table, kept: Kept, lists: dict[str, Kept], schema: str) -> Part:
@@ -272,6 +294,6 @@ def _not_taken(part: Part, archive: Archive, failed: DBAPIError) -> Exception:
     refused = f"constraint {constraint} refuses them" if constraint and state.startswith(CONSTRAINT) else ""
     return RolledBack(
         f"What {archive.schema} keeps of {part.name} cannot come back: {refused or said_by_server(failed.orig)}.",
-        hint=f"mend what stands in the way, or leave it there: --reinstate never ({archive.schema} stays as it is)",
+        hint=f"mend what stands in the way, or leave it in {archive.schema}: --reinstate never, -x reinstate=never",
         sqlstate=state,
     )
