@@ -247,6 +247,13 @@ def test_an_archive_that_somebody_wrote_is_refused(ground: Ground, url: str) -> 
     with pytest.raises(Refused, match="is not what its record says: items changed since"):
         go(url, ground.config, "head")
     assert oracle.picture(url) == before
+    execute(url, f"DELETE FROM {archive.schema}.contents WHERE original = 'items'")
+    with pytest.raises(Refused, match="is not what the history says of it"):
+        go(url, ground.config, "head")
+    execute(url, f"DROP SCHEMA {archive.schema} CASCADE")
+    ended = run(ground.config.parent, "safe-upgrade", "--dry-run", "--config", str(ground.config), url=url)
+    assert f"{archive.schema}, which the last downgrade kept, is there no more: nothing comes back" in ended.out
+    assert ended.code == 0
 
 
 def test_a_constraint_that_refuses_archived_rows_is_named_and_everything_is_as_before(

@@ -110,6 +110,15 @@ def test_an_archive_that_cannot_be_read_is_not_passed_over_in_silence() -> None:
     assert archive_schema("new") in check.found
 
 
+def test_an_archive_that_is_there_no_more_is_told_and_stops_nobody() -> None:
+    print_ = Fingerprint(table="lawsker_archive_new.one", columns=("id",), rows=1, sums=("1", "1"))
+    history = (replace(past("new", "downgrade"), fingerprints=(print_,)),)
+    (check,) = choice_checks((choose(CONTRACT, (), history, "auto"),), "auto")
+    assert (check.ok, check.fails) == (False, False)
+    assert "lawsker_archive_new, which the last downgrade kept, is there no more" in check.found
+    assert choice_checks((choose(CONTRACT, (), history, NEVER),), NEVER) == ()
+
+
 def test_preflight_tells_tables_rows_and_when_it_was_made() -> None:
     told = choice_checks((Choice(contract=CONTRACT, archive=archive("new")),), "auto")[0].found
     assert told == "lawsker_archive_new: 1 tables, 2 rows, made 2026-01-01 00:00 UTC; will be brought back"

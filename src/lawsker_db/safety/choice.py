@@ -33,13 +33,15 @@ Types = Mapping[str, Mapping[str, str]]  # of each kept table, by its place: col
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What an upgrade does about the archives of one revision: `archive` comes back, None for none; `others` hold something
-    of the revision too and are not taken. `problem` says why it cannot go on, `way` what to type then."""
+    of the revision too and are not taken. `problem` says why it cannot go on, `way` what to type then; `gone` names what the
+    last downgrade kept and is there no more."""
 
     contract: Contract
     archive: Archive | None = None
     others: tuple[Archive, ...] = ()
     problem: str = ""
     way: str = ""
+    gone: str = ""
 
     @property
     def kept(self) -> tuple[Kept, ...]:
@@ -61,16 +63,20 @@ def find_choices(
     `schema` is the chain's, unquoted; `option` is what is typed before the wish. Reads what is chosen, with ACCESS SHARE:
     time grows with it.
     """
-    history = read_history(conn, identify(conn, sized=False))
+    found = find_archives(conn)
+    elsewhere = {archive.run_id for archive in found if archive.chain_schema != schema}  # of another chain
+    whole = read_history(conn, identify(conn, sized=False))
+    history = tuple(past for past in whole if past.run_id not in elsewhere)
     made = {past.run_id for past in history if past.direction == Direction.DOWNGRADE}
-    archives = tuple(
-        archive for archive in find_archives(conn) if archive.chain_schema == schema and archive.run_id in made
-    )
-    unknown = unknown_archives(conn)
+    archives = tuple(archive for archive in found if archive.run_id in made)
+    unknown = (*unknown_archives(conn), *(archive.schema for archive in archives if not archive.kept))
     choices = []
     for contract in contracts:
         choice = choose(contract, archives, history, wish, unknown)
-        choices.append(_looked_at(conn, choice, choice.archive.schema, wish) if choice.archive else choice)
+        if choice.archive is not None:
+            recorded = next(past for past in history if past.run_id == choice.archive.run_id)
+            choice = _looked_at(conn, choice, choice.archive, recorded, wish)
+        choices.append(choice)
     names = {archive.schema for choice in choices for archive in (choice.archive, *choice.others) if archive}
     if choices and wish not in (AUTO, ASK, NEVER, *names):
         known = f"there are {', '.join(sorted(names))}" if names else "there is none"
@@ -120,7 +126,10 @@ def choose(
             problem=f"schema {archive_schema(last.run_id)}, in which the last downgrade kept things, cannot be read as such",
             way=f"GRANT USAGE and SELECT on it, as its owner; or leave it: {OPTION}{NEVER}",
         )
-    return Choice(contract=contract, archive=chosen, others=others)
+    gone = last is not None and chosen is None and wish != NEVER and _kept_something(last)
+    return Choice(
+        contract=contract, archive=chosen, others=others, gone=archive_schema(last.run_id) if last and gone else ""
+    )
 
 
 def choice_checks(choices: tuple[Choice, ...], wish: str) -> tuple[Check, ...]:
@@ -183,6 +192,11 @@ def _went_down(past: PastRun, revision: str) -> bool:
     return past.direction == Direction.DOWNGRADE and revision in past.steps
 
 
+def _kept_something(past: PastRun) -> bool:
+    """Pure. Whether a downgrade has kept an archive, by the fingerprints in its marker."""
+    return any(print_.table.startswith(f"{archive_schema(past.run_id)}.") for print_ in past.fingerprints)
+
+
 def _unlike(entry: Kept, promised: Mapping[str, Column], types: Mapping[str, str]) -> Iterator[str]:
     """Pure. Kept columns that have no place, or one of another type."""
     for name in entry.columns:
@@ -192,14 +206,17 @@ def _unlike(entry: Kept, promised: Mapping[str, Column], types: Mapping[str, str
             yield f"column {entry.original}.{name} ({types[name]} there, {promised[name].type} now)"
 
 
-def _looked_at(conn: Connection, choice: Choice, name: str, wish: str) -> Choice:
-    """A choice with what stands in the way of taking the archive `name`, which it is of. Reads the archive whole."""
-    revision = choice.contract.revision
+def _looked_at(conn: Connection, choice: Choice, archive: Archive, recorded: PastRun, wish: str) -> Choice:
+    """A choice with what stands in the way of taking the archive, which the run `recorded` has made. Reads it whole."""
+    name, revision = archive.schema, choice.contract.revision
     leave = f"{OPTION}{NEVER} leaves it where it is"
     turning = circles(choice.contract.tables)
     if turning:
         said = f"{', '.join(turning)} refer to themselves, and {name} cannot be brought back into such tables"
         return replace(choice, problem=said, way=leave)
+    if set(recorded.fingerprints) != {entry.fingerprint for entry in archive.kept}:
+        said = f"what {name} says of itself is not what the history says of it"
+        return replace(choice, problem=said, way=f"find out who wrote it; {leave}")
     try:
         with conn.begin_nested():
             found = _read(conn, choice)
@@ -258,6 +275,9 @@ def _checks(choice: Choice, wish: str) -> Iterator[Check]:
         what = "asks whether it is to come back" if wish == ASK else "will be brought back"
         found = f"{archive_text(choice.archive, revision)}; {what}"
         yield Check(name=FOUND, ok=True, expected="what the last downgrade kept comes back", found=found)
+    elif choice.gone:
+        found = f"{choice.gone}, which the last downgrade kept, is there no more: nothing comes back"
+        yield Check(name=FOUND, ok=False, expected="what the last downgrade kept", found=found, warning=True)
     for other in choice.others:
         found = f"{archive_text(other, revision)}; not taken; {OPTION}{other.schema} takes it"
         yield Check(name=OTHER, ok=True, expected="told", found=found)
