@@ -137,9 +137,7 @@ NOT_OUR_WORDS = re.compile(r"(manager|executor|handler|helper|util|processor)s?|
 
 FUNCTION_LINES = 60
 ORCHESTRATOR_LINES = 80
-ORCHESTRATORS = frozenset(
-    {"safety.upgrade:upgrade_proven", "safety.rollback:roll_back"}
-)  # one for each procedure at most: module:function
+ORCHESTRATORS = frozenset({"safety.upgrade:safe_upgrade"})  # one for each procedure at most: module:function
 MEDIAN_LINES = 10
 MODULE_LINES = 400
 # The last line of the command, the two places where revisions run, which are foreign code and may raise anything, the

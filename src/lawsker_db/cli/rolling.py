@@ -93,13 +93,14 @@ def _carry_out(
     """Show what would go, ask, roll back, report."""
     from lawsker_db.cli.interrupts import settle
     from lawsker_db.cli.progress import progress
-    from lawsker_db.cli.render import say, show_report
+    from lawsker_db.cli.render import show_report
     from lawsker_db.evidence import failures
     from lawsker_db.safety.preflight import refuse_unless
-    from lawsker_db.safety.rollback import drop_command, look_back, roll_back
+    from lawsker_db.safety.rollback import look_back, roll_back
 
     outlook = look_back(target, revision, options)
-    _preview(target, outlook, options, as_json=as_json, final=dry_run)
+    if dry_run or not (yes and as_json):
+        _preview(target, outlook, options, as_json=as_json, final=dry_run)
     if dry_run:
         raise typer.Exit(10 if failures(outlook.checks) else 0)
     refuse_unless(outlook.checks, what="The rollback was not begun")
@@ -109,8 +110,6 @@ def _carry_out(
         report = roll_back(target, revision, options=options, on_event=on_event)
         settle()
     show_report(report, as_json=as_json)
-    if report.archive:
-        say(f"When nobody needs the archive any more (it is dropped by nobody but you): {drop_command(report)}")
 
 
 def _preview(target: Target, outlook: Retrospect, options: RollbackOptions, *, as_json: bool, final: bool) -> None:

@@ -25,7 +25,8 @@ class Dependant:
 
 
 # What goes: the tables with their row types and sequences, the columns, the functions. Then what hangs on it, each with the
-# relation that it is a part of. A view's rule stands for its view, a default for its column.
+# relation that it is a part of. A view's rule stands for its view, a default for its column; up to 14 a generated column
+# hangs on others by itself, from 15 on by its expression.
 _DEPENDANTS = """
     WITH tables AS (SELECT to_regclass(t)::oid AS oid FROM unnest(:tables ::text[]) AS t),
     columns AS (SELECT a.attrelid, a.attnum FROM unnest(:of ::text[], :columns ::text[]) AS c(of, name)
@@ -62,8 +63,9 @@ _DEPENDANTS = """
         WHERE coalesce(k.contype <> 'n', true) AND coalesce(NOT t.tgisinternal, true)
     ),
     named AS (
-        SELECT h.going, h.relkind, h.adnum, h.subid, o.type, o.identity, h.home::regclass::text AS of,
-            v.relkind AS view_kind, n.attname AS column_name, y.name AS bare, e.relation, g.attgenerated
+        SELECT h.going, h.relkind, h.adnum, h.subid, o.type, o.identity,
+            coalesce(h.home, n.attrelid)::regclass::text AS of, v.relkind AS view_kind, n.attname AS column_name,
+            y.name AS bare, e.relation, coalesce(g.attgenerated, n.attgenerated) AS attgenerated
         FROM homes h LEFT JOIN pg_class v ON v.oid = h.home AND v.relkind IN ('v', 'm')
         LEFT JOIN pg_attribute n ON n.attrelid = h.objid AND n.attnum = h.subid AND h.subid > 0
         LEFT JOIN pg_attribute g ON g.attrelid = h.home AND g.attnum = h.adnum
@@ -72,7 +74,8 @@ _DEPENDANTS = """
         LATERAL pg_identify_object(h.classid, h.objid, h.subid) AS o,
         LATERAL (SELECT coalesce((SELECT conname FROM pg_constraint WHERE oid = h.objid),
             (SELECT tgname FROM pg_trigger WHERE oid = h.objid), (SELECT polname FROM pg_policy WHERE oid = h.objid),
-            (SELECT rulename FROM pg_rewrite WHERE oid = h.objid), g.attname)::text AS name) AS y
+            (SELECT rulename FROM pg_rewrite WHERE oid = h.objid), g.attname,
+            CASE WHEN n.attgenerated <> '' THEN n.attname END)::text AS name) AS y
         WHERE (h.home IS NULL OR h.home NOT IN (SELECT oid FROM tables)) AND e.relation IS NULL
     )
     SELECT DISTINCT * FROM (SELECT CASE WHEN view_kind = 'v' THEN 'view' WHEN view_kind = 'm' THEN 'materialized view'

@@ -78,6 +78,7 @@ class Gate:
         self._order: list[str] = []
         self._observation = Observation(conn, own=f"{self._schema}.alembic_version", beside=beside)
         self._rewrites = False
+        self._locked: set[str] = set()  # by the revision under way
         self._judged: list[str] = []
         # What must hold behind its locks: raises if not.
         self.behind_lock: Callable[[str], None] = lambda revision: None
@@ -115,6 +116,7 @@ class Gate:
         for table, mode in qualified.items():
             if mode in OBSERVED_MODES and table not in going:
                 self._observe(table)
+        self._locked |= tables.keys()
         if self.keeping is not None and self._order:
             for table in tables:
                 self.keeping.observe(table, self._under_way()[0])
@@ -191,8 +193,8 @@ class Gate:
         return True
 
     def _ready_to_keep(self, table: str) -> Keeping | None:
-        """The archive, with the table locked and fingerprinted for it."""
-        if self.keeping is not None and not self.keeping.observed(table, self._under_way()[0]):
+        """The archive if there is one, with the table locked and fingerprinted in any case."""
+        if table not in self._locked:
             self.lock_tables({table: locks.STRONGEST}, ())
         return self.keeping
 
@@ -360,6 +362,7 @@ class Gate:
 
     def _prepare_next(self, revision: str) -> None:
         """What this revision made or wrote is old to the next one."""
+        self._locked.clear()
         if self._order and self._order[0] == revision:
             self._order.pop(0)
         if not self._order:

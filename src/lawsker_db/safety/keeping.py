@@ -69,10 +69,6 @@ class Keeping:
             there = tuple(name for name in column_names(self._conn, place) if name in wanted)
             self._observed[key] = fingerprint_table(self._conn, place, there)
 
-    def observed(self, table: str, contract: Contract) -> bool:
-        """Pure. Whether a table was fingerprinted behind its lock, for this contract's revision."""
-        return (contract.revision, table) in self._observed
-
     def keep_table(self, table: str, contract: Contract, digest: str) -> None:
         """Move a table into the archive, as `kept.keep_table` does."""
         place = f"{self._quoted}.{quoted_as_read(self._conn, table)}"

@@ -5,6 +5,7 @@ Nothing that anyone wrote is thrown away, unless the operator says so, with the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,10 +177,10 @@ def database_name(target: Target) -> str:
         return identify(conn, sized=False).database
 
 
-def drop_command(report: RunReport) -> str:
-    """Pure. SQL that would drop an archive when nobody needs it any more. It is printed, and run by nobody here."""
-    tables = (*report.kept, f"{report.archive}.{ARCHIVE}", f"{report.archive}.{CONTENTS}")
-    return f"DROP TABLE {', '.join(tables)}; DROP SCHEMA {report.archive};"
+def drop_command(archive: str, tables: Iterable[str]) -> str:
+    """Pure. SQL that would drop an archive when nobody needs it any more. It is told, and run by nobody here."""
+    listed = ", ".join((*tables, f"{archive}.{ARCHIVE}", f"{archive}.{CONTENTS}"))
+    return f"DROP TABLE {listed}; DROP SCHEMA {archive};"
 
 
 def _came_from(history: tuple[PastRun, ...], current: tuple[str, ...]) -> str:
@@ -293,9 +294,11 @@ def _take_back(account: Account, chain: Chain, options: RollbackOptions, tell: O
 
 
 def _note_archive(account: Account) -> None:
-    """What the gate noted about the archive, for the report."""
-    if account.guarded is not None and account.guarded.gate.keeping is not None:
-        account.notes += account.guarded.gate.keeping.notes
+    """What the gate noted about the archive, and how it can be dropped one day, for the report."""
+    keeping = account.guarded.gate.keeping if account.guarded else None
+    if keeping is not None and keeping.kept:
+        drop = drop_command(keeping.schema, [kept.place for kept in keeping.kept])
+        account.notes += [*keeping.notes, f"when nobody needs the archive any more, you may drop it: {drop}"]
 
 
 def _confirm(account: Account, expected: Catalog) -> None:

@@ -41,12 +41,17 @@ def made_prints(conn: Connection, contracts: tuple[Contract, ...], schema: str) 
 
     Reads those; `schema` is quoted. For the marker: with them a later downgrade tells what others have written.
     """
-    return tuple(
-        fingerprint_table(conn, place, columns)
-        for contract in contracts
-        for place, columns in _own(conn, contract, schema)
-        if _stands(conn, place)
-    )
+    added = {(e.table, column.name) for contract in contracts for e in contract.extensions for column in e.columns}
+    prints: list[Fingerprint] = []
+    for contract in contracts:
+        for place, columns in _own(conn, contract, schema):
+            if columns is None and _stands(conn, place):
+                # a later revision of the same run may have extended it, and is taken back before this one
+                table = place.rpartition(".")[2]
+                columns = tuple(name for name in column_names(conn, place) if (table, name) not in added)
+            if columns:
+                prints.append(fingerprint_table(conn, place, columns))
+    return tuple(prints)
 
 
 def made_by(history: tuple[PastRun, ...], revision: str) -> PastRun | None:
