@@ -238,6 +238,28 @@ def test_an_archive_of_another_version_is_taken_by_name_alone_and_where_all_of_i
     assert look(url) == before
 
 
+def test_two_revisions_that_were_rolled_back_together_get_back_what_each_of_them_made(
+    ground: Ground, url: str, tmp_path: Path
+) -> None:
+    lock = 'ops.lock_tables({"badges": "ACCESS EXCLUSIVE"})\n'
+    tag = (
+        f'{lock}op.add_column("badges", sa.Column("tag", sa.Text))',
+        'alters=("badges",), extensions=(Extension(table="badges", columns=(Column("tag", "text", nullable=True),)),)',
+        f'{lock}ops.drop_columns("badges", ("tag",))',
+    )
+    folder = tmp_path / "two"
+    folder.mkdir()
+    chain = small_chain(folder, (UP, PROMISE, DOWN), tag)
+    go(url, chain, "head")
+    execute(url, "UPDATE badges SET tag = 'of ' || name", "DELETE FROM badges WHERE name = 'two'")
+    before = look(url)
+    go(url, chain, "012")
+    gate = go(url, chain, "head")
+    assert gate.reinstating is not None
+    assert [back.revision for back in gate.reinstating.told] == ["100", "101"]
+    assert look(url) == before
+
+
 def test_an_archive_that_somebody_wrote_is_refused(ground: Ground, url: str) -> None:
     written(url)
     go(url, ground.config, "012")
@@ -522,7 +544,7 @@ def comes_back_as_expected(ground: Ground, drawn: dict[str, Any]) -> None:
         assert look(url) == expected(before, gone, shops, {one: seat_of(url, one) for one in come})
 
 
-FEW = settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 

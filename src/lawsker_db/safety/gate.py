@@ -276,13 +276,10 @@ class Gate:
             for difference in unexpected(old, new, promise, direction, self._schema)
             if difference.kind not in WRITTEN_IN or not shared.isdisjoint(WRITTEN_IN[difference.kind])
         )
-        return after, self._check(
-            f"catalog after {what}",
-            not differences,
-            "exactly what the contract promises",
-            "so it is" if not differences else "; ".join(d.label for d in differences[:SHOWN]),
-            detail="\n".join(d.label for d in differences),
-        )
+        labels = [difference.label for difference in differences]
+        name, expected = f"catalog after {what}", "exactly what the contract promises"
+        found = "; ".join(labels[:SHOWN]) or "so it is"
+        return after, self._check(name, not differences, expected, found, detail="\n".join(labels))
 
     def _judge_content(self, revision: str, promise: Promise | None, direction: Direction) -> list[Check]:
         """Every relation that stood before is untouched, or has the content it had behind its lock."""

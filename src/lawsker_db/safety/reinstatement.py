@@ -77,9 +77,12 @@ class Reinstating:
 
     def made(self, contracts: tuple[Contract, ...]) -> tuple[Fingerprint, ...]:
         """Fingerprints of what the run made of these contracts, before anything came back: with them a later downgrade tells
-        what it would take away. Reads what nothing came back into."""
-        others = tuple(c for c in contracts if c.revision not in self._chosen)
-        return (*self.prints, *made_prints(self._conn, others, self._schema))
+        what it would take away. Reads what the contracts made, unless something came back for each of them."""
+        if all(contract.revision in self._chosen for contract in contracts):
+            return tuple(self.prints)
+        known = {(print_.table, print_.columns): print_ for print_ in self.prints}
+        prints = made_prints(self._conn, contracts, self._schema)
+        return tuple(known.get((print_.table, print_.columns), print_) for print_ in prints)
 
 
 def reinstate(
