@@ -23,6 +23,7 @@ TOUCHES_NO_DATABASE = {("config",), ("version",), ("demo",)}  # demo has a serve
 # What makes a command go as far as it can without changing anything.
 BESIDE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("safe-upgrade",): ("--dry-run",),
+    ("rollback",): ("012", "--dry-run", "--discard", "--reason", "why"),
     ("adopt",): ("--dry-run",),
     ("backup", "create"): ("--no-proof",),
     ("backup", "prune"): ("--dry-run",),
@@ -49,6 +50,8 @@ FREE = {
     "role": "{}",
     "name": "{}",
     "file": "{}",
+    "reason": "{}",
+    "confirm": "{}",
 }
 
 
