@@ -39,13 +39,8 @@ from lawsker_db.target import said_by_server
 KEYS_TOLD = 1000  # of rows that stay in the archive, in report.json: 36 KB of uuids; docs/reinstate.md lists them all
 SHOWN = 5
 CONSTRAINT = "23"  # class of SQLSTATE: integrity constraint violation
-NOT_OURS = (
-    "08",
-    "25",
-    "40",
-    "55",
-    "57",
-)  # connections, transactions, locks, operators: guard.py has the words for them
+# Connections, transactions, locks, operators: guard.py has the words for them.
+NOT_OURS = ("08", "25", "40", "55", "57")
 
 
 class Reinstating:
@@ -91,8 +86,8 @@ def reinstate(
     """Bring back what an archive has of a revision, which has just been run, into the chain's `schema`; and compare.
 
     The tables are new in this transaction or under ACCESS EXCLUSIVE in it; `rewrites` says that older snapshots were waited
-    for, so that those that stood before may be rewritten. Takes ACCESS SHARE on the archive, and on the
-    parents of foreign keys what those take. Raises `RolledBack` where a constraint refuses a row.
+    for, so that those that stood before may be rewritten. Takes ACCESS SHARE on the archive, and on the parents of foreign
+    keys what those take. Raises `RolledBack` where a constraint refuses a row.
     """
     began = time.monotonic()
     parts = plan_parts(contract, kept_of(archive, contract.revision), schema)
