@@ -46,6 +46,7 @@ FREE = {
     "after_backup": "{}",
     "accept_unproven_backup": "{}",
     "queries": "{}",
+    "reinstate": "{}",
     "junit": "{}",
     "run": "{}",
     "role": "{}",

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from lawsker_db import __version__
 from lawsker_db.evidence import Fingerprint, Server
+from lawsker_db.postgres.kept import archive_schema
 from lawsker_db.record.journal import as_json
 
 FIRST_DIRECTIONS = ("upgrade", "downgrade", "stamp", "adopt")  # which tables of the first version take
@@ -49,6 +50,7 @@ _CREATE = (
     "COMMENT ON TABLE lawsker_db.migration_run IS 'History of lawsker-db: one row a run that committed. Do not edit.'",
 )
 CARRIED = "lawsker_db.migration_run"  # among the rows that a restore made: those of the damaged database's history
+_REINSTATING = ", reinstating "
 _COLUMNS = (
     "run_id",
     "direction",
@@ -110,6 +112,12 @@ class PastRun:
     intact: bool
     undone: str = ""
 
+    @property
+    def reinstated(self) -> tuple[str, ...]:
+        """Pure. The archives that it brought something back from."""
+        names = self.via.partition(_REINSTATING)[2] if self.direction == "upgrade" else ""
+        return tuple(names.split(", ")) if names else ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replaced:
@@ -124,6 +132,22 @@ class Replaced:
     backup_id: str
     undone: tuple[str, ...]
     known: bool = True  # whether it could tell its history when it was replaced
+
+
+def recorded_via(via: str, *, reason: str = "", reinstated: tuple[str, ...] = ()) -> str:
+    """Pure. By which way a run came, as the record has it: why a downgrade threw away, what an upgrade brought back."""
+    discarding = f", discarding: {reason}" if reason else ""
+    return f"{via}{discarding}{_REINSTATING if reinstated else ''}{', '.join(reinstated)}"
+
+
+def first_made(history: tuple[PastRun, ...], run: PastRun, revision: str) -> datetime:
+    """Pure. When the rows of a revision were made that a run has left: where it brought them back from an archive, by the
+    upgrade before the downgrade that kept them there."""
+    for place, past in enumerate(history):
+        if past.direction == "downgrade" and revision in past.steps and archive_schema(past.run_id) in run.reinstated:
+            earlier = [one for one in history[:place] if one.direction == "upgrade" and revision in one.steps]
+            return first_made(history[:place], earlier[-1], revision) if earlier else run.made_at
+    return run.made_at
 
 
 def write_marker(conn: Connection, run: Run, server: Server) -> None:

@@ -29,7 +29,7 @@ from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.pooler import require_direct
-from lawsker_db.postgres.session import identify, pinned, require_same
+from lawsker_db.postgres.session import find_schema, identify, pinned, require_same
 from lawsker_db.postgres.snapshot import mark_restore_point
 from lawsker_db.record.journal import Journal
 from lawsker_db.record.manifest import read_manifest
@@ -47,6 +47,7 @@ from lawsker_db.safety.account import (
 )
 from lawsker_db.safety.afterwards import note_plans, refresh_statistics, verify_committed
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
+from lawsker_db.safety.choice import AUTO, Choice, choice_checks, find_choices, refuse_unasked
 from lawsker_db.safety.confirmation import (
     catalog_now,
     read_figures,
@@ -76,7 +77,8 @@ class UpgradeOptions:
     `proof_server` is where the copy is made, None for the database's own server. With `full` every table is locked and
     compared in the migration, touched or not: nobody writes any meanwhile. `queries` is a file of SELECTs whose plans are
     noted before the migration, for verification to compare with. With `roll_back` a migration that fails a check after
-    COMMIT is taken back, with an archive.
+    COMMIT is taken back, with an archive. `reinstate` says which archive of a downgrade is brought back: the last one's
+    (auto), after a question (ask, which is the command's), none (never), or the one of that name.
     """
 
     runs: Path = Path("lawsker-runs")
@@ -94,6 +96,7 @@ class UpgradeOptions:
     full: bool = False
     queries: Path | None = None
     roll_back: bool = False
+    reinstate: str = AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,7 @@ class Outlook:
     chain: Chain
     plan: Plan
     checks: tuple[Check, ...]
+    choices: tuple[Choice, ...] = ()
 
 
 def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always: bool = False) -> Outlook:
@@ -119,11 +123,14 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always
         plan = plan_upgrade(chain, current_revisions(conn), revision)
         accept = bool(options.accept_unproven)
         checks: tuple[Check, ...] = ()
+        choices: tuple[Choice, ...] = ()
         if plan.steps or always:
             beside = options.prove and options.proof_server is None
             checks = preflight(conn, plan, options.runs, prove=beside, accept_unproven=accept)
             checks = (*road, *checks, unsettled_check(conn, options.runs))
-        return Outlook(server=server, chain=chain, plan=plan, checks=checks)
+            choices = find_choices(conn, plan.contracts, options.reinstate, find_schema(conn))
+            checks += choice_checks(choices, options.reinstate)
+        return Outlook(server=server, chain=chain, plan=plan, checks=checks, choices=choices)
 
 
 def safe_upgrade(
@@ -163,6 +170,7 @@ def upgrade_proven(
     if not plan.steps:
         return _nothing_to_do(target, outlook)
     refuse_unless(outlook.checks)
+    refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     with Journal(account.folder) as journal, reported(account) as said:
@@ -195,6 +203,7 @@ def rehearse_upgrade(
     if not outlook.plan.steps:
         return _nothing_to_do(target, outlook)
     refuse_unless(outlook.checks)
+    refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     with Journal(account.folder) as journal, reported(account) as said:
@@ -220,9 +229,10 @@ def _confirm(account: Account, expected: Catalog) -> None:
 
 def _verify(account: Account, chain: Chain, tell: OnEvent) -> None:
     """Gather statistics, verify, and read the report's figures; what was found goes into the report in any case."""
-    account.notes += filter(None, [refresh_statistics(account.target, account.plan.contracts)])
+    back = tuple(table.table for one in account.reinstated for table in one.tables if table.back)
+    account.notes += filter(None, [refresh_statistics(account.target, account.plan.contracts, back)])
     try:
-        found = verify_committed(account.target, chain, account.folder)
+        found = verify_committed(account.target, chain, account.folder, reinstated=bool(account.reinstated))
     except CommittedUnproven as failed:
         listed = failed.fields.get("checks")
         account.verified = listed if isinstance(listed, tuple) else ()
@@ -314,6 +324,7 @@ def _rehearse(account: Account, chain: Chain, copy: Copy, options: UpgradeOption
             account.plan,
             max_lock_s=options.max_lock_s,
             full=options.full,
+            reinstate=options.reinstate,
             on_event=tell,
         )
     except RehearsalFailed as failed:
@@ -351,6 +362,7 @@ def _migrate_once(account: Account, chain: Chain, options: UpgradeOptions, tell:
         blockers=options.blockers,
         reconnect_s=options.reconnect_s,
         full=target if options.full else None,
+        reinstate=options.reinstate,
         on_event=tell,
     )
     steps = ", ".join(step.revision for step in plan.steps)
