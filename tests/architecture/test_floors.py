@@ -124,6 +124,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.exchange",
         "safety.leftover_rows",
         "safety.restore",
+        "safety.way_back",
         "safety.upgrade",
         "safety.adoption",
     ),

@@ -43,8 +43,10 @@ from lawsker_db.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from lawsker_db.errors import CommittedUnproven
     from lawsker_db.safety.backup import BackupOptions
     from lawsker_db.safety.upgrade import Outlook, UpgradeOptions
+    from lawsker_db.safety.way_back import Choose
     from lawsker_db.target import Target
 
 
@@ -58,7 +60,8 @@ class OnFailure(StrEnum):
 
 
 Failing = Annotated[
-    OnFailure, typer.Option(help="When a check fails after COMMIT: keep it, or roll back with an archive.")
+    OnFailure,
+    typer.Option(help="When a check fails after COMMIT: keep it, roll back with an archive, or restore the backup."),
 ]
 Reinstate = Annotated[
     str,
@@ -103,7 +106,6 @@ def safe_upgrade(
     from lawsker_db.safety.upgrade import UpgradeOptions
     from lawsker_db.target import find_target
 
-    way_back = _way_back(on_failure)
     target = find_target(database_url, direct_url)
     options = UpgradeOptions(
         runs=runs,
@@ -120,7 +122,7 @@ def safe_upgrade(
         reinstate=reinstate,
         full=proof is Extent.FULL,
         queries=_readable(queries),
-        roll_back=way_back,
+        way_back=_way_back(on_failure),
     )
     if recover and not dry_run:
         _settle_first(target, runs, reconnect)
@@ -262,16 +264,26 @@ def _readable(queries: Path | None) -> Path | None:
     return queries
 
 
-def _way_back(on_failure: OnFailure) -> bool:
-    """Pure. Whether to go back by itself. Raises `UsageError` for what this version cannot do after COMMIT."""
-    from lawsker_db.errors import UsageError
+def _way_back(on_failure: OnFailure) -> Choose:
+    """What is chosen when a check fails after COMMIT; asked on the terminal, where there is one."""
+    from lawsker_db.cli.render import say
+    from lawsker_db.safety.way_back import WayBack
 
-    if on_failure is OnFailure.RESTORE:
-        raise UsageError(
-            f"--on-failure {on_failure} is not in this version: a restore is not begun by itself.",
-            hint="--on-failure rollback keeps what was written; or keep, and the backup of the run can be restored",
-        )
-    return on_failure is OnFailure.ROLLBACK
+    def choose(failed: CommittedUnproven) -> WayBack:
+        if on_failure is not OnFailure.ASK:
+            return WayBack(on_failure.value)
+        if not sys.stdin.isatty():
+            return WayBack.KEEP
+        say(f"Failed:   {failed.message}")
+        say("Now:      the migration is committed. rollback takes it back and keeps what it made in an archive;")
+        say("          restore puts the backup from before in its place, and lists what was written since.")
+        try:
+            typed = typer.prompt(f"Type {', '.join(WayBack)}", err=True, default="keep")
+        except typer.Abort:
+            typed = ""
+        return WayBack(typed.strip()) if typed.strip() in set(WayBack) else WayBack.KEEP
+
+    return choose
 
 
 def _backup_options(form: Form, jobs: int | None, after: str) -> BackupOptions:

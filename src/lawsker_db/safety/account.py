@@ -132,6 +132,26 @@ def opened(account: Account, tell: OnEvent) -> Iterator[RunLock]:
         yield lock
 
 
+def nothing_to_do(target: Target, plan: Plan, server: Server, *, hint: str) -> RunReport:
+    """Pure but for the clock. The report of a plan without steps, for which no run was begun."""
+    return RunReport(
+        run_id="",
+        verdict=Verdict.NOTHING_TO_DO,
+        target=target.label,
+        tool_version=__version__,
+        started_at=datetime.now(UTC),
+        duration_s=0.0,
+        direction=plan.direction,
+        from_revisions=plan.start,
+        to_revisions=plan.goal,
+        steps=(),
+        server=server,
+        message=f"The database is at revision {', '.join(plan.start) or 'base'} already.",
+        state="Nothing was done.",
+        hint=hint,
+    )
+
+
 @dataclass(slots=True, kw_only=True)
 class Said:
     """How a run ended, and its report once that is written."""

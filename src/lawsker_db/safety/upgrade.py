@@ -6,12 +6,10 @@ import random
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db import __version__
 from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed, RolledBack
 from lawsker_db.evidence import (
     Check,
@@ -37,8 +35,10 @@ from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, pla
 from lawsker_db.safety.account import (
     NOT_REHEARSED,
     NOT_RESTORED,
+    VERIFY,
     Account,
     ending,
+    nothing_to_do,
     open_account,
     opened,
     reported,
@@ -61,7 +61,9 @@ from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
 from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
-from lawsker_db.safety.rollback import RollbackOptions, undo_unproven
+from lawsker_db.safety.restore import RestoreOptions
+from lawsker_db.safety.rollback import RollbackOptions
+from lawsker_db.safety.way_back import Choose, go_back, keep
 from lawsker_db.target import Target
 
 TRIES = 3
@@ -76,9 +78,9 @@ class UpgradeOptions:
 
     `proof_server` is where the copy is made, None for the database's own server. With `full` every table is locked and
     compared in the migration, touched or not: nobody writes any meanwhile. `queries` is a file of SELECTs whose plans are
-    noted before the migration, for verification to compare with. With `roll_back` a migration that fails a check after
-    COMMIT is taken back, with an archive. `reinstate` says which archive of a downgrade is brought back: the last one's
-    (auto), after a question (ask, which is the command's), none (never), or the one of that name.
+    noted before the migration, for verification to compare with. `reinstate` says which archive of a downgrade is brought
+    back: the last one's (auto), after a question (ask, which is the command's), none (never), or the one of that name.
+    `way_back` is asked when a check fails after COMMIT.
     """
 
     runs: Path = Path("lawsker-runs")
@@ -95,7 +97,7 @@ class UpgradeOptions:
     max_lock_s: float = MAX_LOCK_S
     full: bool = False
     queries: Path | None = None
-    roll_back: bool = False
+    way_back: Choose = keep
     reinstate: str = AUTO
 
 
@@ -136,24 +138,36 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always
 def safe_upgrade(
     target: Target, revision: str = "head", *, options: UpgradeOptions, on_event: OnEvent = ignore
 ) -> RunReport:
-    """Bring the database to `revision`, as `upgrade_proven`; where a check fails after COMMIT and the options say so, take
-    it back with an archive of what it made, by a run of its own. Raises a `LawskerError`, whose class tells the state."""
+    """Bring the database to `revision`, as `upgrade_proven`; a check that fails after COMMIT: back, as the options choose.
+
+    Raises a `LawskerError`, whose class tells the state.
+    """
     try:
         return upgrade_proven(target, revision, options=options, on_event=on_event)
     except CommittedUnproven as failed:
-        start = failed.fields.get("from_revisions")
-        found_wrong = bool(failed.fields.get("checks"))  # an interrupt, or nobody could look: that is no failed check
-        if not options.roll_back or not found_wrong or not isinstance(start, tuple):
-            raise
-        way_back = RollbackOptions(
-            runs=options.runs,
-            config=options.config,
-            chain_options=options.chain_options,
-            patience_s=options.patience_s,
-            blockers=options.blockers,
-            reconnect_s=options.reconnect_s,
+        ended = go_back(
+            target,
+            failed,
+            options.way_back,
+            rollback=RollbackOptions(
+                runs=options.runs,
+                config=options.config,
+                chain_options=options.chain_options,
+                patience_s=options.patience_s,
+                blockers=options.blockers,
+                reconnect_s=options.reconnect_s,
+            ),
+            restore=RestoreOptions(
+                runs=options.runs,
+                jobs=options.backup.jobs,
+                accept_unproven=options.accept_unproven,
+                reconnect_s=options.reconnect_s,
+            ),
+            on_event=on_event,
         )
-        raise undo_unproven(target, failed, start, way_back, on_event) from failed
+        if ended is failed:
+            raise
+        raise ended from failed
 
 
 def upgrade_proven(
@@ -168,7 +182,7 @@ def upgrade_proven(
     outlook = look_ahead(target, revision, options)
     plan = outlook.plan
     if not plan.steps:
-        return _nothing_to_do(target, outlook)
+        return nothing_to_do(target, outlook.plan, outlook.server, hint=f"{VERIFY} checks what is there")
     refuse_unless(outlook.checks)
     refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
@@ -201,7 +215,7 @@ def rehearse_upgrade(
     """
     outlook = look_ahead(target, revision, options)
     if not outlook.plan.steps:
-        return _nothing_to_do(target, outlook)
+        return nothing_to_do(target, outlook.plan, outlook.server, hint=f"{VERIFY} checks what is there")
     refuse_unless(outlook.checks)
     refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
@@ -375,22 +389,3 @@ def _migrate_once(account: Account, chain: Chain, options: UpgradeOptions, tell:
             run_steps(conn, chain, plan, guarded.gate)
         tell(Event(phase=Phase.COMMIT, name="committed", text="committed", facts={"run_id": account.run_id}))
     return guarded.gate.catalog
-
-
-def _nothing_to_do(target: Target, outlook: Outlook) -> RunReport:
-    return RunReport(
-        run_id="",
-        verdict=Verdict.NOTHING_TO_DO,
-        target=target.label,
-        tool_version=__version__,
-        started_at=datetime.now(UTC),
-        duration_s=0.0,
-        direction=outlook.plan.direction,
-        from_revisions=outlook.plan.start,
-        to_revisions=outlook.plan.goal,
-        steps=(),
-        server=outlook.server,
-        message=f"The database is at revision {', '.join(outlook.plan.start)} already.",
-        state="Nothing was done.",
-        hint="lawsker-db verify checks what is there",
-    )
