@@ -205,6 +205,23 @@ def has_committed(conn: Connection, run_id: str) -> bool:
     )
 
 
+def swapped_in(damaged: Connection, restored: Connection) -> int | None:
+    """The transaction of the restored database after which a restore let applications into it in the place of the damaged
+    one; None where none did. Reads only."""
+    if restored.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
+        return None
+    own = text("SELECT oid::bigint FROM pg_database WHERE datname = current_database()")
+    theirs, ours = (int(conn.execute(own).scalar_one()) for conn in (damaged, restored))
+    found = restored.execute(
+        text(
+            "SELECT transaction_id FROM lawsker_db.migration_run WHERE direction = :restore AND database_oid = :ours"
+            " AND steps[1] = :theirs ORDER BY position DESC LIMIT 1"
+        ),
+        {"restore": RESTORE, "ours": ours, "theirs": str(theirs)},
+    ).scalar_one_or_none()
+    return None if found is None else int(found)
+
+
 def _make_table(conn: Connection) -> None:
     if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
         for statement in _CREATE:
@@ -228,6 +245,7 @@ def _insert(conn: Connection, row: Mapping[str, object]) -> None:
 
 
 def _rows(conn: Connection) -> tuple[Mapping[str, object], ...]:
+    conn.execute(text("SELECT set_config('DateStyle', 'ISO, YMD', true)"))  # no driver reads the others
     query = text(f"SELECT {', '.join(_COLUMNS)} FROM lawsker_db.migration_run ORDER BY position")
     return tuple(dict(row) for row in conn.execute(query).mappings())
 
