@@ -6,7 +6,6 @@ the last moment are in it.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,11 +17,12 @@ from lawsker_db.errors import CommittedUnproven, LawskerError, Refused
 from lawsker_db.evidence import Event, OnEvent, Phase
 from lawsker_db.postgres.databases import beside
 from lawsker_db.postgres.rows import NEW_COLUMNS
-from lawsker_db.postgres.session import identify, pinned, quoted
+from lawsker_db.postgres.session import identify, pinned
 from lawsker_db.postgres.swap import Swap, let_in
 from lawsker_db.safety.proof import Copy
 from lawsker_db.safety.rescue import LARGE_OBJECTS, Rescue, export_rescue, find_rescue
-from lawsker_db.safety.restore_account import RestoreAccount, timed
+from lawsker_db.safety.rescue_files import RESCUE
+from lawsker_db.safety.restore_account import RestoreAccount, by_hand, timed
 from lawsker_db.target import Target
 
 OPENED, CLOSED = "damaged opened", "damaged closed"
@@ -82,14 +82,15 @@ def last_look(account: RestoreAccount, swap: Swap, tell: OnEvent) -> None:
                     f"the rows that only {swap.damaged} has are in {export.folder}; to put back: {back}"
                 )
             if found.unread:
-                raise Refused(", ".join(f"{name} {why}" for name, why in found.unread), hint="")
+                broken = ", ".join(f"{name} {why}" for name, why in found.unread)
+                others = f"; those of other tables are in {account.folder / RESCUE}" if found.tables else ""
+                raise Refused(f"{broken}{others}", hint="")
     except (LawskerError, DBAPIError) as failed:
         said = failed.message if isinstance(failed, LawskerError) else type(failed.orig).__name__
         raise CommittedUnproven(
             f"The restore is in place; the rows written since the backup could not be exported: {said.rstrip('.')}.",
             state=f"{account.names} The rows are in it.",
-            hint=f"mend that; in the database postgres: ALTER DATABASE {quoted(swap.damaged)} ALLOW_CONNECTIONS true; then"
-            f" lawsker-db rescue {shlex.quote(swap.damaged)} {shlex.quote(swap.live)}",
+            hint=f"mend that; {by_hand(swap)}",
         ) from failed
 
 

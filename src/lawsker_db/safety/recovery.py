@@ -30,6 +30,7 @@ from lawsker_db.safety.doubt import RECONNECT_S, Attempt, Decision, Outcome, dec
 from lawsker_db.safety.errands import RECOVER, drop_leftovers, find_leftovers, find_unfinished, remove_unfinished
 from lawsker_db.safety.rescue_files import PARTIAL as RESCUE_PARTIAL
 from lawsker_db.safety.rescue_files import RESCUE
+from lawsker_db.safety.restore_account import by_hand
 from lawsker_db.target import Target
 
 SETTLED = "settled.json"
@@ -335,6 +336,8 @@ def _decide_replaced(target: Target, run: EndedRun, instead: Replaced) -> Decisi
     that was closed; so what is not in it had not committed by then, and could not any more."""
     if run.run_id == instead.run_id:
         words = f"the names were swapped: this is the restored database, the damaged one is called {instead.name}"
+        if run.swap is not None and not (run.folder / RESCUE).exists():
+            words += f"; what was written since the backup was not exported: {by_hand(run.swap)}"
         return Decision(outcome=Outcome.COMMITTED, reason=words)
     since = f"this database was restored from backup {instead.backup_id}, taken before it"
     if run.run_id in instead.undone:
