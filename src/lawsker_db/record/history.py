@@ -258,9 +258,8 @@ def _replaced(rows: tuple[Mapping[str, object], ...]) -> tuple[Replaced, ...]:
         if row["direction"] != RESTORE or not isinstance(steps, list) or len(steps) != 2 or not isinstance(made, dict):
             continue
         first = max(0, number - int(made.get(CARRIED, 0)))
-        held = {
-            str(before["run_id"]) for before in rows[:first]
-        }  # in the backup: here again, whoever undid it meanwhile
+        # What the backup holds is here again, whoever undid it meanwhile.
+        held = {str(before["run_id"]) for before in rows[:first]}
         found = [
             one if one.run_id in held else replace(one, undone=tuple(run for run in one.undone if run not in held))
             for one in found
