@@ -195,6 +195,11 @@ def test_pass_files_and_partials_of_dead_processes_go_and_those_of_living_ones_s
 ) -> None:
     folder = killed_at_commit(tmp_path, adopted_url, At.LOST)
     (folder / "report.json.partial").write_text("{")
+    (folder / "rescue.partial").mkdir()
+    (folder / "rescue.partial" / "public.users.csv").write_text("")
+    listed_rows = folder / "rescue" / "replayed-x.csv.partial"  # of a replay that may be committed
+    listed_rows.parent.mkdir()
+    listed_rows.write_text("")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
@@ -206,8 +211,9 @@ def test_pass_files_and_partials_of_dead_processes_go_and_those_of_living_ones_s
         path.write_text("*:*:*:*:secret\n")
     ended = run(tmp_path, "recover", "--json", url=adopted_url, TMPDIR=str(temporary))
     removed = ended.document["removed"]
-    assert removed[0] == f"lawsker-runs/{folder.name}/report.json.partial"
-    assert sorted(removed[1:]) == sorted([str(dead), str(listed)])
+    halves = [f"lawsker-runs/{folder.name}/{name}.partial" for name in ("rescue", "report.json")]
+    assert (removed[:2], listed_rows.exists()) == (halves, True)
+    assert sorted(removed[2:]) == sorted([str(dead), str(listed)])
     assert sorted(temporary.iterdir()) == sorted([living, foreign])
 
 

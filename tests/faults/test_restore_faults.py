@@ -95,6 +95,34 @@ def test_killed_at_any_phase_the_name_leads_to_a_whole_database_and_recover_says
         back(server, place)
 
 
+def test_recover_opens_no_database_that_a_later_restore_has_called_damaged(place: Shop, server: Server) -> None:
+    try:
+        assert struck(place, "gate closed") == -signal.SIGKILL
+        server.run(f"ALTER DATABASE {place.name} ALLOW_CONNECTIONS true")  # by hand, and no recover
+        assert run(place.folder, "restore", place.run, "--yes", url=place.url).code == 0
+        (kept,) = databases(server, f"{place.name}_damaged")
+        ended = run(place.folder, "recover", url=place.url)
+        assert (ended.code, "Opened" in ended.out) == (0, False), ended.said
+        assert one(place.url, "SELECT datallowconn FROM pg_database WHERE datname = %s", kept) is False
+    finally:
+        back(server, place)
+
+
+def test_recover_closes_no_damaged_database_that_was_given_its_old_name_back(place: Shop, server: Server) -> None:
+    try:
+        assert struck(place, "damaged opened") == -signal.SIGKILL
+        (kept,) = databases(server, f"{place.name}_damaged")
+        server.run(f"DROP DATABASE {place.name} WITH (FORCE)")
+        server.run(f"ALTER DATABASE {kept} RENAME TO {place.name}")
+        server.run(f"ALTER DATABASE {place.name} ALLOW_CONNECTIONS true")
+        ended = run(place.folder, "recover", url=place.url)
+        assert "Closed" not in ended.out, ended.said
+        assert one(place.url, "SELECT 1") == 1
+    finally:
+        server.run(f"ALTER DATABASE {place.name} RESET default_transaction_read_only")
+        back(server, place)
+
+
 NAMED = """
 import os, signal, sys
 from pathlib import Path

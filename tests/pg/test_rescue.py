@@ -19,6 +19,7 @@ import command_line
 import oracle
 import psycopg
 import pytest
+from copies import execute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -388,6 +389,24 @@ def wipe(two: Two) -> None:
 def test_two_empty_databases_are_equal(blank: Two) -> None:
     wipe(blank)
     assert find_rescue(*blank.targets) == Rescue(tables=(), equal=(), only_restored=(), left_out=())
+
+
+def test_a_table_whose_file_is_gone_is_named_and_keeps_no_other_ones_rows_back(tmp_path: Path) -> None:
+    with throwaway_server() as own:
+        two = Two(own.url("damaged"), own.url("restored"))
+        for name, url in (("damaged", two.damaged_url), ("restored", two.restored_url)):
+            execute(own.url(), f"CREATE DATABASE {name}")
+            execute(url, "CREATE TABLE broken (id int PRIMARY KEY)", "CREATE TABLE t (id int PRIMARY KEY)")
+        execute(two.damaged_url, "INSERT INTO broken VALUES (1)", "INSERT INTO t VALUES (1)")
+        execute(two.damaged_url, "CHECKPOINT")  # or the next one would want to write into the file
+        with psycopg.connect(two.damaged_url) as conn:
+            row = conn.execute("SELECT pg_relation_filepath('broken')").fetchone()
+        assert row is not None
+        (own.data_folder / str(row[0])).unlink()
+        found = find_rescue(*two.targets)
+        export = export_rescue(*two.targets, found, tmp_path)
+    assert [(name, "58P01" in why) for name, why in found.unread] == [("public.broken", True)]
+    assert ([table.table for table in export.tables], found.equal) == (["public.t"], ())
 
 
 def test_tables_are_compared_on_the_columns_that_both_have_whatever_their_order_and_type(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ from restoring import DAMAGE, Shop, belongings, database_oid, databases, documen
 from lawsker_db.demo.binaries import binaries_in
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import throwaway_server
+from lawsker_db.evidence import Event, Verdict
+from lawsker_db.postgres import databases as dropping
 from lawsker_db.safety.adoption import adopt
+from lawsker_db.safety.restore import RestoreOptions, restore
 from lawsker_db.target import parse_target
 
 
@@ -114,14 +118,6 @@ def test_recover_tells_the_truth_about_a_run_that_committed_in_the_damaged_datab
     assert f"restored from backup {shop.run}, taken before it" in ended.out
 
 
-@pytest.mark.long
-def test_the_upgrade_can_be_made_again_and_verified(restored: Restored) -> None:
-    shop = restored.shop
-    for typed in (("safe-upgrade", "--yes", "--no-rehearsal"), ("verify",)):
-        ended = run(shop.folder, *typed, url=shop.url)
-        assert ended.code == 0, ended.said
-
-
 def test_the_report_tells_how_long_the_gate_was_closed(restored: Restored) -> None:
     told = document(restored.shop.runs)
     assert (told["verdict"], told["direction"]) == ("done", "restore")
@@ -139,6 +135,46 @@ def test_every_row_that_was_written_since_is_counted_and_exported_and_nothing_of
     names = [path.name for path in folder.iterdir()]
     assert "public.users.csv" in names
     assert [name for name in names if "alembic_version" in name or "migration_run" in name] == []
+    for words in (
+        "public.lawsker_db: 1 rows only in",
+        "large objects: not compared: ",
+        "public.roles (since): col",
+    ):
+        assert [note for note in told["notes"] if note.startswith(words)], (words, told["notes"])
+
+
+def test_a_replay_overwrites_no_row_that_was_written_to_after_the_restore(restored: Restored, server: Server) -> None:
+    shop = restored.shop
+    execute(shop.url, "UPDATE users SET email = 'newer' WHERE id = (SELECT min(id::text)::uuid FROM users)")
+    server.run(f"ALTER DATABASE {restored.damaged} ALLOW_CONNECTIONS true")
+    try:
+        found = run(shop.folder, "rescue", restored.damaged, shop.name, "--json", url=shop.url).document
+        folder = Path(found["folder"])
+        done = run(shop.folder, "rescue", "--replay", folder.parent.name, "users", "--yes", url=shop.url)
+    finally:
+        server.run(f"ALTER DATABASE {restored.damaged} ALLOW_CONNECTIONS false")
+    assert (done.code, "1 could not go" in done.out) == (13, True), done.said
+    assert one(shop.url, "SELECT count(*) FROM users WHERE email = 'newer'") == 1
+    assert one(shop.url, "SELECT count(*) FROM users WHERE email LIKE 'wrong-%%'") > 1
+    script = (folder / "public.users.replay.sql").read_text().splitlines()
+    assert len([line for line in script if line.startswith("-- UPDATE")]) == 1
+
+
+@pytest.mark.long
+def test_the_upgrade_can_be_made_again_and_verified(restored: Restored) -> None:
+    shop = restored.shop
+    for typed in (("safe-upgrade", "--yes", "--no-rehearsal"), ("verify",)):
+        ended = run(shop.folder, *typed, url=shop.url)
+        assert ended.code == 0, ended.said
+
+
+def test_a_history_that_is_damaged_too_keeps_nobody_from_a_restore(restored: Restored, tmp_path: Path) -> None:
+    shop = restored.shop
+    execute(shop.url, "ALTER TABLE lawsker_db.migration_run DROP COLUMN made_at")
+    options = RestoreOptions(runs=tmp_path)
+    report = restore(parse_target(shop.url), shop.runs / shop.run / "backup", options=options)
+    assert report.verdict == Verdict.DONE, report
+    assert [note for note in report.notes if note.startswith("the history of runs cannot be read")], report.notes
 
 
 # ---- one shop that is never swapped ----------------------------------------------------------------------------------
@@ -185,6 +221,11 @@ def test_what_could_not_be_answered_is_refused_before_anything_begins(untouched:
     for typed in (("restore", untouched.run), ("restore", str(untouched.runs / untouched.run), "--yes")):
         ended = run(untouched.folder, *typed, url=untouched.url)
         assert (ended.code, f"lawsker-db restore {untouched.run} --yes" in ended.line("Next")) == (2, True), ended.said
+
+
+def test_an_empty_name_for_a_copy_is_no_leave_to_swap(untouched: Shop) -> None:
+    ended = run(untouched.folder, "restore", untouched.run, "--to", "", "--yes", url=untouched.url)
+    assert (ended.code, "name of the copy" in ended.err) == (10, True), ended.said
 
 
 def test_a_backup_of_another_database_is_refused_until_its_place_is_named(
@@ -307,3 +348,27 @@ def test_a_restore_swaps_on_every_version_that_a_client_fits(major: int, tmp_pat
         ended = run(tmp_path, "restore", name, "--yes", url=url)
         assert ended.code == 0, ended.said
         assert oracle.content(url) == before
+
+
+@pytest.mark.long
+def test_a_server_process_that_is_stopped_does_not_hang_the_end_and_what_is_left_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dropping, "DROP_LIMIT", "1s")
+    with throwaway_server() as server, closing(psycopg.connect(server.url())) as client:
+        execute(server.url(), "CREATE DATABASE small")
+        assert run(tmp_path, "backup", "create", url=server.url("small")).code == 0
+        (backup,) = tmp_path.glob("lawsker-runs/*/backup")
+
+        def stop(event: Event) -> None:
+            if event.name == "proven":
+                os.kill(client.info.backend_pid, signal.SIGSTOP)
+
+        try:
+            options = RestoreOptions(runs=tmp_path / "runs", dry_run=True)
+            report = restore(parse_target(server.url("small")), backup, options=options, on_event=stop)
+        finally:
+            os.kill(client.info.backend_pid, signal.SIGCONT)
+        (left,) = (note for note in report.notes if "could not be dropped" in note)
+        recovered = run(tmp_path, "recover", "--runs", "runs", url=server.url("small"))
+        assert f"Dropped: scratch database {left.rpartition(' ')[2]}" in recovered.out, (left, recovered.said)

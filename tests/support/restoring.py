@@ -20,6 +20,7 @@ UPGRADE = ("safe-upgrade", "--yes", "--no-rehearsal")
 BELONGINGS = (
     "COMMENT ON DATABASE {name} IS 'the shop''s \"own\" 100%s database'",
     "ALTER DATABASE {name} CONNECTION LIMIT 40",
+    "ALTER DATABASE {name} SET DateStyle = 'German, DMY'",
     'ALTER DATABASE {name} SET search_path = public, "$user"',
     "ALTER DATABASE {name} SET work_mem = '7MB'",
     "ALTER ROLE {role} IN DATABASE {name} SET statement_timeout = '7min'",
@@ -32,6 +33,9 @@ DAMAGE = (
     "INSERT INTO users (id, tenant_id, username, password_hash, status)"
     " SELECT md5('late')::uuid, tenant_id, 'late', 'x', 'ACTIVE' FROM users LIMIT 1",
     "UPDATE users SET email = 'wrong-' || id || '@shop.example'",
+    "SELECT lo_create(0)",
+    "CREATE TABLE lawsker_db AS SELECT 1 AS id",  # called like our schema, and somebody's all the same
+    "ALTER TABLE roles ADD since text DEFAULT 'now'",
 )
 
 

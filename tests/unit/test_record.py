@@ -255,3 +255,17 @@ def test_the_json_report_gives_hostile_names_back_as_they_were(tmp_path: Path) -
 
 def test_a_report_that_cannot_be_written_says_so_and_raises_nothing(tmp_path: Path) -> None:
     assert "could not be written" in write_report(hostile_report(), tmp_path / "gone")
+
+
+def test_a_run_that_a_later_backup_holds_is_not_undone_by_the_restore_before_it() -> None:
+    """Run, backup, restore to a state before the run, restore of that backup: what the run did stands here."""
+
+    def row(run_id: str, steps: list[str], carried: int) -> dict[str, object]:
+        facts = {"run_id": run_id, "steps": steps, "rows_made": {history.CARRIED: carried}, "backup_id": "b"}
+        direction = history.RESTORE if steps else "upgrade"
+        return facts | {"direction": direction, "system_identifier": "1", "database_oid": 7}
+
+    first, second = row("first", ["5", "old"], 2), row("second", ["6", "older"], 2)
+    rows = [row("run", [], 0), row("lost", [], 0), first]
+    assert [one.undone for one in history._replaced(tuple(rows))] == [("run", "lost")]
+    assert [one.undone for one in history._replaced((*rows, second))] == [("lost",), ("lost", "first")]

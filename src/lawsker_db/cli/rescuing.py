@@ -70,6 +70,7 @@ def _compare(
     target: Target, names: tuple[str, str], runs: Path, *, dry_run: bool, as_json: bool, on_event: OnEvent
 ) -> None:
     """Count, and write what was found into a new folder below `runs`."""
+    from lawsker_db.errors import Refused
     from lawsker_db.record.journal import create_run_folder, new_run_id
     from lawsker_db.safety.rescue import export_rescue, find_rescue
 
@@ -84,6 +85,8 @@ def _compare(
             with suppress(OSError):  # goes where nothing is in it
                 folder.rmdir()
     _show_found(found, export, names, as_json=as_json)
+    if found.unread:  # what could not be looked at is not passed
+        raise typer.Exit(Refused.exit_code)
 
 
 def _replay(target: Target, folder: Path, tables: tuple[str, ...], *, dry_run: bool, on_event: OnEvent) -> Replay:
@@ -141,6 +144,8 @@ def _show_found(found: Rescue, export: RescueExport | None, names: tuple[str, st
         tell(_line(table))
     for name in found.only_restored:
         tell(f"Only in {names[1]}: {name}")
+    for name, why in found.unread:
+        tell(f"NOT COMPARED: {name} {why}")
     for name, why in found.left_out:
         tell(f"Not compared: {name}, {why}")
     tell(

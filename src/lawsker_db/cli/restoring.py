@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 Backup = Annotated[str, typer.Argument(help="Id of the run that took it, or the backup's folder.", show_default=False)]
 To = Annotated[
-    str, typer.Option("--to", help="Make a whole copy under this new name; nothing is swapped.", show_default=False)
+    str | None,
+    typer.Option("--to", help="Make a whole copy under this new name; nothing is swapped.", show_default=False),
 ]
 Into = Annotated[
     str,
@@ -35,7 +36,7 @@ def restore(
     database_url: Url = None,
     direct_url: Direct = None,
     runs: Runs = Path("lawsker-runs"),
-    to: To = "",
+    to: To = None,
     into: Into = "",
     jobs: Jobs = None,
     accept_unproven_backup: Accept = "",
@@ -68,11 +69,11 @@ def restore(
         reconnect_s=reconnect,
         dry_run=dry_run,
     )
-    silent = dry_run or yes or bool(to)
+    silent = dry_run or yes or to is not None  # an empty name is no copy, and no swap either
     if not silent or yes:
         _require_answer(folder, backup, yes=yes)
     with progress(as_json=as_json) as on_event:
-        if to:
+        if to is not None:
             report = restore_to(target, folder, to, options=options, on_event=on_event)
         else:
             confirm = agree if silent else _ask

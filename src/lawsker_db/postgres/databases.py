@@ -24,6 +24,9 @@ FORCED_DROP_MAJOR = 13  # DROP DATABASE ... WITH (FORCE)
 PROVIDER_MAJOR = 15  # LOCALE_PROVIDER
 EVERYBODY = "*"
 BESIDE = ("postgres", "template1")  # databases from which another one can be closed, renamed and opened
+# DROP DATABASE waits for a checkpoint, and from 15 on for every server process to take note: one that is stopped (SIGSTOP,
+# a frozen disk) never does. So long is more than a checkpoint takes; what is left then is said.
+DROP_LIMIT = "5min"
 NAME_BYTES = 63  # NAMEDATALEN - 1
 # Settings whose value is a list of names: given as one text they would be one name (GUC_LIST_QUOTE in guc_tables.c).
 LISTS = ("local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces")
@@ -158,11 +161,13 @@ def _apply_setting(conn: Connection, whose: str, setting: str) -> str:
 def drop_scratch(conn: Connection, name: str) -> None:
     """Drop a scratch database of ours and whoever is connected to it. `conn` is in autocommit. Absent is fine.
 
-    Refuses (ValueError) any name that is not one of ours: this is the one place that drops a database.
+    Gives up after `DROP_LIMIT` (57014). Refuses (ValueError) any name that is not one of ours: this is the one place that
+    drops a database.
     """
     if not SCRATCH_NAME.fullmatch(name):
         raise ValueError(f"{name} is not a scratch database")
     _without_limits(conn)
+    conn.execute(literal(f"SET statement_timeout = '{DROP_LIMIT}'"))
     if server_major(conn) >= FORCED_DROP_MAJOR:
         conn.execute(literal(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
         return

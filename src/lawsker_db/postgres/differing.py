@@ -19,9 +19,11 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.postgres.rows import BUCKETS, Pair, Shape, known_rows, sums_by_bucket
 from lawsker_db.postgres.session import literal
+from lawsker_db.target import said_by_server
 
 THEIRS, FOUND = "pg_temp.lawsker_theirs", "pg_temp.lawsker_found"
 INSERTED, CHANGED, DELETED = "inserted", "changed", "deleted"
+BROKEN = ("XX001", "XX002", "58")  # data or index corrupted, and what the system says of a file
 GROUP = 1_000  # rows that are fetched by one statement: their places stand in it
 
 PIECE_BYTES = 128 << 10  # rows come one by one, and handing each on by itself took five times as long
@@ -76,10 +78,14 @@ def prepare(restored: Connection) -> None:
     )
 
 
-def find_differing(damaged: Connection, restored: Connection, compared: Pair, major: int) -> Counts:
+def find_differing(
+    damaged: Connection, restored: Connection, compared: Pair, major: int, since: int | None = None
+) -> Counts:
     """Compare one table; the rows that differ then stand in FOUND. Reads the table twice at most, on each side.
 
-    Both are in transactions of `begin_reading`, the restored one's `writable` and prepared. Memory here is flat.
+    `since` is the transaction of the restored database after which applications were let in: a row that was written later
+    is not what the backup had, so its hash is not noted. Both are in transactions of `begin_reading`, the restored one's
+    `writable` and prepared. Memory here is flat.
     """
     restored.execute(text(f"TRUNCATE {THEIRS}, {FOUND}"))
     chosen = _differing_buckets(damaged, restored, compared, major)
@@ -87,9 +93,17 @@ def find_differing(damaged: Connection, restored: Connection, compared: Pair, ma
         return Counts()
     _carry(damaged, restored, known_rows(compared, compared.damaged, major, chosen))
     restored.execute(text(f"ANALYZE {THEIRS}"))
-    restored.execute(literal(_joined(compared, known_rows(compared, compared.restored, major, chosen))))
+    restored.execute(literal(_joined(compared, known_rows(compared, compared.restored, major, chosen, since), since)))
     counted = restored.execute(text(f"SELECT change, count(*) FROM {FOUND} GROUP BY change"))
     return Counts(**{str(change): int(rows) for change, rows in counted})
+
+
+def broken(failed: DBAPIError) -> str:
+    """Pure. What the server says of a table whose file is broken, without values. Raises any other error again."""
+    state = getattr(failed.orig, "sqlstate", None) or ""
+    if failed.connection_invalidated or not state.startswith(BROKEN):
+        raise failed
+    return f"cannot be read ({state}): {said_by_server(failed.orig)}"
 
 
 def count_rows(conn: Connection, shape: Shape) -> int:
@@ -181,16 +195,16 @@ def _carry(damaged: Connection, restored: Connection, question: str) -> None:
             sink.write(bytes(piece))
 
 
-def _joined(compared: Pair, question: str) -> str:
+def _joined(compared: Pair, question: str, since: int | None) -> str:
     """Pure. The statement that fills FOUND. Without a key, the same row counts as often as it stands: its first occurrence
     meets the other's first, the second the second."""
-    names = "k1, k2, h1, h2, place, leaf"
-    theirs, ours, same = THEIRS, f"(SELECT * FROM ({question}) AS q({names}))", "d.k1 = r.k1 AND d.k2 = r.k2"
+    names, fresh = "k1, k2, h1, h2, place, leaf", "" if since is None else ", fresh"
+    theirs, ours, same = THEIRS, f"(SELECT * FROM ({question}) AS q({names}{fresh}))", "d.k1 = r.k1 AND d.k2 = r.k2"
     if not compared.key:
         numbered = "SELECT q.*, row_number() OVER (PARTITION BY q.k1, q.k2) AS n FROM"
         theirs, ours = f"({numbered} {THEIRS} AS q)", f"({numbered} {ours} AS q)"
         same += " AND d.n = r.n"
-    both = "d.k1 IS NOT NULL AND r.k1 IS NOT NULL"
+    both = "d.k1 IS NOT NULL AND r.k1 IS NOT NULL" + (" AND NOT r.fresh" if fresh else "")
     hashed = "lpad(to_hex(r.h1), 16, '0') || lpad(to_hex(r.h2), 16, '0')"
     return (
         f"INSERT INTO {FOUND} SELECT CASE WHEN r.k1 IS NULL THEN '{INSERTED}' WHEN d.k1 IS NULL THEN '{DELETED}'"

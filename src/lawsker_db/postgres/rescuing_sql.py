@@ -24,7 +24,9 @@ def csv_rows(shape: Shape, standing: Shape, source: str) -> str:
 
 def put_back(shape: Shape, restored: Shape | None, key: tuple[str, ...], source: str) -> str:
     """Pure. A binary COPY of one column: for each row of the damaged database the statement that puts it back."""
-    forms = f"CASE c.change WHEN '{INSERTED}' THEN {_insert(shape, restored)} ELSE {_update(shape, restored, key)} END"
+    update = _update(shape, restored, key)  # a comment where somebody has written to the row since the restore
+    changed = f"CASE WHEN c.before IS NULL THEN {_comment(update)} ELSE {update} END"
+    forms = f"CASE c.change WHEN '{INSERTED}' THEN {_insert(shape, restored)} ELSE {changed} END"
     return f"COPY (SELECT {forms} FROM {source}) TO STDOUT (FORMAT binary)"
 
 

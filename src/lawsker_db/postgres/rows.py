@@ -6,7 +6,7 @@ A row is known by the hash of its key and by the hash of its whole content, each
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -16,6 +16,7 @@ from lawsker_db.postgres.session import literal, pin_session, quoted
 from lawsker_db.postgres.touched import OWN_SCHEMA
 
 STAMP = "alembic_version"
+NEW_COLUMNS = "columns made since: their values stand in the damaged database, and make no row a changed one"
 LOCK_WAIT = "30s"  # as the readers of a backup wait: we stand in nobody's way
 # Rows are counted and summed by bucket in the first pass, and only those of buckets that differ are read again. More
 # buckets single out fewer rows and cost memory, some 30 MB here (measured): of 1,000,000 rows of which 10,000 differ, 14 %
@@ -165,6 +166,15 @@ def _same_form(one: Column, other: Column) -> bool:
     return (one.type, one.form) == (other.type, other.form)
 
 
+def new_columns(pairs: tuple[Pair, ...]) -> Iterator[tuple[str, str]]:
+    """Pure. Columns whose values no row is compared by, since only the damaged database has them."""
+    for compared in pairs:
+        theirs = {column.name for column in compared.restored.columns}
+        new = [column.name for column in compared.damaged.columns if column.name not in theirs]
+        if new:
+            yield f"{compared.damaged.label} ({', '.join(new)})", NEW_COLUMNS
+
+
 def row_bytes(forms: Mapping[str, str], names: tuple[str, ...], major: int) -> tuple[str, str]:
     """Pure. The bytes of some columns of `t` as SQL, and the function that hashes them."""
     return hashed_form(", ".join(as_hashed(name, forms[name]) for name in names), major)
@@ -183,21 +193,23 @@ def sums_by_bucket(compared: Pair, shape: Shape, major: int) -> str:
     )
 
 
-def known_rows(compared: Pair, shape: Shape, major: int, chosen: bytes | None) -> str:
+def known_rows(compared: Pair, shape: Shape, major: int, chosen: bytes | None, since: int | None = None) -> str:
     """Pure. The question of the second pass: two hashes of the key, two of the row, and where it stands.
 
     `chosen` has a bit for each bucket that differs; None means all. Whoever is not chosen costs the hash of its key alone.
+    With `since`, the number of a transaction, it also says whether the row was written after it.
     """
     everything = tuple(compared.forms)
     row, function = row_bytes(compared.forms, everything, major)
     key, _ = row_bytes(compared.forms, compared.key or everything, major)
     bucket = f"({_key_hash(compared, major)} & {BUCKETS - 1})::int"
     where = "" if chosen is None else f" WHERE get_bit('\\x{chosen.hex()}'::bytea, {bucket}) = 1"
-    rows = (
-        f"SELECT {key} AS k, {row} AS r, t.ctid AS place, t.tableoid AS leaf FROM {shape.source} AS t{where} OFFSET 0"
-    )
+    # Transactions are numbered with 32 bits in rows; age() knows which of two came later.
+    fresh = "" if since is None else f", age(t.xmin) < age('{since % 2**32}'::xid) AS fresh"
+    found = f"{key} AS k, {row} AS r, t.ctid AS place, t.tableoid AS leaf{fresh}"
+    rows = f"SELECT {found} FROM {shape.source} AS t{where} OFFSET 0"
     hashes = ", ".join(f"{function}(s.{part}, {seed})" for part in "kr" for seed in SEEDS)
-    return f"SELECT {hashes}, s.place, s.leaf FROM ({rows}) AS s"
+    return f"SELECT {hashes}, s.place, s.leaf{', s.fresh' if fresh else ''} FROM ({rows}) AS s"
 
 
 def _key_hash(compared: Pair, major: int) -> str:

@@ -229,6 +229,23 @@ def has_committed(conn: Connection, run_id: str) -> bool:
     )
 
 
+def swapped_in(damaged: Connection, restored: Connection) -> int | None:
+    """The transaction of the restored database after which a restore let applications into it in the place of the damaged
+    one; None where none did. Reads only."""
+    if restored.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
+        return None
+    own = text("SELECT oid::bigint FROM pg_database WHERE datname = current_database()")
+    theirs, ours = (int(conn.execute(own).scalar_one()) for conn in (damaged, restored))
+    found = restored.execute(
+        text(
+            "SELECT transaction_id FROM lawsker_db.migration_run WHERE direction = :restore AND database_oid = :ours"
+            " AND steps[1] = :theirs ORDER BY position DESC LIMIT 1"
+        ),
+        {"restore": RESTORE, "ours": ours, "theirs": str(theirs)},
+    ).scalar_one_or_none()
+    return None if found is None else int(found)
+
+
 def _make_table(conn: Connection) -> None:
     if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
         for statement in _CREATE:
@@ -252,6 +269,7 @@ def _insert(conn: Connection, row: Mapping[str, object]) -> None:
 
 
 def _rows(conn: Connection) -> tuple[Mapping[str, object], ...]:
+    conn.execute(text("SELECT set_config('DateStyle', 'ISO, YMD', true)"))  # no driver reads the others
     query = text(f"SELECT {', '.join(_COLUMNS)} FROM lawsker_db.migration_run ORDER BY position")
     return tuple(dict(row) for row in conn.execute(query).mappings())
 
@@ -264,6 +282,12 @@ def _replaced(rows: tuple[Mapping[str, object], ...]) -> tuple[Replaced, ...]:
         if row["direction"] != RESTORE or not isinstance(steps, list) or len(steps) != 2 or not isinstance(made, dict):
             continue
         first = max(0, number - int(made.get(CARRIED, 0)))
+        # What the backup holds is here again, whoever undid it meanwhile.
+        held = {str(before["run_id"]) for before in rows[:first]}
+        found = [
+            one if one.run_id in held else replace(one, undone=tuple(run for run in one.undone if run not in held))
+            for one in found
+        ]
         found.append(
             Replaced(
                 system_identifier=str(row["system_identifier"]),

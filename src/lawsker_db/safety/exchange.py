@@ -6,7 +6,7 @@ Whatever breaks in between, the gate is opened again, and it is looked at from a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 
@@ -135,7 +135,7 @@ def _carry(account: RestoreAccount, swap: Swap, live: Connection, inside: Connec
     """Carry into the copy what the database went on with after the backup and must not lose: how far sequences have counted,
     which runs were made; and the row of this restore. Commits in the copy."""
     standings = read_standings(live)
-    rows = read_rows(live)
+    rows = _history(account, live)
     live.rollback()
     moved, stuck = lift_sequences(inside, standings)
     lost = not rows and bool(read_rows(inside))  # there was a history at the time of the backup
@@ -154,6 +154,19 @@ def _carry(account: RestoreAccount, swap: Swap, live: Connection, inside: Connec
     inside.commit()
     account.figures["sequences set ahead"] = moved
     account.notes += [f"sequence {name} cannot count as far as in the damaged database: look at it" for name in stuck]
+
+
+def _history(account: RestoreAccount, live: Connection) -> tuple[Mapping[str, object], ...]:
+    """The history of the damaged database; none where that is damaged too, which must not keep anybody from a restore."""
+    try:
+        return read_rows(live)
+    except DBAPIError as failed:
+        if failed.connection_invalidated:
+            raise
+        account.notes.append(
+            f"the history of runs cannot be read in the damaged database and was not carried over: {_said(failed)}"
+        )
+        return ()
 
 
 def _settle(account: RestoreAccount, swap: Swap, place: Target, ours: Session, settle_s: float) -> None:

@@ -6,7 +6,6 @@ the last moment are in it.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,19 +13,19 @@ from dataclasses import replace
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.errors import CommittedUnproven, LawskerError
+from lawsker_db.errors import CommittedUnproven, LawskerError, Refused
 from lawsker_db.evidence import Event, OnEvent, Phase
-from lawsker_db.postgres.catalog import parts_of
 from lawsker_db.postgres.databases import beside
-from lawsker_db.postgres.session import identify, pinned, quoted
+from lawsker_db.postgres.rows import NEW_COLUMNS
+from lawsker_db.postgres.session import identify, pinned
 from lawsker_db.postgres.swap import Swap, let_in
 from lawsker_db.safety.proof import Copy
-from lawsker_db.safety.rescue import Rescue, export_rescue, find_rescue
-from lawsker_db.safety.restore_account import RestoreAccount, timed
+from lawsker_db.safety.rescue import LARGE_OBJECTS, Rescue, export_rescue, find_rescue
+from lawsker_db.safety.rescue_files import RESCUE
+from lawsker_db.safety.restore_account import RestoreAccount, by_hand, timed
 from lawsker_db.target import Target
 
 OPENED, CLOSED = "damaged opened", "damaged closed"
-OWN = ("lawsker_db", "alembic_version")  # the history, which is carried over, and the stamp, which tells of the schema
 
 
 def first_look(account: RestoreAccount, copy: Copy, tell: OnEvent) -> tuple[str, ...]:
@@ -36,7 +35,7 @@ def first_look(account: RestoreAccount, copy: Copy, tell: OnEvent) -> tuple[str,
     """
     try:
         with timed(account, Phase.RESCUE, tell, "rows that were written since the backup"):
-            found = _of_others(find_rescue(account.target, copy.target, on_event=tell))
+            found = find_rescue(account.target, copy.target, on_event=tell)
     except (LawskerError, DBAPIError) as failed:
         said = failed.message if isinstance(failed, LawskerError) else type(failed.orig).__name__
         return (f"NOT COUNTED: what was written since the backup: {said}",)
@@ -52,7 +51,9 @@ def rescue_lines(found: Rescue) -> tuple[str, ...]:
         for table in ordered
     ]
     gone = [f"{name}: stands only in the backup" for name in found.only_restored]
-    return (*lines, *gone) or ("no row was written since the backup",)
+    broken = [f"{name}: NOT COMPARED, {why}" for name, why in found.unread]
+    beside = [f"{name}: {why}" for name, why in found.left_out if name == LARGE_OBJECTS or why == NEW_COLUMNS]
+    return (*broken, *lines, *gone, *beside) or ("no row was written since the backup",)
 
 
 def last_look(account: RestoreAccount, swap: Swap, tell: OnEvent) -> None:
@@ -70,7 +71,7 @@ def last_look(account: RestoreAccount, swap: Swap, tell: OnEvent) -> None:
             _open(restored, swap, tell),
         ):
             frozen = pinned(damaged, server)
-            found = _of_others(find_rescue(frozen, restored, on_event=tell))
+            found = find_rescue(frozen, restored, on_event=tell)
             account.notes = [note for note in account.notes if note not in account.first]
             account.notes += rescue_lines(found)
             account.figures |= {"rows rescued": found.rows, "rows only in the backup": found.deleted}
@@ -80,13 +81,16 @@ def last_look(account: RestoreAccount, swap: Swap, tell: OnEvent) -> None:
                 account.notes.append(
                     f"the rows that only {swap.damaged} has are in {export.folder}; to put back: {back}"
                 )
+            if found.unread:
+                broken = ", ".join(f"{name} {why}" for name, why in found.unread)
+                others = f"; those of other tables are in {account.folder / RESCUE}" if found.tables else ""
+                raise Refused(f"{broken}{others}", hint="")
     except (LawskerError, DBAPIError) as failed:
         said = failed.message if isinstance(failed, LawskerError) else type(failed.orig).__name__
         raise CommittedUnproven(
             f"The restore is in place; the rows written since the backup could not be exported: {said.rstrip('.')}.",
             state=f"{account.names} The rows are in it.",
-            hint=f"mend that; in the database postgres: ALTER DATABASE {quoted(swap.damaged)} ALLOW_CONNECTIONS true; then"
-            f" lawsker-db rescue {shlex.quote(swap.damaged)} {shlex.quote(swap.live)}",
+            hint=f"mend that; {by_hand(swap)}",
         ) from failed
 
 
@@ -111,11 +115,6 @@ def _shut(conn: Connection, restored: Target, swap: Swap) -> None:
         with beside(restored).connect(autocommit=True) as again:
             identify(again, sized=False)
             let_in(again, swap.live_oid, allowed=False)
-
-
-def _of_others(found: Rescue) -> Rescue:
-    """Pure. Without our history and Alembic's stamp, which no application writes."""
-    return replace(found, tables=tuple(table for table in found.tables if not set(parts_of(table.table)) & set(OWN)))
 
 
 def _event(name: str, swap: Swap) -> Event:

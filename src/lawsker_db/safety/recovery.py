@@ -7,6 +7,7 @@ scratch databases, half backups. Nothing is touched that no journal of ours name
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -27,6 +28,9 @@ from lawsker_db.record.journal import JOURNAL, as_json, goes_on, read_journal, w
 from lawsker_db.record.report import read_verdict
 from lawsker_db.safety.doubt import RECONNECT_S, Attempt, Decision, Outcome, decide_outcome
 from lawsker_db.safety.errands import RECOVER, drop_leftovers, find_leftovers, find_unfinished, remove_unfinished
+from lawsker_db.safety.rescue_files import PARTIAL as RESCUE_PARTIAL
+from lawsker_db.safety.rescue_files import RESCUE
+from lawsker_db.safety.restore_account import by_hand
 from lawsker_db.target import Target
 
 SETTLED = "settled.json"
@@ -271,13 +275,25 @@ def _set_gates(target: Target, ended: Iterable[EndedRun]) -> tuple[tuple[str, ..
                 continue
             if run.closed:  # a rename of its that is under way is decided when its session has ended
                 end_sessions(conn, run.sessions)
-            swapped = run.swap is not None and is_swapped(conn, run.swap) is True
-            for oid in run.closed:
-                wanted = run.swap.copy_oid if swapped and run.swap is not None else oid
-                opened.append(let_in(conn, wanted, allowed=True))
-            if not (run.folder / SETTLED).exists():  # once: later on an operator may have opened it to look into it
-                shut += [let_in(conn, oid, allowed=False) for oid in run.opened]
+            if not (run.folder / SETTLED).exists():  # once: later on an operator may have set it otherwise
+                opened += [let_in(conn, oid, allowed=True) for oid in _behind_gate(conn, run)]
+                shut += [let_in(conn, oid, allowed=False) for oid in run.opened if not _bears_live_name(conn, run, oid)]
     return tuple(name for name in opened if name), tuple(name for name in shut if name)
+
+
+def _behind_gate(conn: Connection, run: EndedRun) -> tuple[int, ...]:
+    """The database that applications shall get into again: the one that bears the live name. Where neither of the two does,
+    another restore has come since, and what was closed is a damaged database now. Reads."""
+    if run.swap is None or not run.closed:
+        return run.closed
+    swapped = is_swapped(conn, run.swap)
+    return () if swapped is None else (run.swap.copy_oid,) if swapped else run.closed
+
+
+def _bears_live_name(conn: Connection, run: EndedRun, oid: int) -> bool:
+    """Whether somebody has given the damaged database its old name back: then it is in use. Reads."""
+    name = run.swap.live if run.swap is not None else ""
+    return bool(conn.execute(text(_STANDS), {"oid": oid, "name": name}).all())
 
 
 def _settle(target: Target, run: EndedRun, replaced: Iterable[Replaced], reconnect_s: float) -> Settled:
@@ -320,6 +336,8 @@ def _decide_replaced(target: Target, run: EndedRun, instead: Replaced) -> Decisi
     that was closed; so what is not in it had not committed by then, and could not any more."""
     if run.run_id == instead.run_id:
         words = f"the names were swapped: this is the restored database, the damaged one is called {instead.name}"
+        if run.swap is not None and not (run.folder / RESCUE).exists():
+            words += f"; what was written since the backup was not exported: {by_hand(run.swap)}"
         return Decision(outcome=Outcome.COMMITTED, reason=words)
     since = f"this database was restored from backup {instead.backup_id}, taken before it"
     if run.run_id in instead.undone:
@@ -352,8 +370,14 @@ def _end_sessions(
 
 
 def _remove_partials(ended: Iterable[EndedRun]) -> tuple[Path, ...]:
-    """Remove files that were never finished: nobody reads them."""
+    """Remove what was never finished: nobody reads it."""
+    halves = [run.folder / RESCUE_PARTIAL for run in ended]  # of an export that was killed
+    folders = [path for path in halves if path.is_dir() and not path.is_symlink()]
+    for path in folders:
+        shutil.rmtree(path)
     found = [path for run in ended for path in run.folder.rglob(PARTIAL) if path.is_file() and not path.is_symlink()]
+    # But a replay's list of rows that could not go is the only one while it is under way, or committed and not told.
+    found = [path for path in found if path.parent.name != RESCUE]
     for path in found:
         path.unlink(missing_ok=True)
-    return tuple(found)
+    return (*folders, *found)

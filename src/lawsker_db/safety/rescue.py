@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Event, OnEvent, Phase, ignore
@@ -22,6 +23,7 @@ from lawsker_db.postgres.content import read_sequences
 from lawsker_db.postgres.differing import (
     Counts,
     Places,
+    broken,
     copying,
     count_rows,
     find_differing,
@@ -30,8 +32,9 @@ from lawsker_db.postgres.differing import (
     raw,
 )
 from lawsker_db.postgres.fingerprint import hashed_form
-from lawsker_db.postgres.rows import Pair, Shape, begin_reading, pair
+from lawsker_db.postgres.rows import Pair, Shape, begin_reading, new_columns, pair
 from lawsker_db.postgres.session import server_major
+from lawsker_db.record.history import swapped_in
 from lawsker_db.safety.rescue_files import (
     RESCUE,
     STATE,
@@ -74,12 +77,14 @@ class Rescue:
     """What a damaged database holds beyond the restored one. `equal` tables were compared and hold the same rows.
 
     `only_restored`: tables that the damaged one no longer has. `left_out`: what is not compared row by row, and why.
+    `unread`: tables whose file is broken, which nobody can compare, and what the server says.
     """
 
     tables: tuple[TableRescue, ...]
     equal: tuple[str, ...]
     only_restored: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+    unread: tuple[tuple[str, str], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -117,6 +122,7 @@ class _Sides:
     made_since: tuple[Shape, ...]
     only_restored: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+    since: int | None
 
 
 def find_rescue(damaged: Target, restored: Target, *, on_event: OnEvent = ignore) -> Rescue:
@@ -128,14 +134,20 @@ def find_rescue(damaged: Target, restored: Target, *, on_event: OnEvent = ignore
     with _both(damaged, restored) as sides:
         tables: list[TableRescue] = []
         equal: list[str] = []
+        unread: list[tuple[str, str]] = []
         for compared in sides.pairs:
-            counts = find_differing(sides.damaged, sides.restored, compared, sides.major)
+            try:
+                with sides.damaged.begin_nested(), sides.restored.begin_nested():
+                    counts = find_differing(sides.damaged, sides.restored, compared, sides.major, sides.since)
+            except DBAPIError as failed:
+                unread.append((compared.damaged.label, broken(failed)))
+                continue
             if counts.any:
                 tables.append(_differing(compared, counts))
                 _tell(on_event, tables[-1])
             else:
                 equal.append(compared.damaged.label)
-        left_out = [*sides.left_out, *_beside_tables(sides)]
+        left_out = [*sides.left_out, *_beside_tables(sides), *new_columns(sides.pairs)]
         for shape in sides.made_since:
             if rows := count_rows(sides.damaged, shape):
                 tables.append(_made_since(shape, rows))
@@ -147,6 +159,7 @@ def find_rescue(damaged: Target, restored: Target, *, on_event: OnEvent = ignore
             equal=tuple(equal),
             only_restored=sides.only_restored,
             left_out=tuple(sorted(left_out)),
+            unread=tuple(unread),
         )
 
 
@@ -205,6 +218,7 @@ def _both(damaged: Target, restored: Target) -> Iterator[_Sides]:
             made_since=tuple(theirs[name] for name in compared if name not in ours),
             only_restored=tuple(name for name in ours if name not in theirs and name not in left_out),
             left_out=tuple(left_out.items()),
+            since=swapped_in(one, other),
         )
         other.rollback()
         one.rollback()
@@ -212,7 +226,8 @@ def _both(damaged: Target, restored: Target) -> Iterator[_Sides]:
 
 def _server(conn: Connection) -> tuple[object, ...]:
     """Which server this is, as far as everybody may ask: when it was started, and where it listens."""
-    question = "SELECT pg_postmaster_start_time(), current_setting('port'), current_setting('server_version_num')"
+    started = "extract(epoch FROM pg_postmaster_start_time())"  # the two may be set to show times otherwise
+    question = f"SELECT {started}, current_setting('port'), current_setting('server_version_num')"
     return tuple(conn.execute(text(question)).one())
 
 
@@ -283,7 +298,7 @@ def _parents_first(damaged: Connection, tables: list[str]) -> list[str]:
 
 def _write_pair(sides: _Sides, compared: Pair, place: Path) -> TableFiles:
     """Find the rows of one table anew and write them: those of the damaged database, then those that it deleted."""
-    counts = find_differing(sides.damaged, sides.restored, compared, sides.major)
+    counts = find_differing(sides.damaged, sides.restored, compared, sides.major, sides.since)
     damaged, restored = compared.damaged, compared.restored
     files = _files(damaged, compared, counts)
     with _opened(sides, damaged, place, files, note="") as (csv, script):

@@ -30,7 +30,7 @@ from lawsker_db.safety.exchange import SETTLE_S, swap_in
 from lawsker_db.safety.leftover_rows import first_look, last_look
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless
 from lawsker_db.safety.proof import Copy, drop_copy, make_copy, prove
-from lawsker_db.safety.restore_account import RestoreAccount, open_restore, reported, teller, timed
+from lawsker_db.safety.restore_account import RestoreAccount, by_hand, open_restore, reported, teller, timed
 from lawsker_db.safety.restore_checks import copy_checks, swap_checks
 from lawsker_db.target import Target
 
@@ -298,7 +298,9 @@ def _confirm(account: RestoreAccount, swap: Swap) -> None:
             conn.rollback()
     except LawskerError as failed:
         raise CommittedUnproven(
-            f"The look afterwards could not be made: {failed.message}", state=account.names, hint=STATUS
+            f"The look afterwards could not be made, and the rows written since were not exported: {failed.message}",
+            state=f"{account.names} The rows are in it.",
+            hint=f"{STATUS}; when that is mended: {by_hand(swap)}",
         ) from failed
     revision = _revisions(Target(parameters=account.target.parameters))
     found = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from lawsker_db.evidence import (
     Timing,
     Verdict,
 )
+from lawsker_db.postgres.session import quoted
 from lawsker_db.postgres.swap import Swap
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
 from lawsker_db.record.manifest import SUMS, Manifest, file_digest
@@ -147,6 +149,14 @@ def swap_unknown(account: RestoreAccount, why: str) -> OutcomeUnknown:
     )
 
 
+def by_hand(swap: Swap) -> str:
+    """Pure. What to type where the rows could not be exported by the restore itself."""
+    return (
+        f"in the database postgres: ALTER DATABASE {quoted(swap.damaged)} ALLOW_CONNECTIONS true; then"
+        f" lawsker-db rescue {shlex.quote(swap.damaged)} {shlex.quote(swap.live)}"
+    )
+
+
 def _told_truly(account: RestoreAccount, error: LawskerError) -> LawskerError:
     """Whatever goes wrong after the swap must not be told in the words of an error from before it."""
     if account.swapped is None and not isinstance(error, OutcomeUnknown):
@@ -161,8 +171,10 @@ def _told_truly(account: RestoreAccount, error: LawskerError) -> LawskerError:
 def _interrupted(account: RestoreAccount) -> LawskerError:
     if account.swapped is None:
         return swap_unknown(account, "interrupted while the server was asked")
-    if account.swapped:
-        return CommittedUnproven("Interrupted after the swap.", state=account.names, hint="lawsker-db status")
+    if account.swapped and account.swap is not None:
+        said = "Interrupted after the swap; the rows written since the backup may not be exported."
+        state = f"{account.names} The rows are in it."
+        return CommittedUnproven(said, state=state, hint=f"lawsker-db status; then {by_hand(account.swap)}")
     return Interrupted("Interrupted by the operator.", state=RestoreFailed.default_state, hint=AGAIN)
 
 
