@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from lawsker_db import __version__
 from lawsker_db.errors import (
@@ -308,8 +309,16 @@ def teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
     return tell
 
 
+class Timed(Protocol):
+    """Whatever keeps how long its phases took."""
+
+    @property
+    def timings(self) -> list[Timing]:
+        """The phases that have ended, in their order."""
+
+
 @contextmanager
-def timed(account: Account, phase: Phase, tell: OnEvent, words: str) -> Iterator[None]:
+def timed(account: Timed, phase: Phase, tell: OnEvent, words: str) -> Iterator[None]:
     """Announce a phase, and note how long it took when it ends, well or not."""
     tell(Event(phase=phase, name="begin", text=words))
     began, started_at = time.monotonic(), datetime.now(UTC)

@@ -25,12 +25,13 @@ from lawsker_db.record.history import has_committed
 from lawsker_db.record.journal import Journal
 from lawsker_db.record.manifest import Manifest, check_files, read_manifest
 from lawsker_db.revisions import current_revisions
+from lawsker_db.safety.account import timed
 from lawsker_db.safety.backup import BackupOptions
 from lawsker_db.safety.exchange import SETTLE_S, swap_in
 from lawsker_db.safety.leftover_rows import first_look, last_look
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless
 from lawsker_db.safety.proof import Copy, drop_copy, make_copy, prove
-from lawsker_db.safety.restore_account import RestoreAccount, by_hand, open_restore, reported, teller, timed
+from lawsker_db.safety.restore_account import RestoreAccount, by_hand, open_restore, reported, teller
 from lawsker_db.safety.restore_checks import copy_checks, swap_checks
 from lawsker_db.target import Target
 

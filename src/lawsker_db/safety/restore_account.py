@@ -18,7 +18,6 @@ from lawsker_db.evidence import (
     Direction,
     Event,
     OnEvent,
-    Phase,
     Proof,
     RunReport,
     Server,
@@ -255,15 +254,3 @@ def teller(account: RestoreAccount, journal: Journal, on_event: OnEvent) -> OnEv
             on_event(event)
 
     return tell
-
-
-@contextmanager
-def timed(account: RestoreAccount, phase: Phase, tell: OnEvent, words: str) -> Iterator[None]:
-    """Announce a phase, and note how long it took when it ends, well or not."""
-    tell(Event(phase=phase, name="begin", text=words))
-    began, started_at = time.monotonic(), datetime.now(UTC)
-    try:
-        yield
-    finally:
-        duration_s = round(time.monotonic() - began, 3)
-        account.timings.append(Timing(phase=phase, started_at=started_at, duration_s=duration_s))
