@@ -119,7 +119,8 @@ def begin_archive(conn: Connection, run_id: str, chain_schema: str) -> str:
     _revoke_defaults(conn, schema)
     for table, columns, key in ((ARCHIVE, _ARCHIVE_COLUMNS, "run_id"), (CONTENTS, _CONTENTS_COLUMNS, "position")):
         listed = ", ".join(f"{quoted(name)} {type_} NOT NULL" for name, type_ in columns.items())
-        conn.execute(literal(f"CREATE TABLE {schema}.{table} ({listed}, PRIMARY KEY ({key}))"))
+        named = f"CONSTRAINT {PREFIX}{table}_pkey PRIMARY KEY ({key})"  # a table that is kept may be called as ours
+        conn.execute(literal(f"CREATE TABLE {schema}.{table} ({listed}, {named})"))
     conn.execute(
         text(f"INSERT INTO {schema}.{ARCHIVE} VALUES (:format, :run_id, now(), :chain_schema)"),
         {"format": FORMAT, "run_id": run_id, "chain_schema": chain_schema},
@@ -253,9 +254,11 @@ def _named_so(conn: Connection) -> list[tuple[str, bool]]:
 def _read_archive(conn: Connection, schema: str) -> Archive | None:
     """What an archive says of itself; None when it bears another run's name, or is of a format to come."""
     told = conn.execute(literal(f"SELECT * FROM {schema}.{ARCHIVE}")).mappings().all()
-    if len(told) != 1 or told[0]["format"] != FORMAT or archive_schema(told[0]["run_id"]) != schema:
+    if len(told) != 1 or told[0]["format"] != FORMAT or archive_schema(str(told[0]["run_id"])) != schema:
         return None
-    rows = conn.execute(literal(f"SELECT * FROM {schema}.{CONTENTS} ORDER BY position")).mappings()
+    rows = conn.execute(literal(f"SELECT * FROM {schema}.{CONTENTS} ORDER BY position")).mappings().all()
+    if any(value is None for row in (*told, *rows) for value in row.values()):  # ours are NOT NULL: not ours
+        return None
     return Archive(
         schema=schema,
         run_id=told[0]["run_id"],

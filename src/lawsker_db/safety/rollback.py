@@ -107,21 +107,30 @@ def look_back(target: Target, revision: str | None, options: RollbackOptions) ->
                 *dependant_checks(conn, plan, schema),
                 unsettled_check(conn, options.runs),
             ),
-            written=tuple(s for c, past in made.items() if past for s in written_since(conn, c, past, place)),
+            written=tuple(
+                s for c, past in made.items() if past for s in written_since(conn, c, past, place, going=plan.contracts)
+            ),
             unknown=tuple(contract.revision for contract, past in made.items() if past is None),
         )
 
 
 def roll_back(
-    target: Target, revision: str | None = None, *, options: RollbackOptions, on_event: OnEvent = ignore
+    target: Target,
+    revision: str | None = None,
+    *,
+    options: RollbackOptions,
+    shown: Plan | None = None,
+    on_event: OnEvent = ignore,
 ) -> RunReport:
     """Take the database back to `revision`, complete and proven, or leave it as it was, or say where it stands.
 
     What goes is kept in an archive, a schema of its own, unless the options say to discard it. Locks: RUN (advisory)
     throughout; in the transaction what the downgrade takes, until COMMIT. Raises a `LawskerError`, whose class tells the
-    state; the run's folder has a report in every case.
+    state; the run's folder has a report in every case. With `shown`, the plan that somebody agreed to, it is `Refused`
+    when another one would be carried out by now.
     """
     outlook = look_back(target, revision, options)
+    _require_as_shown(outlook.plan, shown)
     if not outlook.plan.steps:
         return _nothing_to_do(target, outlook)
     refuse_unless(outlook.checks, what="The rollback was not begun")
@@ -181,6 +190,16 @@ def drop_command(archive: str, tables: Iterable[str]) -> str:
     """Pure. SQL that would drop an archive when nobody needs it any more. It is told, and run by nobody here."""
     listed = ", ".join((*tables, f"{archive}.{ARCHIVE}", f"{archive}.{CONTENTS}"))
     return f"DROP TABLE {listed}; DROP SCHEMA {archive};"
+
+
+def _require_as_shown(plan: Plan, shown: Plan | None) -> None:
+    """Raise `Refused` when another run has moved the database between the question and its answer."""
+    if shown is not None and (plan.start, plan.goal) != (shown.start, shown.goal):
+        stands, was = ", ".join(plan.start) or "base", ", ".join(shown.start) or "base"
+        raise Refused(
+            f"The database is at {stands} by now; it was at {was} when you were asked. Another run has moved it.",
+            hint=f"{STATUS}, then type the same command again if it is still wanted",
+        )
 
 
 def _came_from(history: tuple[PastRun, ...], current: tuple[str, ...]) -> str:
