@@ -25,6 +25,8 @@ TABLES = """
     CREATE INDEX odd ON "Odd:name" ("u s");
     CREATE TRIGGER "t:1" BEFORE UPDATE ON "Odd:name" FOR EACH ROW EXECUTE FUNCTION touch();
     ALTER TABLE "Odd:name" DISABLE TRIGGER "t:1";
+    COMMENT ON TRIGGER "t:1" ON "Odd:name" IS 'it''s theirs';
+    COMMENT ON COLUMN users.b IS 'of a DBA';
     CREATE TABLE contents (id integer PRIMARY KEY);
     CREATE TABLE keyless (a integer, b integer);
     INSERT INTO users SELECT n, 'v' || n, n FROM generate_series(1, 9) AS n;
@@ -87,6 +89,10 @@ def test_the_definitions_bring_back_by_hand_what_was_taken_off(conn: Connection)
     assert conn.exec_driver_sql("SELECT nextval('\"Odd:name_id_seq\"')").scalar_one() == 10
     assert conn.exec_driver_sql("SELECT count(*) FROM pg_constraint WHERE conname = 'users_b_check'").scalar_one() == 1
     assert conn.exec_driver_sql("SELECT to_regclass('by_b')").scalar_one() is not None
+    said = "SELECT description FROM pg_description d JOIN pg_trigger t ON t.oid = d.objoid UNION ALL"
+    said += " SELECT col_description('users'::regclass, attnum) FROM pg_attribute WHERE attname = 'b'"
+    said += " AND attrelid = 'users'::regclass"
+    assert conn.exec_driver_sql(said).scalars().all() == ["it's theirs", "of a DBA"]
     assert conn.exec_driver_sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f'").scalar_one() == 1
 
 

@@ -18,7 +18,8 @@ from copies import Server
 from roads import rows
 from roads import run as execute
 
-from lawsker_db.errors import Refused
+from lawsker_db.errors import OutcomeUnknown, Refused
+from lawsker_db.safety.account import open_account, reported
 from lawsker_db.safety.rollback import RollbackOptions, look_back, roll_back
 from lawsker_db.target import parse_target
 
@@ -36,6 +37,12 @@ WHEELS = (
     'tables=(Table(name="wheels", group="g", columns=(Column("id", "integer"),), primary_key=("id",)),)',
     'op.drop_table("wheels")',
 )
+
+ONCE_MORE = """from pathlib import Path
+counter = Path({counter!r})
+counter.write_text(counter.read_text() + ".")
+if len(counter.read_text()) < 2:
+    op.execute("DO $$ BEGIN RAISE EXCEPTION 'once more' USING ERRCODE = '40P01'; END $$")"""
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +122,26 @@ def test_a_rollback_takes_back_no_more_than_was_shown(url: str, folder: Path) ->
     with pytest.raises(Refused, match="at 100 by now; it was at 101 when you were asked"):
         roll_back(parse_target(url), options=options, shown=shown)
     assert rows(url, "SELECT version_num FROM alembic_version") == [("100",)]
+
+
+def test_a_rollback_whose_end_is_unknown_does_not_speak_of_a_migration(url: str, folder: Path) -> None:
+    options = RollbackOptions(runs=folder / "runs", config=folder / "alembic.ini")
+    outlook = look_back(parse_target(url), None, options)
+    account = open_account(parse_target(url), outlook.plan, outlook.server, (), options.runs)
+    with pytest.raises(OutcomeUnknown) as unknown, reported(account) as said:
+        raise OutcomeUnknown("The connection was lost at COMMIT.", hint="lawsker-db recover")
+    assert unknown.value.state == said.report.state == "It is not known whether the rollback was committed."
+
+
+def test_a_rollback_that_could_not_be_serialized_is_begun_again(adopted_url: str, tmp_path: Path) -> None:
+    (tmp_path / "counter").write_text("")
+    config = small_chain(tmp_path, ("pass", "", ONCE_MORE.format(counter=str(tmp_path / "counter"))))
+    move(adopted_url, tmp_path, command.upgrade, "100")
+    begun: list[str] = []
+    options = RollbackOptions(runs=tmp_path / "runs", config=config, patience_s=5)
+    roll_back(parse_target(adopted_url), options=options, on_event=lambda event: begun.append(event.name))
+    assert begun.count("begun again") == 1
+    assert rows(adopted_url, "SELECT version_num FROM alembic_version") == [("012",)]
 
 
 def test_a_changed_row_is_seen_also_when_the_schema_was_renamed_since(url: str, folder: Path) -> None:

@@ -366,6 +366,9 @@ _DEFINITIONS_OF_TABLE = f"""
             LATERAL (SELECT coalesce(pg_sequence_last_value(s.oid), q.seqstart) AS at,
                 pg_sequence_last_value(s.oid) IS NOT NULL AS called FROM pg_sequence q WHERE q.seqrelid = s.oid) AS v
             WHERE s.relkind = 'S' AND d.refobjid = to_regclass(:table)
+        UNION ALL SELECT 6, format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, t.tgrelid::regclass, c.said)
+            FROM (SELECT oid AS of, obj_description(oid, 'pg_trigger') AS said FROM pg_trigger) AS c, {_TRIGGERS}
+            AND c.of = t.oid AND c.said IS NOT NULL
     ) AS d ORDER BY place, definition"""
 _DROPS_OF_TABLE = f"""
     SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) FROM {_TRIGGERS}
@@ -389,4 +392,7 @@ _DEFINITIONS_OF_COLUMNS = f"""
             AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid)
             AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                 AND d.refobjid = i.indrelid AND d.refobjsubid = ANY ({_ON_COLUMNS}))
+        UNION ALL SELECT 4, format('COMMENT ON COLUMN %s.%I IS %L', a.attrelid::regclass, a.attname, c.said)
+            FROM pg_attribute a, col_description(a.attrelid, a.attnum) AS c(said)
+            WHERE c.said IS NOT NULL AND a.attrelid = to_regclass(:table) AND a.attnum = ANY ({_ON_COLUMNS})
     ) AS d ORDER BY place, definition"""

@@ -5,6 +5,8 @@ Nothing that anyone wrote is thrown away, unless the operator says so, with the 
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,6 +50,9 @@ from lawsker_db.safety.since import Since, made_by, written_since
 from lawsker_db.target import Target
 
 STATUS = "lawsker-db status"
+PASSING = ("40001", "40P01")  # as safe-upgrade: serialization_failure, deadlock_detected
+TRIES = 3
+PAUSE_S = (0.5, 2.0)
 HINT = f"{VERIFY_BACK} lists what differs; the archive, where one was kept, has all that was taken away"
 
 
@@ -289,7 +294,23 @@ def _note_written(account: Account, outlook: Retrospect, options: RollbackOption
 
 
 def _take_back(account: Account, chain: Chain, options: RollbackOptions, tell: OnEvent) -> Catalog:
-    """The guarded transaction. Returns the catalog as the gate saw it last, for the look afterwards."""
+    """The guarded transaction, begun again when it was the victim of a deadlock or could not be serialized: nothing of it
+    is left then. Returns the catalog as the gate saw it last, for the look afterwards."""
+    tried = 0
+    while True:
+        tried += 1
+        try:
+            return _take_back_once(account, chain, options, tell)
+        except RolledBack as failed:
+            if failed.fields.get("sqlstate") not in PASSING or tried == TRIES:
+                raise
+            words = f"rolled back, and begun again (try {tried + 1} of {TRIES}): {failed.message}"
+            tell(Event(phase=Phase.MIGRATION, name="begun again", text=words))
+            time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
+
+
+def _take_back_once(account: Account, chain: Chain, options: RollbackOptions, tell: OnEvent) -> Catalog:
+    """One guarded transaction. Returns the catalog as the gate saw it last."""
     plan, target = account.plan, account.target
     run = RunOptions(
         run_id=account.run_id,
