@@ -158,3 +158,5 @@ def test_rows_of_a_table_that_no_run_on_record_has_made_are_not_thrown_away(url:
     with pytest.raises(CommandError, match="No run of this database is on record"):
         down(url, folder, "012")
     assert len(rows(url, "SELECT FROM gadgets")) == 1
+    execute(url, "DELETE FROM gadgets")
+    down(url, folder, "012")

@@ -204,6 +204,8 @@ HANGING = {
     "parent table public.parent": "CREATE TABLE parent (lawyer_id uuid); ALTER TABLE lawyer_case_declines INHERIT parent",
     "parent table public.divided": "CREATE TABLE divided (LIKE user_memberships) PARTITION BY LIST (payment_status);"
     " ALTER TABLE divided ATTACH PARTITION user_memberships DEFAULT",
+    "replica identity public.users": "ALTER TABLE users ALTER workspace_id SET NOT NULL;"
+    " ALTER TABLE users REPLICA IDENTITY USING INDEX users_workspace_id_key",
     "inheriting table public.former": "CREATE TABLE former () INHERITS (users)",
     "index public.by_source": "CREATE INDEX by_source ON users (registration_source)",
     "statistics public.together": "CREATE STATISTICS together ON account_type, email_verified FROM users",

@@ -107,7 +107,8 @@ _DEPENDANTS = """
     FROM named) AS n ORDER BY 1, 2, 3
 """
 # Inheritance is written down with the child: a table that goes and is one, or one that would lose its columns with its
-# parent. In an archive it would go on being read, and emptied, through its parent.
+# parent. In an archive it would go on being read, and emptied, through its parent. An index that goes would leave its table
+# without a replica identity: its updates would fail where they are published.
 _FAMILY = """
     WITH tables AS (SELECT to_regclass(t)::oid AS oid FROM unnest(:tables ::text[]) AS t),
     parents AS (SELECT to_regclass(c.of)::oid AS oid, c.name FROM unnest(:of ::text[], :columns ::text[]) AS c(of, name))
@@ -123,6 +124,11 @@ _FAMILY = """
         FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent JOIN parents s ON s.oid = i.inhparent
         JOIN pg_attribute a ON a.attrelid = i.inhrelid AND a.attname = s.name AND NOT a.attisdropped
         WHERE i.inhparent NOT IN (SELECT oid FROM tables WHERE oid IS NOT NULL)
+    UNION ALL SELECT 'replica identity', i.indrelid::regclass::text, format('column %s of table %s', s.name,
+            i.indrelid::regclass), format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', i.indrelid::regclass)
+        FROM parents s JOIN pg_index i ON i.indrelid = s.oid AND i.indisreplident
+        JOIN pg_attribute a ON a.attrelid = s.oid AND a.attname = s.name AND a.attnum = ANY (i.indkey)
+        WHERE s.oid NOT IN (SELECT oid FROM tables WHERE oid IS NOT NULL)
     ORDER BY 1, 2, 3
 """
 

@@ -87,7 +87,10 @@ def written_since(
 def holds_anything(conn: Connection, contract: Contract, schema: str) -> bool:
     """Whether a table of the contract has a row, or a column that it added a value. Reads only; `schema` is quoted."""
     places = [(f"{schema}.{table.name}", "true") for table in contract.tables]
-    places += [(f"{schema}.{e.table}", _any_value(c.name for c in e.columns)) for e in contract.extensions if e.columns]
+    for extension in contract.extensions:
+        place = f"{schema}.{extension.table}"
+        there = column_names(conn, place)
+        places += [(place, _any_value((c.name,))) for c in extension.columns if c.name in there]
     return any(_has_row(conn, place, which) for place, which in places if _stands(conn, place))
 
 
@@ -97,10 +100,11 @@ def _own(conn: Connection, contract: Contract, schema: str) -> Iterator[tuple[st
         yield f"{schema}.{table.name}", None
     for extension in contract.extensions:
         place = f"{schema}.{extension.table}"
-        key = primary_key(conn, place)
-        if extension.columns:
-            wanted = {*key, *(column.name for column in extension.columns)}
-            yield place, tuple(name for name in column_names(conn, place) if name in wanted)
+        added = {column.name for column in extension.columns}
+        there = column_names(conn, place)
+        if not added.isdisjoint(there):  # else the step under way has taken them off, after they were looked at
+            wanted = {*primary_key(conn, place), *added}
+            yield place, tuple(name for name in there if name in wanted)
 
 
 def _look(conn: Connection, place: str, columns: tuple[str, ...] | None, contract: Contract, made: PastRun) -> Since:
