@@ -23,7 +23,7 @@ export DATABASE_URL
 endif
 
 .PHONY: help demo test test-majors test-long test-faults lint typecheck build bench
-.PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover adopt verify backup status clean .revision-given
+.PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover restore drill adopt verify backup status clean .revision-given
 
 help: ## list the targets
 	@echo "usage: make TARGET [DATABASE_URL=postgresql://...] [ARGS='...'] [PYTHON=/path/to/python]"
@@ -82,6 +82,12 @@ doctor: .venv/.stamp-base ## server, rights, tools, disk, what a dump would miss
 
 recover: .venv/.stamp-base ## settle what killed runs left: outcome, sessions, scratch databases
 	@.venv/bin/lawsker-db recover $(ARGS)
+
+restore: .venv/.stamp-base ## back to a backup: ARGS='RUN'; the damaged database is kept beside it
+	@.venv/bin/lawsker-db restore $(ARGS)
+
+drill: .venv/.stamp-base ## restore the newest backup into a scratch database, prove it, time it
+	@.venv/bin/lawsker-db drill $(ARGS)
 
 adopt: .venv/.stamp-base ## put a live database that Alembic does not know under its control
 	@.venv/bin/lawsker-db adopt $(ARGS)

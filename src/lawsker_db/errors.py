@@ -98,6 +98,13 @@ class ChangedOutside(LawskerError):
     default_state = "The migration was rolled back; what another connection committed meanwhile stays."
 
 
+class RestoreFailed(LawskerError):
+    """A backup could not be restored beside the database, or is not what was dumped; nothing was renamed."""
+
+    exit_code = 14
+    default_state = "Nothing was renamed; the database is the one that it was, and open."
+
+
 class Busy(LawskerError):
     """Another run is going on in this database."""
 

@@ -21,15 +21,20 @@ class Phase(StrEnum):
     COMMIT = "commit"
     CONFIRM = "confirm"
     VERIFY = "verify"
+    RESTORE = "restore"
+    RESCUE = "rescue"
+    SWAP = "swap"
     REPORT = "report"
 
 
 class Direction(StrEnum):
-    """Which way a migration goes. A stamp changes the version table alone."""
+    """Which way a migration goes. A stamp changes the version table alone; a restore is no migration, and its report says
+    so."""
 
     UPGRADE = "upgrade"
     DOWNGRADE = "downgrade"
     STAMP = "stamp"
+    RESTORE = "restore"
 
 
 class Verdict(StrEnum):
@@ -43,6 +48,7 @@ class Verdict(StrEnum):
     ROLLED_BACK = "rolled back"
     UNKNOWN = "outcome unknown"
     COMMITTED_UNPROVEN = "committed, not proven"
+    RESTORE_FAILED = "restore failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +261,34 @@ class Rehearsal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TableBack:
+    """What came back into one table: rows that were archived and are there again, rows that the run made and that were kept
+    as made, and rows that stay in the archive because a parent is gone, by their first keys; `without_parent` came back with
+    NULL where theirs was. Of a table that stood before, `columns` got their values back."""
+
+    table: str
+    columns: tuple[str, ...]
+    archived: int
+    back: int
+    kept_as_made: int
+    left: int = 0
+    left_keys: tuple[str, ...] = ()
+    without_parent: int = 0
+    without_parent_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reinstated:
+    """What one revision got back from an archive, and how long that took within the transaction."""
+
+    revision: str
+    archive: str
+    made_at: datetime
+    tables: tuple[TableBack, ...]
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """Everything a run can say for itself; `report.json` is this value. `archive` is the schema in which a rollback keeps
     what it took away, `kept` the tables there with their rows."""
@@ -279,6 +313,7 @@ class RunReport:
     checks: tuple[Check, ...] = ()
     contents: tuple[TableContent, ...] = ()
     rows_made: Mapping[str, int] = field(default_factory=dict)
+    reinstated: tuple[Reinstated, ...] = ()
     archive: str = ""
     kept: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, int] = field(default_factory=dict)

@@ -373,7 +373,6 @@ def test_a_runs_folder_that_others_may_write_is_refused(adopted_url: str, tmp_pa
     ("typed", "words"),
     [
         (("safe-upgrade",), ("no terminal to ask on",)),
-        (("safe-upgrade", "--yes", "--on-failure", "restore"), ("--on-failure restore",)),
         (("safe-upgrade", "--yes", "--on-failure", "pray"), ("pray",)),
         (("safe-upgrade", "--yes", "--option", "email_verified"), ("--option email_verified", "NAME=VALUE")),
         (("safe-upgrade", "--yes", "--option", "=active"), ("NAME=VALUE",)),

@@ -27,7 +27,7 @@ BACKUP: dict[str, Any] = TOP["backup"].commands
 KNOWN: dict[str, Any] = {name: command for name, command in TOP.items() if name != "backup"}
 KNOWN |= {f"backup {name}": command for name, command in BACKUP.items()}
 COMMANDS = sorted(KNOWN)
-WRITING = ("safe-upgrade", "rollback", "adopt")
+WRITING = ("safe-upgrade", "rollback", "adopt", "restore")
 ASKING_A_DATABASE = ("safe-upgrade", "rehearse", "doctor", "adopt", "verify", "status", "backup create")
 
 

@@ -28,9 +28,11 @@ BESIDE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("backup", "create"): ("--no-proof",),
     ("backup", "prune"): ("--dry-run",),
     ("grants",): ("--role", "somebody"),
+    ("rescue",): ("stands_still", "postgres", "--dry-run"),
     ("backup", "verify"): ("none",),
     ("backup", "show"): ("none",),
     ("backup", "sql"): ("none", "file.sql"),
+    ("restore",): ("none", "--dry-run"),
 }
 # What an option of free text takes: the value typed for it, {} for the hostile one.
 FREE = {
@@ -44,13 +46,19 @@ FREE = {
     "after_backup": "{}",
     "accept_unproven_backup": "{}",
     "queries": "{}",
+    "reinstate": "{}",
     "junit": "{}",
     "run": "{}",
     "role": "{}",
     "name": "{}",
+    "names": "{}",
+    "replay": "{}",
     "file": "{}",
     "reason": "{}",
     "confirm": "{}",
+    "backup": "{}",
+    "to": "{}",
+    "into": "{}",
 }
 
 

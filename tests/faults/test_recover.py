@@ -78,6 +78,7 @@ def test_a_run_that_ended_by_itself_has_told_its_outcome_already(adopted_url: st
     assert found == {
         "settled": True,
         "reopened": [],
+        "shut": [],
         "runs": [],
         "ended": [],
         "left": [],

@@ -34,6 +34,7 @@ from lawsker_db.safety.adoption import adopt
 from lawsker_db.safety.returned import check_returned
 from lawsker_db.safety.rollback import RollbackOptions, drop_command, look_back, roll_back
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
+from lawsker_db.safety.way_back import WayBack
 from lawsker_db.target import parse_target
 
 CHANGED = (
@@ -510,11 +511,19 @@ def meddling(url: str) -> Callable[[Event], None]:
     return tell
 
 
+def rolling_back(failed: CommittedUnproven) -> WayBack:
+    return WayBack.ROLLBACK
+
+
+def restoring(failed: CommittedUnproven) -> WayBack:
+    return WayBack.RESTORE
+
+
 def test_a_migration_that_fails_a_check_after_commit_is_taken_back_when_the_operator_said_so(
     adopted_url: str, tmp_path: Path
 ) -> None:
     config, before = small_chain(tmp_path, (*GADGETS, KEEP)), oracle.content(adopted_url)
-    chosen = UpgradeOptions(runs=tmp_path / "runs", config=config, patience_s=5, prove=False, roll_back=True)
+    chosen = UpgradeOptions(runs=tmp_path / "runs", config=config, patience_s=5, prove=False, way_back=rolling_back)
     with pytest.raises(RolledBack, match="the migration was taken back") as told:
         safe_upgrade(parse_target(adopted_url), options=chosen, on_event=meddling(adopted_url))
     assert "is kept in schema lawsker_archive_" in told.value.state
@@ -522,6 +531,20 @@ def test_a_migration_that_fails_a_check_after_commit_is_taken_back_when_the_oper
     after = without_archives(oracle.content(adopted_url))
     assert {name: digest for name, digest in after.items() if name in before} == before
     assert [check for check in check_returned(parse_target(adopted_url), load_chain(config)) if check.fails] == []
+
+
+def test_a_migration_that_fails_a_check_after_commit_gives_way_to_the_backup_when_the_operator_said_so(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    config, before = small_chain(tmp_path, (*GADGETS, KEEP)), oracle.content(adopted_url)
+    chosen = UpgradeOptions(
+        runs=tmp_path / "runs", config=config, patience_s=5, rehearsal=False, max_lock_s=60, way_back=restoring
+    )
+    with pytest.raises(RolledBack, match="the backup from before was restored") as told:
+        safe_upgrade(parse_target(adopted_url), options=chosen, on_event=meddling(adopted_url))
+    assert "_damaged_" in told.value.state
+    assert rows(adopted_url, "SELECT version_num FROM alembic_version") == [("012",)]
+    assert oracle.content(adopted_url) == before
 
 
 @pytest.mark.long

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from lawsker_db import ops
-from lawsker_db.contract import Check, Column, Contract, Extension, Index, Invariant, Table, Unique, Writes
+from lawsker_db.contract import Check, Column, Contract, Extension, ForeignKey, Index, Invariant, Table, Unique, Writes
 
 revision = "{revision}"
 down_revision = "{below}"

@@ -14,6 +14,8 @@ from lawsker_db.cli.backups import backup_app
 from lawsker_db.cli.granting import grants
 from lawsker_db.cli.options import Config, Direct, DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.recovering import recover
+from lawsker_db.cli.rescuing import rescue
+from lawsker_db.cli.restoring import drill, restore
 from lawsker_db.cli.rolling import rollback
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 from lawsker_db.cli.verifying import verify
@@ -34,6 +36,9 @@ app.command()(rehearse)
 app.command()(rollback)
 app.command()(verify)
 app.command()(recover)
+app.command()(restore)
+app.command()(drill)
+app.command()(rescue)
 app.command()(grants)
 app.add_typer(backup_app, name="backup")
 
@@ -138,12 +143,14 @@ def status(
         tell(f"Pending: {', '.join(standing.pending)}")
     for past in standing.history[-5:]:
         place = "" if past.here else ", in a database that this one is a copy of"
+        place = f", in what is now {past.undone}: undone here by a restore" if past.undone else place
         tell(
             f"{past.made_at:%Y-%m-%d %H:%M:%S} UTC  {past.direction:<9} to {', '.join(past.to_revisions) or 'base'}"
             f" by {past.by_user} via {past.via}{place}{'' if past.intact else '  (row altered since)'}"
         )
     if run is not None:
-        tell(f"Run {run}: {_became(standing, committed=committed)}")
+        undone = next((past.undone for past in standing.history if past.run_id == run), "")
+        tell(f"Run {run}: {_became(standing, committed=committed)}{_replaced(undone)}")
     tell(f"Next: {standing.hint}")
 
 
@@ -156,6 +163,11 @@ def _became(standing: Standing, *, committed: bool) -> str:
     if standing.server.in_recovery:
         return "no marker row here; but this is a standby, which may be behind: ask the primary"
     return "no marker row, and nobody at work: it did not commit"
+
+
+def _replaced(undone: str) -> str:
+    """Pure. What to add about a run that a restore has undone."""
+    return f", in what is now {undone}; this database was restored from a backup taken before it" if undone else ""
 
 
 @app.command()

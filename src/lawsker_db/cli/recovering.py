@@ -49,6 +49,8 @@ def _show(found: Recovered) -> None:
 
     for name in found.reopened:
         tell(f"Opened:  database {name} lets connections in again")
+    for name in found.shut:
+        tell(f"Closed:  damaged database {name}")
     for run in found.runs:
         tell(f"Run {run.run_id}: {run.outcome}: {run.reason}")
     for pid in found.ended:

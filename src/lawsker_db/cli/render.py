@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lawsker_db.errors import LawskerError
 
 if TYPE_CHECKING:
-    from lawsker_db.evidence import Check, LockHeld, RunReport
+    from lawsker_db.evidence import Check, LockHeld, Reinstated, RunReport
 
 MARKS = {True: "PASS", False: "FAIL", None: "NOT RUN"}
 LISTED = re.compile(r"[SDBP]\d\d")  # a code of verification's list
@@ -77,6 +77,8 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
         for lock in report.locks:
             foretold = _foretold(report, lock)
             say(f"  {lock.table} was locked {lock.mode} for {lock.held_s:.2f} s{foretold}")
+        for back in report.reinstated:
+            say(f"  brought back {_back_text(back)}")
         for line in _tried_out(report):
             say(f"  {line}")
         if report.archive:
@@ -110,6 +112,12 @@ def _tried_out(report: RunReport) -> Iterator[str]:
         locks = "".join(f", {lock.table} locked {lock.mode} for {lock.held_s:.2f} s" for lock in found.locks)
         wal = f"{found.wal_bytes / 1e6:.1f} MB of WAL, {found.growth_bytes / 1e6:+.1f} MB"
         yield f"rehearsed in {found.duration_s:.2f} s: {'go' if found.go else 'no go'}{locks}, {wal}"
+
+
+def _back_text(back: Reinstated) -> str:
+    from lawsker_db.safety.reinstatement import back_text
+
+    return back_text(back)
 
 
 def _foretold(report: RunReport, lock: LockHeld) -> str:

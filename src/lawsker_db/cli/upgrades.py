@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import sys
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,8 +43,10 @@ from lawsker_db.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from lawsker_db.errors import CommittedUnproven
     from lawsker_db.safety.backup import BackupOptions
     from lawsker_db.safety.upgrade import Outlook, UpgradeOptions
+    from lawsker_db.safety.way_back import Choose
     from lawsker_db.target import Target
 
 
@@ -57,7 +60,14 @@ class OnFailure(StrEnum):
 
 
 Failing = Annotated[
-    OnFailure, typer.Option(help="When a check fails after COMMIT: keep it, or roll back with an archive.")
+    OnFailure,
+    typer.Option(help="When a check fails after COMMIT: keep it, roll back with an archive, or restore the backup."),
+]
+Reinstate = Annotated[
+    str,
+    typer.Option(
+        "--reinstate", help="What a downgrade kept comes back: auto, ask, never, or the archive of this name."
+    ),
 ]
 NoRehearsal = Annotated[bool, typer.Option("--no-rehearsal", help="Skip the rehearsal; the report says so.")]
 
@@ -81,6 +91,7 @@ def safe_upgrade(
     accept_unproven_backup: Accept = "",
     no_rehearsal: NoRehearsal = False,
     max_lock_s: MaxLock = 5.0,
+    reinstate: Reinstate = "auto",
     proof: ProofExtent = Extent.TOUCHED,
     queries: Queries = None,
     recover: Recover = False,
@@ -95,7 +106,6 @@ def safe_upgrade(
     from lawsker_db.safety.upgrade import UpgradeOptions
     from lawsker_db.target import find_target
 
-    way_back = _way_back(on_failure)
     target = find_target(database_url, direct_url)
     options = UpgradeOptions(
         runs=runs,
@@ -109,9 +119,10 @@ def safe_upgrade(
         accept_unproven=accept_unproven_backup.strip(),
         rehearsal=not no_rehearsal,
         max_lock_s=max_lock_s,
+        reinstate=reinstate,
         full=proof is Extent.FULL,
         queries=_readable(queries),
-        roll_back=way_back,
+        way_back=_way_back(on_failure),
     )
     if recover and not dry_run:
         _settle_first(target, runs, reconnect)
@@ -130,6 +141,7 @@ def rehearse(
     after_backup: After = "",
     proof_server: ProofServer = None,
     max_lock_s: MaxLock = 5.0,
+    reinstate: Reinstate = "auto",
     as_json: Json = False,
 ) -> None:
     """Back up, restore the backup into a scratch database, rehearse the upgrade there, and foretell its locks.
@@ -149,7 +161,9 @@ def rehearse(
         backup=_backup_options(form, jobs, after_backup),
         proof_server=proof_target(proof_server),
         max_lock_s=max_lock_s,
+        reinstate=reinstate,
     )
+    options = _asked(target, revision, options)
     with progress(as_json=as_json) as on_event:
         report = rehearse_upgrade(target, revision, options=options, on_event=on_event)
     show_report(report, as_json=as_json)
@@ -173,10 +187,30 @@ def _carry_out(
         refuse_unless(outlook.checks)
         if outlook.plan.steps:
             ask(f"Upgrade {target.label}?")
+    options = _asked(target, revision, options)
     with progress(as_json=as_json) as on_event:
         report = upgrade(target, revision, options=options, on_event=on_event)
         settle()
     show_report(report, as_json=as_json)
+
+
+def _asked(target: Target, revision: str, options: UpgradeOptions) -> UpgradeOptions:
+    """With --reinstate ask, ask about what there is to bring back. Raises `Refused` where there is no terminal."""
+    from lawsker_db.cli.render import say
+    from lawsker_db.safety.choice import ASK, AUTO, FOUND, NEVER, refuse_unasked
+    from lawsker_db.safety.upgrade import look_ahead
+
+    if options.reinstate != ASK:
+        return options
+    outlook = look_ahead(target, revision, options)
+    found = [check for check in outlook.checks if check.name == FOUND and not check.fails]
+    if not found:
+        return options
+    if not sys.stdin.isatty():
+        refuse_unasked(outlook.choices, ASK)
+    for check in found:
+        say(f"Archive: {check.found}")
+    return replace(options, reinstate=AUTO if typer.confirm("Bring it back?", err=True) else NEVER)
 
 
 def _settle_first(target: Target, runs: Path, reconnect_s: float) -> None:
@@ -195,6 +229,7 @@ def _preview(target: Target, revision: str, options: UpgradeOptions, *, as_json:
     """Show plan and preflight. With `final` it is the result, else talk."""
     from lawsker_db.cli.render import print_json, say, show_checks, tell
     from lawsker_db.evidence import failures
+    from lawsker_db.safety.choice import FOUND, OTHER
     from lawsker_db.safety.upgrade import look_ahead
 
     outlook = look_ahead(target, revision, options)
@@ -210,6 +245,9 @@ def _preview(target: Target, revision: str, options: UpgradeOptions, *, as_json:
         speak(f"Would run: {step.revision}  {step.title}" if final else f"Will run: {step.revision}  {step.title}")
     if not outlook.plan.steps:
         speak(f"Nothing to run: the database is at {', '.join(outlook.plan.start)}.")
+    for check in outlook.checks:
+        if check.name in (FOUND, OTHER) and not final:
+            speak(f"Archive: {check.found}")
     if final:
         show_checks(outlook.checks)
         tell("Ready. Nothing was changed." if ready else "Not ready. Nothing was changed.")
@@ -226,16 +264,26 @@ def _readable(queries: Path | None) -> Path | None:
     return queries
 
 
-def _way_back(on_failure: OnFailure) -> bool:
-    """Pure. Whether to go back by itself. Raises `UsageError` for what this version cannot do after COMMIT."""
-    from lawsker_db.errors import UsageError
+def _way_back(on_failure: OnFailure) -> Choose:
+    """What is chosen when a check fails after COMMIT; asked on the terminal, where there is one."""
+    from lawsker_db.cli.render import say
+    from lawsker_db.safety.way_back import WayBack
 
-    if on_failure is OnFailure.RESTORE:
-        raise UsageError(
-            f"--on-failure {on_failure} is not in this version: a restore is not begun by itself.",
-            hint="--on-failure rollback keeps what was written; or keep, and the backup of the run can be restored",
-        )
-    return on_failure is OnFailure.ROLLBACK
+    def choose(failed: CommittedUnproven) -> WayBack:
+        if on_failure is not OnFailure.ASK:
+            return WayBack(on_failure.value)
+        if not sys.stdin.isatty():
+            return WayBack.KEEP
+        say(f"Failed:   {failed.message}")
+        say("Now:      the migration is committed. rollback takes it back and keeps what it made in an archive;")
+        say("          restore puts the backup from before in its place, and lists what was written since.")
+        try:
+            typed = typer.prompt(f"Type {', '.join(WayBack)}", err=True, default="keep")
+        except typer.Abort:
+            typed = ""
+        return WayBack(typed.strip()) if typed.strip() in set(WayBack) else WayBack.KEEP
+
+    return choose
 
 
 def _backup_options(form: Form, jobs: int | None, after: str) -> BackupOptions:

@@ -12,14 +12,21 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.postgres.session import literal, quoted, server_major
+from lawsker_db.errors import LawskerError, Refused
+from lawsker_db.evidence import Server
+from lawsker_db.postgres.session import identify, literal, pinned, quoted, server_major
 from lawsker_db.postgres.tools import is_local
+from lawsker_db.target import Target
 
 SCRATCH_PREFIX = "lawsker_scratch_"
 SCRATCH_NAME = re.compile(rf"{SCRATCH_PREFIX}[0-9a-f]{{12}}")
 FORCED_DROP_MAJOR = 13  # DROP DATABASE ... WITH (FORCE)
 PROVIDER_MAJOR = 15  # LOCALE_PROVIDER
 EVERYBODY = "*"
+BESIDE = ("postgres", "template1")  # databases from which another one can be closed, renamed and opened
+NAME_BYTES = 63  # NAMEDATALEN - 1
+# Settings whose value is a list of names: given as one text they would be one name (GUC_LIST_QUOTE in guc_tables.c).
+LISTS = ("local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces")
 SPARE_BYTES = 64 << 20
 # pg_database.datlocprovider: its name in CREATE DATABASE, and how its locale is given
 PROVIDERS = {"c": ("libc", ""), "i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
@@ -98,8 +105,11 @@ def create_scratch(conn: Connection, name: str, like: DatabaseProperties) -> Non
     conn.execute(literal(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
 
 
-def apply_settings(conn: Connection, name: str, settings: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-    """Give a scratch database the settings that hung on the one that it copies: for everybody, and for this role.
+def apply_settings(
+    conn: Connection, name: str, settings: tuple[tuple[str, str], ...], *, of_all_roles: bool = False
+) -> tuple[str, ...]:
+    """Give a scratch database the settings that hung on the one that it copies: for everybody, and for this role, or for
+    every role.
 
     The caller commits. FROM CURRENT lets the server quote lists (search_path) as it does itself. Returns the settings
     that could not be given, with the reason.
@@ -107,22 +117,42 @@ def apply_settings(conn: Connection, name: str, settings: tuple[tuple[str, str],
     user = conn.execute(text("SELECT current_user")).scalar_one()
     failed: list[str] = []
     for role, setting in settings:
-        if role not in (EVERYBODY, user):
+        if role not in (EVERYBODY, user) and not of_all_roles:
             continue
-        parameter, _, value = setting.partition("=")
-        whose = f"DATABASE {name}" if role == EVERYBODY else f"ROLE CURRENT_USER IN DATABASE {name}"
+        whose = f"DATABASE {quoted(name)}" if role == EVERYBODY else f"ROLE {quoted(role)} IN DATABASE {quoted(name)}"
+        refused = _apply_setting(conn, whose, setting)
+        if refused:
+            of_role = "" if role in (EVERYBODY, user) else f" of role {role}"
+            failed.append(f"setting {setting.partition('=')[0]}{of_role}: {refused}")
+    return tuple(failed)
+
+
+def _apply_setting(conn: Connection, whose: str, setting: str) -> str:
+    """Give one setting under a savepoint; returns why it could not be given, empty when it was.
+
+    What names something that is gone (a tablespace) cannot be made current first, and is given as it is written.
+    """
+    parameter, _, value = setting.partition("=")
+    said = ""
+    for current in (True, False):
+        if not current and parameter in LISTS:
+            break
         savepoint = conn.begin_nested()
         try:
-            conn.execute(text("SELECT set_config(:parameter, :value, true)"), {"parameter": parameter, "value": value})
-            conn.execute(literal(f"ALTER {whose} SET {_parameter(parameter)} FROM CURRENT"))
+            if current:
+                taken = {"parameter": parameter, "value": value}
+                conn.execute(text("SELECT set_config(:parameter, :value, true)"), taken)
+            given = "FROM CURRENT" if current else f"TO {_text(value)}"
+            conn.execute(literal(f"ALTER {whose} SET {_parameter(parameter)} {given}"))
         except DBAPIError as refused:
             if refused.connection_invalidated:
                 raise
             savepoint.rollback()
-            failed.append(f"setting {parameter}: {str(refused.orig).splitlines()[0]}")
+            said = said or str(refused.orig).splitlines()[0]
         else:
             savepoint.commit()
-    return tuple(failed)
+            return ""
+    return said
 
 
 def drop_scratch(conn: Connection, name: str) -> None:
@@ -145,15 +175,42 @@ def drop_scratch(conn: Connection, name: str) -> None:
     conn.execute(literal(f"DROP DATABASE IF EXISTS {name}"))
 
 
-def reopen(conn: Connection, oid: int) -> str | None:
-    """Let connections into a database again. Returns its name, None when it was open or is gone. `conn` is in autocommit
-    and in another database. Needs its ownership."""
-    name = conn.execute(
-        text("SELECT datname FROM pg_database WHERE oid = :oid AND NOT datallowconn"), {"oid": oid}
-    ).scalar_one_or_none()
-    if name is not None:
-        conn.execute(literal(f"ALTER DATABASE {quoted(str(name))} ALLOW_CONNECTIONS true"))
-    return name
+def beside(target: Target, server: Server | None = None) -> Target:
+    """The first database on the same server that lets us in and is not the one that is meant: from there that one can be
+    renamed. With `server`, only on that server, and each connection must lead there.
+
+    Opens a connection to each. Raises `Unreachable` where none lets this role in, `Refused` for another server.
+    """
+    failed: LawskerError | None = None
+    names = [name for name in BESIDE if server is None or name != server.database]
+    for name in names:
+        place = Target(parameters={**target.parameters, "dbname": name})
+        try:
+            with place.connect() as conn:
+                there = identify(conn, sized=False)
+                conn.rollback()
+        except LawskerError as refused:
+            failed = failed or refused
+            continue
+        if server is None:
+            return place
+        if (there.system_identifier, there.started_at) == (server.system_identifier, server.started_at):
+            return pinned(place, there)
+        failed = failed or Refused(f"{place.label} leads to another server.", hint="find out where the address leads")
+    raise failed or Refused("No database beside this one can be reached.", hint="name one with DATABASE_URL")
+
+
+def stands(conn: Connection, name: str) -> bool:
+    """Whether there is a database of this name. Reads."""
+    return bool(
+        conn.execute(text("SELECT EXISTS (SELECT FROM pg_database WHERE datname = :name)"), {"name": name}).scalar_one()
+    )
+
+
+def shortened(name: str, suffix: str) -> str:
+    """Pure. A name with a suffix, cut before it so that both together are as long as a name may be, in whole characters."""
+    room = NAME_BYTES - len(suffix.encode())
+    return name.encode()[:room].decode(errors="ignore") + suffix
 
 
 def may_create_databases(conn: Connection) -> bool:

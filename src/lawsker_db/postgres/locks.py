@@ -36,7 +36,7 @@ from lawsker_db.postgres.older_snapshots import (
     snapshot_in_the_way,
     unheard,
 )
-from lawsker_db.postgres.session import VIGILANT, Session, own_session, server_major
+from lawsker_db.postgres.session import VIGILANT, Session, literal, own_session, server_major
 from lawsker_db.target import Target
 
 # Advisory keys are two int4: ours ("LAWS") and which lock. They are per database by nature (pg_locks.database).
@@ -321,7 +321,7 @@ def _attempt(conn: Connection, tables: Mapping[str, str], within_s: float = ATTE
         left_ms = max(1, int((end - time.monotonic()) * 1000))
         conn.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": f"{left_ms}ms"})
         try:
-            conn.execute(text(f"LOCK TABLE {table} IN {mode} MODE"))
+            conn.execute(literal(f"LOCK TABLE {table} IN {mode} MODE"))
         except OperationalError as failed:
             if sqlstate(failed) in GIVE_WAY:
                 raise NotGranted(table) from failed

@@ -104,7 +104,7 @@ def _statements(contract: Contract) -> Iterator[str]:
             sequence = f"{table.name}_{table.serial}_seq"
             yield f"ALTER SEQUENCE {sequence} OWNED BY {table.name}.{table.serial}"
             yield f"ALTER TABLE {table.name} ALTER COLUMN {table.serial} SET DEFAULT nextval('{sequence}'::regclass)"
-        yield from _additions(table.name, table.unique, table.checks, table.indexes)
+        yield from additions(table.name, table.unique, table.checks, table.indexes)
         for trigger in table.triggers:
             yield (
                 f"CREATE TRIGGER {trigger.name} BEFORE UPDATE ON {table.name}"
@@ -113,13 +113,14 @@ def _statements(contract: Contract) -> Iterator[str]:
     for extension in contract.extensions:
         for column in extension.columns:
             yield f"ALTER TABLE {extension.table} ADD COLUMN {_column(column)}"
-        yield from _additions(extension.table, extension.unique, extension.checks, extension.indexes)
+        yield from additions(extension.table, extension.unique, extension.checks, extension.indexes)
     yield from _foreign_keys(contract, own)
 
 
-def _additions(
+def additions(
     table: str, unique: tuple[Unique, ...], checks: tuple[Check, ...], indexes: tuple[Index, ...]
 ) -> Iterator[str]:
+    """Pure. What a contract adds to a table beside its columns, as SQL that gives it the promised spelling."""
     for key in unique:
         yield f"ALTER TABLE {table} ADD CONSTRAINT {key.name} UNIQUE ({_listed(key.columns)})"
     for check in checks:

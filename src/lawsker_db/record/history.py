@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, text
@@ -17,14 +17,18 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from lawsker_db import __version__
 from lawsker_db.evidence import Fingerprint, Server
+from lawsker_db.postgres.kept import archive_schema
 from lawsker_db.record.journal import as_json
 
+FIRST_DIRECTIONS = ("upgrade", "downgrade", "stamp", "adopt")  # which tables of the first version take
+RESTORE, REPLAY = "restore", "replay"
+_TAKEN = ", ".join(f"'{direction}'" for direction in (*FIRST_DIRECTIONS, RESTORE, REPLAY))
 _CREATE = (
     "CREATE SCHEMA IF NOT EXISTS lawsker_db",
-    """CREATE TABLE IF NOT EXISTS lawsker_db.migration_run (
+    f"""CREATE TABLE IF NOT EXISTS lawsker_db.migration_run (
         position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         run_id text NOT NULL UNIQUE,
-        direction text NOT NULL CHECK (direction IN ('upgrade', 'downgrade', 'stamp', 'adopt')),
+        direction text NOT NULL CHECK (direction IN ({_TAKEN})),
         via text NOT NULL,
         from_revisions text[] NOT NULL,
         to_revisions text[] NOT NULL,
@@ -45,6 +49,8 @@ _CREATE = (
     )""",
     "COMMENT ON TABLE lawsker_db.migration_run IS 'History of lawsker-db: one row a run that committed. Do not edit.'",
 )
+CARRIED = "lawsker_db.migration_run"  # among the rows that a restore made: those of the damaged database's history
+_REINSTATING = ", reinstating "
 _COLUMNS = (
     "run_id",
     "direction",
@@ -86,7 +92,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastRun:
-    """One row of the history. `here` is false when it was written in another database, of which this is a copy."""
+    """One row of the history. `here` is false when it was written in another database, of which this is a copy, and not
+    in one that a restore has replaced by this one. `undone`: it committed in a database that was replaced by its state from
+    before, and which is called so now."""
 
     run_id: str
     direction: str
@@ -102,6 +110,44 @@ class PastRun:
     fingerprints: tuple[Fingerprint, ...]
     here: bool
     intact: bool
+    undone: str = ""
+
+    @property
+    def reinstated(self) -> tuple[str, ...]:
+        """Pure. The archives that it brought something back from."""
+        names = self.via.partition(_REINSTATING)[2] if self.direction == "upgrade" else ""
+        return tuple(names.split(", ")) if names else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """A database that a restore put another one (`by_oid`) in the place of: what it is called since, which run did it, and
+    which runs had committed in it that the other one knows of no more."""
+
+    system_identifier: str
+    database_oid: int
+    by_oid: int
+    name: str
+    run_id: str
+    backup_id: str
+    undone: tuple[str, ...]
+    known: bool = True  # whether it could tell its history when it was replaced
+
+
+def recorded_via(via: str, *, reason: str = "", reinstated: tuple[str, ...] = ()) -> str:
+    """Pure. By which way a run came, as the record has it: why a downgrade threw away, what an upgrade brought back."""
+    discarding = f", discarding: {reason}" if reason else ""
+    return f"{via}{discarding}{_REINSTATING if reinstated else ''}{', '.join(reinstated)}"
+
+
+def first_made(history: tuple[PastRun, ...], run: PastRun, revision: str) -> datetime:
+    """Pure. When the rows of a revision were made that a run has left: where it brought them back from an archive, by the
+    upgrade before the downgrade that kept them there."""
+    for place, past in enumerate(history):
+        if past.direction == "downgrade" and revision in past.steps and archive_schema(past.run_id) in run.reinstated:
+            earlier = [one for one in history[:place] if one.direction == "upgrade" and revision in one.steps]
+            return first_made(history[:place], earlier[-1], revision) if earlier else run.made_at
+    return run.made_at
 
 
 def write_marker(conn: Connection, run: Run, server: Server) -> None:
@@ -109,35 +155,66 @@ def write_marker(conn: Connection, run: Run, server: Server) -> None:
 
     The MIGRATION lock, which the caller holds, keeps two such transactions apart.
     """
-    if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
-        for statement in _CREATE:
-            conn.execute(text(statement))
+    _make_table(conn)
+    if run.direction not in FIRST_DIRECTIONS:
+        _take_every_direction(conn)
     row = _row(conn, run, server)
-    names = ", ".join(_COLUMNS)
-    values = ", ".join(f":{name}" for name in _COLUMNS)
-    typed = (bindparam("rows_made", type_=JSONB), bindparam("fingerprints", type_=JSONB))
-    conn.execute(
-        text(f"INSERT INTO lawsker_db.migration_run ({names}) VALUES ({values})").bindparams(*typed),
-        row | {"row_hash": _hash(row)},
-    )
+    _insert(conn, row | {"row_hash": _hash(row)})
 
 
 def read_history(conn: Connection, server: Server) -> tuple[PastRun, ...]:
     """All runs that committed, oldest first; empty when there is no history. Reads only."""
     if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
         return ()
-    rows = conn.execute(
-        text(f"SELECT {', '.join(_COLUMNS)} FROM lawsker_db.migration_run ORDER BY position")
-    ).mappings()
     found: list[PastRun] = []
-    previous = ""
-    for row in rows:
+    previous, facts_of = "", _rows(conn)
+    replaced = _replaced(facts_of)
+    before = {(one.system_identifier, one.database_oid) for one in _in_our_place(replaced, server)}
+    ours = frozenset(before | {(server.system_identifier, server.database_oid)})
+    undone = {run_id: one.name for one in reversed(replaced) for run_id in one.undone}
+    for row in facts_of:
         facts = dict(row)
         stated = facts.pop("row_hash")
         intact = stated == _hash(facts) and facts["previous_hash"] == previous
-        previous = stated
-        found.append(_past(facts, server, intact=intact))
+        previous = str(stated)
+        past = _past(facts, ours, intact=intact)
+        kept_as = undone.get(past.run_id, "")
+        found.append(replace(past, undone=kept_as, here=past.here and not kept_as))
     return tuple(found)
+
+
+def read_replaced(conn: Connection, server: Server) -> tuple[Replaced, ...]:
+    """The databases that restores put this one in the place of, oldest first. Reads only."""
+    if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
+        return ()
+    return _in_our_place(_replaced(_rows(conn)), server)
+
+
+def read_rows(conn: Connection) -> tuple[Mapping[str, object], ...]:
+    """The rows of the history as they are, oldest first, to be carried into a restored database. Reads only."""
+    if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
+        return ()
+    return _rows(conn)
+
+
+def carry_over(conn: Connection, rows: tuple[Mapping[str, object], ...]) -> int:
+    """Write those of these rows that the history here does not have, as they are. Returns how many.
+
+    Creates schema and table when they are missing. A table of an older version learns that runs may be restores: ACCESS
+    EXCLUSIVE on it until the transaction ends, in a copy that nobody else uses.
+    """
+    _make_table(conn)
+    _take_every_direction(conn)
+    known = {row["run_id"] for row in _rows(conn)}
+    missing = [row for row in rows if row["run_id"] not in known]
+    for row in missing:
+        _insert(conn, row)
+    return len(missing)
+
+
+def replacing(oid: int, name: str) -> tuple[str, ...]:
+    """Pure. What the `steps` of a restore's row say: which database it replaced, and what that is called since."""
+    return (str(oid), name)
 
 
 def has_committed(conn: Connection, run_id: str) -> bool:
@@ -150,6 +227,67 @@ def has_committed(conn: Connection, run_id: str) -> bool:
             {"run_id": run_id},
         ).scalar_one()
     )
+
+
+def _make_table(conn: Connection) -> None:
+    if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:
+        for statement in _CREATE:
+            conn.execute(text(statement))
+
+
+def _take_every_direction(conn: Connection) -> None:
+    """Teach a table of the first version the later directions. ACCESS EXCLUSIVE on it until the transaction ends."""
+    limit = "migration_run_direction_check"
+    conn.execute(text(f"ALTER TABLE lawsker_db.migration_run DROP CONSTRAINT IF EXISTS {limit}"))
+    conn.execute(text(f"ALTER TABLE lawsker_db.migration_run ADD CONSTRAINT {limit} CHECK (direction IN ({_TAKEN}))"))
+
+
+def _insert(conn: Connection, row: Mapping[str, object]) -> None:
+    names = ", ".join(_COLUMNS)
+    values = ", ".join(f":{name}" for name in _COLUMNS)
+    typed = (bindparam("rows_made", type_=JSONB), bindparam("fingerprints", type_=JSONB))
+    conn.execute(
+        text(f"INSERT INTO lawsker_db.migration_run ({names}) VALUES ({values})").bindparams(*typed), dict(row)
+    )
+
+
+def _rows(conn: Connection) -> tuple[Mapping[str, object], ...]:
+    query = text(f"SELECT {', '.join(_COLUMNS)} FROM lawsker_db.migration_run ORDER BY position")
+    return tuple(dict(row) for row in conn.execute(query).mappings())
+
+
+def _replaced(rows: tuple[Mapping[str, object], ...]) -> tuple[Replaced, ...]:
+    """Pure. The restores among the rows: each undid as many of the rows before it as it carried over."""
+    found: list[Replaced] = []
+    for number, row in enumerate(rows):
+        steps, made = row["steps"], row["rows_made"]
+        if row["direction"] != RESTORE or not isinstance(steps, list) or len(steps) != 2 or not isinstance(made, dict):
+            continue
+        first = max(0, number - int(made.get(CARRIED, 0)))
+        found.append(
+            Replaced(
+                system_identifier=str(row["system_identifier"]),
+                database_oid=int(steps[0]),
+                by_oid=int(str(row["database_oid"])),
+                name=str(steps[1]),
+                run_id=str(row["run_id"]),
+                backup_id=str(row["backup_id"]),
+                undone=tuple(str(before["run_id"]) for before in rows[first:number]),
+                known=CARRIED in made,
+            )
+        )
+    return tuple(found)
+
+
+def _in_our_place(replaced: tuple[Replaced, ...], server: Server) -> tuple[Replaced, ...]:
+    """Pure. Those that this very database was put in the place of, one after another; in a copy of it there are none."""
+    found: list[Replaced] = []
+    oids = {server.database_oid}
+    for one in reversed(replaced):
+        if one.system_identifier == server.system_identifier and one.by_oid in oids:
+            oids.add(one.database_oid)
+            found.append(one)
+    return tuple(reversed(found))
 
 
 def _row(conn: Connection, run: Run, server: Server) -> dict[str, object]:
@@ -192,14 +330,11 @@ def _hash(row: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(as_json(plain), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _past(facts: Mapping[str, object], server: Server, *, intact: bool) -> PastRun:
+def _past(facts: Mapping[str, object], ours: frozenset[tuple[str, int]], *, intact: bool) -> PastRun:
     prints = facts["fingerprints"]
     if not isinstance(prints, list):
         prints = []
-    here = (facts["system_identifier"], facts["database_oid"]) == (
-        server.system_identifier,
-        server.database_oid,
-    )
+    here = (facts["system_identifier"], facts["database_oid"]) in ours
     known = ("run_id", "direction", "via", "tool_version", "by_user", "made_at", "backup_id", "rows_made")
     lists = ("from_revisions", "to_revisions", "steps")
     return PastRun(

@@ -70,6 +70,18 @@ def render_html(report: RunReport) -> str:
         checks=_rows(_check_cells(check) for check in report.checks),
         contents=_rows((c.table, c.proof, "" if c.rows is None else str(c.rows)) for c in report.contents),
         made=_rows((name, str(rows)) for name, rows in (*report.rows_made.items(), *report.figures.items())),
+        reinstated=_rows(
+            (
+                f"{table.table} ({', '.join(table.columns)})" if table.columns else table.table,
+                f"{table.archived} in {back.archive}",
+                str(table.back),
+                str(table.kept_as_made),
+                str(table.left),
+                str(table.without_parent),
+            )
+            for back in report.reinstated
+            for table in back.tables
+        ),
         not_proven=_items(report.not_proven),
         notes=_items(report.notes),
     )

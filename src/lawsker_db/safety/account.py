@@ -30,6 +30,7 @@ from lawsker_db.evidence import (
     Phase,
     Proof,
     Rehearsal,
+    Reinstated,
     RestorePoint,
     RunReport,
     Server,
@@ -42,6 +43,7 @@ from lawsker_db.record.report import write_report
 from lawsker_db.revisions import Plan
 from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.gate import Gate
+from lawsker_db.safety.reinstatement import back_notes
 from lawsker_db.target import Target
 
 NOTED = ("left", "unnoted", "blocker")  # what could not be cleared away, not be written down; what was done to others
@@ -92,6 +94,12 @@ class Account:
         return self.guarded is not None and self.guarded.committed
 
     @property
+    def reinstated(self) -> tuple[Reinstated, ...]:
+        """What came back from archives, once that is committed."""
+        back = self.guarded.gate.reinstating if self.guarded is not None else None
+        return tuple(back.told) if back is not None and self.committed else ()
+
+    @property
     def in_doubt(self) -> bool:
         """Whether COMMIT was sent and its answer is not known."""
         return self.guarded is not None and self.guarded.in_doubt
@@ -123,6 +131,26 @@ def opened(account: Account, tell: OnEvent) -> Iterator[RunLock]:
     with run_lock(account.target) as lock:
         tell(Event(phase=Phase.PLAN, name="session", text="", facts={"whose": "run lock", **asdict(lock.session)}))
         yield lock
+
+
+def nothing_to_do(target: Target, plan: Plan, server: Server, *, hint: str) -> RunReport:
+    """Pure but for the clock. The report of a plan without steps, for which no run was begun."""
+    return RunReport(
+        run_id="",
+        verdict=Verdict.NOTHING_TO_DO,
+        target=target.label,
+        tool_version=__version__,
+        started_at=datetime.now(UTC),
+        duration_s=0.0,
+        direction=plan.direction,
+        from_revisions=plan.start,
+        to_revisions=plan.goal,
+        steps=(),
+        server=server,
+        message=f"The database is at revision {', '.join(plan.start) or 'base'} already.",
+        state="Nothing was done.",
+        hint=hint,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -230,11 +258,12 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed, *account.verified),
         contents=gate.contents if gate else (),
         rows_made=dict(gate.rows_made) if gate else {},
+        reinstated=account.reinstated,
         archive=gate.keeping.schema if gate and gate.keeping and gate.keeping.kept else "",
         kept={kept.place: kept.fingerprint.rows for kept in gate.keeping.kept} if gate and gate.keeping else {},
         figures=account.figures,
         not_proven=tuple(account.skipped),
-        notes=(*notes, *account.notes),
+        notes=(*notes, *(note for back in account.reinstated for note in back_notes(back)), *account.notes),
         message=failed.message if failed else _message(account, verdict),
         state=failed.state if failed else UNTOUCHED if rehearsed else proven,
         hint=failed.hint if failed else SAFE_UPGRADE if rehearsed else f"{verify} looks again at any time",

@@ -52,14 +52,14 @@ def note_plans(target: Target, folder: Path, contracts: tuple[Contract, ...], qu
     return ""
 
 
-def refresh_statistics(target: Target, contracts: tuple[Contract, ...]) -> str:
-    """ANALYZE the tables that the contracts alter: a rewrite leaves new columns without statistics, and queries on them
-    would be planned blindly until autovacuum comes by.
+def refresh_statistics(target: Target, contracts: tuple[Contract, ...], filled: tuple[str, ...] = ()) -> str:
+    """ANALYZE the tables that the contracts alter, and those that were `filled`: a rewrite leaves new columns without
+    statistics, and queries on them would be planned blindly until autovacuum comes by.
 
     Writes statistics alone. SHARE UPDATE EXCLUSIVE on each for as long as it samples, which readers and writers do not
     feel. Returns what went wrong, empty when nothing did.
     """
-    tables = sorted({table for contract in contracts for table in contract.alters})
+    tables = sorted({*filled, *(table for contract in contracts for table in contract.alters)})
     if not tables:
         return ""
     try:
@@ -75,13 +75,13 @@ def refresh_statistics(target: Target, contracts: tuple[Contract, ...]) -> str:
     return ""
 
 
-def verify_committed(target: Target, chain: Chain, folder: Path) -> Afterwards:
+def verify_committed(target: Target, chain: Chain, folder: Path, *, reinstated: bool = False) -> Afterwards:
     """Every check of the list that needs no trial, after COMMIT; junit.xml in the run's folder.
 
-    What applications have written since is no violation. Raises `CommittedUnproven` when a check fails, or when nobody can
-    look: could not check is never passed.
+    What applications have written since is no violation, nor what came back from an archive (`reinstated`). Raises
+    `CommittedUnproven` when a check fails, or when nobody can look: could not check is never passed.
     """
-    options = VerifyOptions(runs=folder.parent, read_only=True, content=False)
+    options = VerifyOptions(runs=folder.parent, read_only=True, content=False, reinstated=reinstated)
     try:
         checks = verify(target, chain, options=options)
     except (LawskerError, DBAPIError) as failed:

@@ -31,14 +31,20 @@ CANCEL_S = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Guarded:
-    """The transaction under way: its gate, and after the block what COMMIT answered (`in_doubt`: nothing, so far)."""
+class Committing:
+    """A transaction under way that will leave a marker row, and what COMMIT answered (`in_doubt`: nothing, so far)."""
 
-    gate: Gate
     attempt: Attempt
     committed: bool = False
     in_doubt: bool = False
     warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Guarded(Committing):
+    """The migration's transaction under way, with its gate."""
+
+    gate: Gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +58,7 @@ class Asking:
     on_event: OnEvent = ignore
 
 
-def commit(conn: Connection, target: Target, guarded: Guarded, asking: Asking) -> None:
+def commit(conn: Connection, target: Target, guarded: Committing, asking: Asking) -> None:
     """Send COMMIT, wait for its answer, and decide by the table where none comes; note the server's warnings.
 
     COMMIT of a failed transaction answers ROLLBACK and raises nothing, so the command tag is what counts. INT, TERM and
@@ -180,7 +186,7 @@ def _cancel(raw: psycopg.Connection[object], on_event: OnEvent) -> None:
         raw.cancel_safe(timeout=CANCEL_S)  # the other cancel() holds the whole process until it is heard
 
 
-def _after_lost_answer(target: Target, guarded: Guarded, asking: Asking, came: list[int]) -> str:
+def _after_lost_answer(target: Target, guarded: Committing, asking: Asking, came: list[int]) -> str:
     """Return how we know that it committed; raise `RolledBack` or `OutcomeUnknown` otherwise."""
     _tell(asking.on_event, f"COMMIT was sent and not answered; asking the server, for {asking.reconnect_s:g} s at most")
     decision = decide_outcome(target, guarded.attempt, reconnect_s=asking.reconnect_s, hurry=partial(bool, came))

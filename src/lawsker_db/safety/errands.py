@@ -67,7 +67,7 @@ def create_backup(
     run_id = new_run_id("backup")
     folder = create_run_folder(runs.absolute(), run_id)
     try:
-        with _journalled(folder, on_event) as tell:
+        with journalled(folder, on_event) as tell:
             if not proven:
                 return take_backup(target, folder / BACKUP, run_id, options=options, on_event=tell)
             return take_proven_backup(
@@ -91,7 +91,7 @@ def verify_kept(
     """
     folder = create_run_folder(runs.absolute(), new_run_id("verify"))
     try:
-        with _journalled(folder, on_event) as tell:
+        with journalled(folder, on_event) as tell:
             return verify_backup(target, backup, jobs=jobs, on_event=tell)
     finally:
         if not any(folder.iterdir()):
@@ -155,7 +155,7 @@ def scratches_left(journal: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def _journalled(folder: Path, on_event: OnEvent) -> Iterator[Callable[[Event], None]]:
+def journalled(folder: Path, on_event: OnEvent) -> Iterator[Callable[[Event], None]]:
     """The journal first, then whoever watches. It is removed at the end, unless it names something that was left."""
     try:
         with Journal(folder, ERRAND) as journal:

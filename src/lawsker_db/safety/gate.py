@@ -7,7 +7,7 @@ judged apart, because the next one may change what this one made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection, text
 
@@ -25,7 +25,7 @@ from lawsker_db.evidence import (
     failures,
 )
 from lawsker_db.postgres import locks
-from lawsker_db.postgres.catalog import read_catalog
+from lawsker_db.postgres.catalog import Catalog, read_catalog
 from lawsker_db.postgres.closed import WRITTEN_IN
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.seal import Seal
@@ -35,16 +35,14 @@ from lawsker_db.safety.expectation import Promise, gone_with, unexpected
 from lawsker_db.safety.groups import check_group, group_words
 from lawsker_db.safety.keeping import Keeping
 from lawsker_db.safety.observation import SEQUENCE, Columns, Observation, Reader, check_serial
+from lawsker_db.safety.reinstatement import Reinstating
 from lawsker_db.safety.waiting import Waiting
 
 SHOWN = 5  # offending rows or objects in one finding: enough to see the pattern, few enough to read at night
 BEHIND_LOCKS = "5s"  # for a table that somebody else holds while everybody queues behind our locks
 NUMBERS_STAY = " Numbers that it drew from or set in these sequences stay so, as ever: {}."
-OBSERVED_MODES = (
-    locks.STRONGEST,
-    "EXCLUSIVE",
-    "ROW EXCLUSIVE",
-)  # with these the table may be written or reshaped
+# With these the table may be written or reshaped.
+OBSERVED_MODES = (locks.STRONGEST, "EXCLUSIVE", "ROW EXCLUSIVE")
 
 
 class Gate:
@@ -61,9 +59,11 @@ class Gate:
         on_event: OnEvent,
         beside: Reader | None = None,
         keeping: Keeping | None = None,
+        reinstating: Reinstating | None = None,
     ) -> None:
         """Remember; `begin` does the work. With `beside`, which reads tables on connections of their own, every table is
-        locked and compared, touched or not. With `keeping` what a downgrade takes away goes there."""
+        locked and compared, touched or not. With `keeping` what a downgrade takes away goes there; with
+        `reinstating` an upgrade brings it back."""
         self._conn = conn
         self._seal = seal
         self._schema = quoted_as_read(conn, schema)
@@ -73,15 +73,15 @@ class Gate:
         self._on_event = on_event
         self._full = beside is not None
         self.keeping = keeping if direction is Direction.DOWNGRADE else None
+        self.reinstating = reinstating if direction is Direction.UPGRADE else None
         self._promises: dict[str, Promise] = {}
         self._order: list[str] = []
         self._observation = Observation(conn, own=f"{self._schema}.alembic_version", beside=beside)
         self._rewrites = False
         self._locked: set[str] = set()  # by the revision under way
         self._judged: list[str] = []
-        self.behind_lock: Callable[[str], None] = lambda revision: (
-            None
-        )  # what must hold behind its locks: raises if not
+        # What must hold behind its locks: raises if not.
+        self.behind_lock: Callable[[str], None] = lambda revision: None
         self.locks: list[LockHeld] = []
         self.checks: list[Check] = []
         self.contents: tuple[TableContent, ...] = ()
@@ -239,8 +239,35 @@ class Gate:
         if not fires_triggers(self._conn):
             self._conn.execute(text("SET LOCAL session_replication_role = origin"))
         pin_session(self._conn, self._schema_name, idle_limit=IDLE_LIMIT)
-        self._seal.force_constraints()
         promise = self._promises.get(revision)
+        after, check = self._judge_catalog(revision, promise, direction)
+        checks = [check, *self._judge_content(revision, promise, direction)]
+        if self.keeping is not None and promise is not None:
+            checks += self.keeping.judge(self.catalog, after, promise.contract)
+        if promise is not None and direction is Direction.UPGRADE and not failures(tuple(checks)):
+            checks += self._judge_rows(promise)
+        self._require(checks)
+        self.catalog = after
+        back = self.reinstating.follow(revision, rewrites=self._rewrites) if self.reinstating is not None else ()
+        if back:
+            self._require(back)
+            followed = f"{revision} and what came back"
+            self.catalog, check = self._judge_catalog(followed, None, Direction.STAMP)
+            self._require([check, *self._judge_content(followed, None, Direction.STAMP)])
+        self._prepare_next(revision)
+        self._observation.settle()
+        self._judged.append(revision)
+        self._say("judged", f"revision {revision}: {len(checks)} checks passed", phase=Phase.GATE, revision=revision)
+
+    def _require(self, checks: Sequence[Check]) -> None:
+        """Note what was found; raise `GateRefused` where it must stop the run."""
+        self.checks += checks
+        if failures(tuple(checks)):
+            raise self._refusal(failures(tuple(checks)))
+
+    def _judge_catalog(self, what: str, promise: Promise | None, direction: Direction) -> tuple[Catalog, Check]:
+        """The catalog as it is now, all deferred triggers fired: `what` has made of it exactly what was promised."""
+        self._seal.force_constraints()
         after = read_catalog(self._conn, closed=True, patience=BEHIND_LOCKS)
         shared = self._observation.shared_written()
         old, new = (self.keeping.apart(c) if self.keeping else c for c in (self.catalog, after))
@@ -249,28 +276,10 @@ class Gate:
             for difference in unexpected(old, new, promise, direction, self._schema)
             if difference.kind not in WRITTEN_IN or not shared.isdisjoint(WRITTEN_IN[difference.kind])
         )
-        checks = [
-            self._check(
-                f"catalog after {revision}",
-                not differences,
-                "exactly what the contract promises",
-                "so it is" if not differences else "; ".join(d.label for d in differences[:SHOWN]),
-                detail="\n".join(d.label for d in differences),
-            )
-        ]
-        checks += self._judge_content(revision, promise, direction)
-        if self.keeping is not None and promise is not None:
-            checks += self.keeping.judge(self.catalog, after, promise.contract)
-        if promise is not None and direction is Direction.UPGRADE and not failures(tuple(checks)):
-            checks += self._judge_rows(promise)
-        self.checks += checks
-        if failures(tuple(checks)):
-            raise self._refusal(failures(tuple(checks)))
-        self.catalog = after
-        self._prepare_next(revision)
-        self._observation.settle()
-        self._judged.append(revision)
-        self._say("judged", f"revision {revision}: {len(checks)} checks passed", phase=Phase.GATE, revision=revision)
+        labels = [difference.label for difference in differences]
+        name, expected = f"catalog after {what}", "exactly what the contract promises"
+        found = "; ".join(labels[:SHOWN]) or "so it is"
+        return after, self._check(name, not differences, expected, found, detail="\n".join(labels))
 
     def _judge_content(self, revision: str, promise: Promise | None, direction: Direction) -> list[Check]:
         """Every relation that stood before is untouched, or has the content it had behind its lock."""

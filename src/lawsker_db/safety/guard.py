@@ -39,18 +39,19 @@ from lawsker_db.postgres.session import (
     transaction_id,
 )
 from lawsker_db.postgres.touched import require_counting
-from lawsker_db.record.history import Run, write_marker
+from lawsker_db.record.history import Run, recorded_via, write_marker
 from lawsker_db.revisions import Plan, current_revisions
+from lawsker_db.safety.choice import ALEMBICS, NEVER, OPTION, require_choices
 from lawsker_db.safety.commit import Asking, Guarded, commit, roll_back
 from lawsker_db.safety.confirmation import with_what_stays
 from lawsker_db.safety.doubt import RECONNECT_S, Attempt, read_timeline
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.keeping import Keeping
-from lawsker_db.safety.since import made_prints
+from lawsker_db.safety.reinstatement import Reinstating
 from lawsker_db.safety.waiting import Waiting
 from lawsker_db.target import Target, said_by_server
 
-SAFE_UPGRADE, ROLLBACK = "safe-upgrade", "rollback"
+SAFE_UPGRADE, ROLLBACK, REHEARSAL = "safe-upgrade", "rollback", "rehearsal"
 JOURNALLED = (SAFE_UPGRADE, ROLLBACK)  # the ways in that keep a journal
 STATEMENT_SHOWN = 70  # characters: one terminal line
 WAITED_TOO_LONG = ("55P03", "40P01")  # lock_not_available, deadlock_detected
@@ -69,6 +70,7 @@ class RunOptions:
     reconnect_s: float = RECONNECT_S
     full: Target | None = None  # lock and compare every table, touched or not, by connections to there
     archive: bool = False  # a downgrade keeps what it takes away
+    reinstate: str = NEVER  # which archive an upgrade brings back: auto, ask, never, or its name
     reason: str = ""  # why a downgrade throws it away, for the record
     on_event: OnEvent = ignore
 
@@ -140,9 +142,10 @@ def guarded_steps(
         on_event=options.on_event,
         beside=partial(read_tables, options.full) if options.full else None,
         keeping=Keeping(conn, options.run_id, schema) if options.archive else None,
+        reinstating=_reinstating(conn, plan, options, schema),
     )
     gate.begin(plan.contracts)
-    guarded = Guarded(gate=gate, attempt=_attempt(conn, server, options.run_id))
+    guarded = Guarded(gate=gate, attempt=attempt_of(conn, server, options.run_id))
     with no_transaction_control(conn, _statement_teller(options.on_event)), _revisions_own_errors():
         yield guarded
     seal.require_same_transaction()
@@ -151,6 +154,15 @@ def guarded_steps(
     gate.judge_snapshots()
     write_marker(conn, _run(conn, plan, gate, options, schema), server)
     gate.judge_ending()
+
+
+def _reinstating(conn: Connection, plan: Plan, options: RunOptions, schema: str) -> Reinstating | None:
+    """What an upgrade is to bring back, if anything. Reads the archives. Raises `Refused` when that cannot come back."""
+    if plan.direction is not Direction.UPGRADE:
+        return None
+    wish, option = options.reinstate, OPTION if options.via in (SAFE_UPGRADE, REHEARSAL) else ALEMBICS
+    choices = () if wish == NEVER else require_choices(conn, plan.contracts, wish, schema, option=option)
+    return Reinstating(conn, quoted_as_read(conn, schema), choices, options.on_event)
 
 
 def _statement_teller(on_event: OnEvent) -> Callable[[str], None]:
@@ -163,7 +175,8 @@ def _statement_teller(on_event: OnEvent) -> Callable[[str], None]:
     return tell
 
 
-def _attempt(conn: Connection, server: Server, run_id: str) -> Attempt:
+def attempt_of(conn: Connection, server: Server, run_id: str) -> Attempt:
+    """What identifies the COMMIT of the transaction that is open, which gets an id. Reads."""
     session = own_session(conn)
     return Attempt(
         run_id=run_id,
@@ -178,12 +191,13 @@ def _attempt(conn: Connection, server: Server, run_id: str) -> Attempt:
 def _run(conn: Connection, plan: Plan, gate: Gate, options: RunOptions, schema: str) -> Run:
     kept = gate.keeping.kept if gate.keeping else []
     prints = tuple(entry.fingerprint for entry in kept)
-    if plan.direction is Direction.UPGRADE:
-        prints = made_prints(conn, plan.contracts, quoted_as_read(conn, schema))
+    back = gate.reinstating.told if gate.reinstating else []
+    if gate.reinstating:
+        prints = gate.reinstating.made(plan.contracts)
     return Run(
         run_id=options.run_id,
         direction=options.recorded_as or plan.direction.value,
-        via=f"{options.via}, discarding: {options.reason}" if options.reason else options.via,
+        via=recorded_via(options.via, reason=options.reason, reinstated=tuple(one.archive for one in back)),
         from_revisions=plan.start,
         to_revisions=plan.goal,
         steps=tuple(step.revision for step in plan.steps),

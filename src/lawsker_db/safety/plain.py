@@ -28,6 +28,7 @@ from lawsker_db.revisions import (
     plan_stamp,
     plan_upgrade,
 )
+from lawsker_db.safety.choice import ASK, AUTO, NEVER
 from lawsker_db.safety.confirmation import require_confirmed
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.guard import RunOptions, guarded_steps, migration_transaction
@@ -36,7 +37,7 @@ from lawsker_db.safety.preflight import refuse_unless, required_checks
 from lawsker_db.safety.since import Since, holds_anything, made_by, written_since
 from lawsker_db.target import Target, find_target
 
-ARCHIVE, DISCARD = "archive", "discard"
+ARCHIVE, DISCARD, REINSTATE = "archive", "discard", "reinstate"
 KEEP = f"alembic -x {ARCHIVE}=yes downgrade …"
 THROW_AWAY = f"alembic -x {DISCARD}=yes downgrade …"
 
@@ -77,7 +78,9 @@ def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tu
             yield conn, None
             conn.rollback()
             return
-        run = RunOptions(run_id=new_run_id("_".join(plan.goal)), via="alembic", archive=_keeps(wish))
+        run = RunOptions(
+            run_id=new_run_id("_".join(plan.goal)), via="alembic", archive=_keeps(wish), reinstate=_reinstate(wish)
+        )
         with migration_transaction(conn, target, plan, run) as guarded:
             _watch_for_loss(conn, plan, wish, guarded.gate)
             yield conn, guarded.gate
@@ -100,7 +103,9 @@ def guarded_hand_over(conn: Connection, config: Path, wish: Wish) -> Iterator[Ga
         return
     create_seal_here(conn)
     run_id = new_run_id("_".join(plan.goal))
-    run = RunOptions(run_id=run_id, via="alembic, on a connection handed over", archive=_keeps(wish))
+    run = RunOptions(
+        run_id=run_id, via="alembic, on a connection handed over", archive=_keeps(wish), reinstate=_reinstate(wish)
+    )
     with guarded_steps(conn, plan, run, server=server, schema=schema) as guarded:
         _watch_for_loss(conn, plan, wish, guarded.gate)
         yield guarded.gate
@@ -169,6 +174,16 @@ def _written(conn: Connection, plan: Plan, contract: Contract, made: PastRun | N
     if made is None:
         return []
     return [since for since in written_since(conn, contract, made, schema, going=plan.contracts) if since.says]
+
+
+def _reinstate(wish: Wish) -> str:
+    """Pure. Which archive an upgrade brings back. Raises `Refused` for the word that would have to ask: Alembic does not."""
+    chosen = wish.options.get(REINSTATE, AUTO)
+    if chosen == ASK:
+        raise Refused(
+            f"-x {REINSTATE}={ASK}: Alembic cannot ask.", hint=f"-x {REINSTATE}={AUTO}, {NEVER}, or an archive"
+        )
+    return chosen
 
 
 def _keeps(wish: Wish) -> bool:

@@ -83,24 +83,34 @@ def restored_copy(
     check_files(folder, manifest)
     _require_place(target, manifest)
     name = new_scratch_name()
-    copy = Target(parameters={**target.parameters, "dbname": name})
     try:
-        _create(target, name, manifest, on_event)
-        began = time.monotonic()
-        selection, content = _restore(copy, folder, manifest, BackupOptions(jobs=jobs).workers, on_event)
-        with copy.connect() as conn:
-            unset = apply_settings(conn, name, _properties(manifest).settings)
-            conn.commit()
-        yield Copy(
-            target=copy,
-            name=name,
-            content=content,
-            selection=selection,
-            omitted=(*selection.omitted, *unset),
-            restore_s=round(time.monotonic() - began, 3),
-        )
+        yield make_copy(target, name, folder, manifest, jobs=jobs, on_event=on_event)
     finally:
-        _drop(target, name, on_event)
+        drop_copy(target, name, on_event)
+
+
+def make_copy(
+    target: Target, name: str, folder: Path, manifest: Manifest, *, jobs: int | None = None, on_event: OnEvent = ignore
+) -> Copy:
+    """Restore a backup, whose files were looked at, into a new scratch database of this name on the server of `target`.
+
+    It stays, half made as well: the caller drops it. Raises what restored_copy raises.
+    """
+    copy = Target(parameters={**target.parameters, "dbname": name})
+    _create(target, name, manifest, on_event)
+    began = time.monotonic()
+    selection, content = _restore(copy, folder, manifest, BackupOptions(jobs=jobs).workers, on_event)
+    with copy.connect() as conn:
+        unset = apply_settings(conn, name, original_properties(manifest).settings)
+        conn.commit()
+    return Copy(
+        target=copy,
+        name=name,
+        content=content,
+        selection=selection,
+        omitted=(*selection.omitted, *unset),
+        restore_s=round(time.monotonic() - began, 3),
+    )
 
 
 def take_proven_backup(
@@ -188,7 +198,7 @@ def prove(copy: Copy, folder: Path, manifest: Manifest, *, on_event: OnEvent = i
 
 def _require_alike(manifest: Manifest, copy: DatabaseProperties) -> None:
     """Pure. What orders and compares text must be the same in a copy. Raises `BackupUnproven`."""
-    original = _properties(manifest)
+    original = original_properties(manifest)
     differing = [name for name in LOCALE if getattr(original, name) != getattr(copy, name)]
     if differing:
         raise BackupUnproven(
@@ -256,7 +266,7 @@ def _create(target: Target, name: str, manifest: Manifest, on_event: OnEvent) ->
     with target.connect(autocommit=True) as admin:
         on_event(_event("scratch", f"trial restore into scratch database {name}", database=name))
         try:
-            create_scratch(admin, name, _properties(manifest))
+            create_scratch(admin, name, original_properties(manifest))
         except DBAPIError as failed:
             raise BackupUnproven(
                 f"The backup cannot be proven: no scratch database can be created: {failed.orig}",
@@ -264,7 +274,7 @@ def _create(target: Target, name: str, manifest: Manifest, on_event: OnEvent) ->
             ) from failed
 
 
-def _drop(target: Target, name: str, on_event: OnEvent) -> None:
+def drop_copy(target: Target, name: str, on_event: OnEvent = ignore) -> None:
     """Drop the scratch database on a connection of its own: the one that made it may be long gone.
 
     A server that is lost must not hide what went wrong before: then the event says what is left and how it goes.
@@ -368,7 +378,8 @@ def _connected(copy: Target) -> Iterator[Connection]:
         yield conn
 
 
-def _properties(manifest: Manifest) -> DatabaseProperties:
+def original_properties(manifest: Manifest) -> DatabaseProperties:
+    """Pure. What hung on the database itself when its backup was taken."""
     facts: dict[str, Any] = dict(manifest.properties)
     facts |= {"acl": tuple(facts["acl"]), "settings": tuple((role, value) for role, value in facts["settings"])}
     return DatabaseProperties(**facts)

@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
-from lawsker_db.errors import LawskerError, OutcomeUnknown, Refused
+from lawsker_db.errors import OutcomeUnknown, Refused
 from lawsker_db.evidence import Check, Phase, Server, Verdict
-from lawsker_db.postgres.databases import reopen
+from lawsker_db.postgres.databases import beside
 from lawsker_db.postgres.session import UNKNOWN, Session, end_sessions, identify
+from lawsker_db.postgres.swap import Swap, is_swapped, let_in
 from lawsker_db.postgres.tools import remove_temporary_files
-from lawsker_db.record.history import has_committed
+from lawsker_db.record.history import Replaced, has_committed, read_replaced
 from lawsker_db.record.journal import JOURNAL, as_json, goes_on, read_journal, write_atomically
 from lawsker_db.record.report import read_verdict
 from lawsker_db.safety.doubt import RECONNECT_S, Attempt, Decision, Outcome, decide_outcome
@@ -31,15 +32,21 @@ from lawsker_db.target import Target
 SETTLED = "settled.json"
 OPENED, SESSION, ASKED = "opened", "session", "about to commit"
 GATE_CLOSED, GATE_OPENED = "gate closed", "gate opened"
-BESIDE = ("postgres", "template1")  # databases from which a closed one can be opened
+NAMING = "about to name"
+KEPT_OPENED, KEPT_CLOSED = "damaged opened", "damaged closed"
 PARTIAL = "*.partial"
 NO_ROW = "recover changed no row; what it had cleared away by then stays away."
+_STANDS = "SELECT FROM pg_database WHERE oid = :oid AND datname = :name"
 NOT_ASKED = "it never came to COMMIT"
+NOT_SWAPPED = "the names were not swapped: this is the database that it was, and no other one took its place"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRun:
-    """What the journal of a run says whose process is no more. `closed` are OIDs of databases behind a closed gate."""
+    """What the journal of a run says whose process is no more. `closed` are OIDs of databases behind a closed gate, `opened`
+    those of damaged ones that were to be closed again; `swap` is what a restore was about to rename, `named` a copy that was
+    about to get its name.
+    """
 
     run_id: str
     folder: Path
@@ -48,6 +55,9 @@ class EndedRun:
     sessions: tuple[Session, ...]
     attempt: Attempt | None
     closed: tuple[int, ...]
+    opened: tuple[int, ...] = ()
+    swap: Swap | None = None
+    named: tuple[int, str] | None = None
     readable: bool = True
 
     @property
@@ -68,9 +78,10 @@ class Settled:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
     """What `recover` found and did, in the order in which it did it. `left`: server processes that it could not end.
-    `elsewhere`: runs of other databases, whose outcome was not asked for."""
+    `elsewhere`: runs of other databases, whose outcome was not asked for. `shut`: damaged databases closed again."""
 
     reopened: tuple[str, ...]
+    shut: tuple[str, ...]
     runs: tuple[Settled, ...]
     ended: tuple[int, ...]
     left: tuple[int, ...]
@@ -94,16 +105,18 @@ def recover(target: Target, runs: Path, *, reconnect_s: float = RECONNECT_S) -> 
     """
     ended = read_ended(runs)
     with _told_truly(ended):
-        reopened = _reopen(target, ended)
+        reopened, shut = _set_gates(target, ended)
         with target.connect() as conn:
             server = identify(conn, sized=False)
+            replaced = read_replaced(conn, server)
             conn.rollback()
-        here = tuple(run for run in ended if _is_here(run, server))
-        settled = tuple(_settle(target, run, reconnect_s) for run in here if not run.told)
+        here = tuple(run for run in ended if _is_here(run, server) or _replacement(run, replaced))
+        settled = tuple(_settle(target, run, replaced, reconnect_s) for run in here if not run.told)
         gone, left = _end_sessions(target, here, settled)
         removed = [*remove_unfinished(runs), *_remove_partials(ended), *remove_temporary_files()]
         return Recovered(
             reopened=reopened,
+            shut=shut,
             runs=settled,
             ended=gone,
             left=left,
@@ -190,12 +203,7 @@ def _understood(path: Path, facts: list[tuple[str, str, dict[str, Any]]]) -> End
     if opened is None:
         return None
     asked = next((given for name, phase, given in facts if (name, phase) == (ASKED, Phase.COMMIT)), None)
-    closed: dict[int, None] = {}
-    for name, _, given in facts:
-        if name == GATE_CLOSED:
-            closed[int(given["database_oid"])] = None
-        if name == GATE_OPENED:
-            closed.pop(int(given["database_oid"]), None)
+    about = next((given for name, _, given in facts if name == GATE_CLOSED and "copy_oid" in given), None)
     return EndedRun(
         run_id=path.parent.name,
         folder=path.parent,
@@ -203,8 +211,22 @@ def _understood(path: Path, facts: list[tuple[str, str, dict[str, Any]]]) -> End
         database_oid=int(opened["database_oid"]),
         sessions=tuple(_session(given) for name, phase, given in facts if name == SESSION and phase != Phase.REHEARSAL),
         attempt=_attempt(asked) if asked else None,
-        closed=tuple(closed),
+        closed=_pending(facts, GATE_CLOSED, GATE_OPENED),
+        opened=_pending(facts, KEPT_OPENED, KEPT_CLOSED),
+        named=next(((int(g["copy_oid"]), str(g["name"])) for name, _, g in facts if name == NAMING), None),
+        swap=Swap(**{part.name: about[part.name] for part in fields(Swap)}) if about else None,
     )
+
+
+def _pending(facts: list[tuple[str, str, dict[str, Any]]], begun: str, over: str) -> tuple[int, ...]:
+    """Pure. OIDs of databases for which something was begun and is not over."""
+    pending: dict[int, None] = {}
+    for name, _, given in facts:
+        if name == begun:
+            pending[int(given["database_oid"])] = None
+        if name == over:
+            pending.pop(int(given["database_oid"]), None)
+    return tuple(pending)
 
 
 def _session(facts: dict[str, Any]) -> Session:
@@ -225,36 +247,43 @@ def _is_here(run: EndedRun, server: Server) -> bool:
     )
 
 
-def _reopen(target: Target, ended: Iterable[EndedRun]) -> tuple[str, ...]:
-    """Let connections in again where a run has closed the gate and not opened it. Returns the names of the databases."""
-    wanted = {oid: run.system_identifier for run in ended for oid in run.closed}
-    if not wanted:
-        return ()
-    with _beside(target).connect(autocommit=True) as conn:
+def _replacement(run: EndedRun, replaced: Iterable[Replaced]) -> Replaced | None:
+    """Pure. The restore that has put this database in the place of the run's."""
+    of = (run.system_identifier, run.database_oid)
+    return next((one for one in replaced if (one.system_identifier, one.database_oid) == of), None)
+
+
+def _set_gates(target: Target, ended: Iterable[EndedRun]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Let connections in again where a run has closed the gate and not opened it; after a swap that is the restored one, and
+    the damaged one stays closed. Returns the names of those that were opened, and of those that were closed."""
+    pending = [run for run in ended if run.closed or run.opened]
+    if not pending:
+        return (), ()
+    opened: list[str | None] = []
+    shut: list[str | None] = []
+    with beside(target).connect(autocommit=True) as conn:
         here = identify(conn, sized=False).system_identifier
-        known = {oid: identifier for oid, identifier in wanted.items() if identifier == here != UNKNOWN}
-        names = [reopen(conn, oid) for oid in known]
-    return tuple(name for name in names if name)
+        for run in pending:
+            if UNKNOWN in (here, run.system_identifier):  # then the names must fit the OIDs
+                if run.swap is None or is_swapped(conn, run.swap) is None:
+                    continue
+            elif run.system_identifier != here:
+                continue
+            if run.closed:  # a rename of its that is under way is decided when its session has ended
+                end_sessions(conn, run.sessions)
+            swapped = run.swap is not None and is_swapped(conn, run.swap) is True
+            for oid in run.closed:
+                wanted = run.swap.copy_oid if swapped and run.swap is not None else oid
+                opened.append(let_in(conn, wanted, allowed=True))
+            if not (run.folder / SETTLED).exists():  # once: later on an operator may have opened it to look into it
+                shut += [let_in(conn, oid, allowed=False) for oid in run.opened]
+    return tuple(name for name in opened if name), tuple(name for name in shut if name)
 
 
-def _beside(target: Target) -> Target:
-    """The first database on the same server that lets us in and is not meant to be one's own. Raises `Unreachable`."""
-    failed: LawskerError | None = None
-    for name in BESIDE:
-        place = Target(parameters={**target.parameters, "dbname": name})
-        try:
-            with place.connect() as conn:
-                conn.rollback()
-        except LawskerError as refused:
-            failed = failed or refused
-        else:
-            return place
-    raise failed or Refused("No database beside this one can be reached.", hint="name one with DATABASE_URL")
-
-
-def _settle(target: Target, run: EndedRun, reconnect_s: float) -> Settled:
+def _settle(target: Target, run: EndedRun, replaced: Iterable[Replaced], reconnect_s: float) -> Settled:
     """Find out what became of a run, and note it in its folder when it is known."""
-    decision = _decide(target, run, reconnect_s)
+    instead = _replacement(run, replaced)
+    decision = _decide_replaced(target, run, instead) if instead else _decide(target, run, reconnect_s)
     settled = Settled(run_id=run.run_id, outcome=decision.outcome, reason=decision.reason)
     if decision.outcome in (Outcome.COMMITTED, Outcome.ROLLED_BACK):
         try:
@@ -270,14 +299,43 @@ def _decide(target: Target, run: EndedRun, reconnect_s: float) -> Decision:
         return Decision(outcome=Outcome.UNKNOWN, reason=f"{run.folder / JOURNAL} was written by another version")
     if run.attempt is not None:
         return decide_outcome(target, run.attempt, reconnect_s=reconnect_s)
+    oid, name = run.named or (0, "")
     with target.connect() as conn:
         marked = has_committed(conn, run.run_id)
+        whole = bool(conn.execute(text(_STANDS), {"oid": oid, "name": name}).all())
         conn.rollback()
+    if whole:
+        return Decision(outcome=Outcome.COMMITTED, reason=f"its copy stands, whole and proven, as {name}")
+    if run.swap is not None and not marked:
+        return Decision(outcome=Outcome.ROLLED_BACK, reason=NOT_SWAPPED)
     if marked:
         return Decision(
             outcome=Outcome.INCONSISTENT, reason="its marker row is there, and its journal knows of no COMMIT"
         )
     return Decision(outcome=Outcome.ROLLED_BACK, reason=NOT_ASKED)
+
+
+def _decide_replaced(target: Target, run: EndedRun, instead: Replaced) -> Decision:
+    """What became of a run in a database that a restore has put this one in the place of. Its history was carried over when
+    that was closed; so what is not in it had not committed by then, and could not any more."""
+    if run.run_id == instead.run_id:
+        words = f"the names were swapped: this is the restored database, the damaged one is called {instead.name}"
+        return Decision(outcome=Outcome.COMMITTED, reason=words)
+    since = f"this database was restored from backup {instead.backup_id}, taken before it"
+    if run.run_id in instead.undone:
+        return Decision(outcome=Outcome.COMMITTED, reason=f"committed in what is now {instead.name}; {since}")
+    with target.connect() as conn:
+        marked = has_committed(conn, run.run_id)
+        conn.rollback()
+    if marked:
+        return Decision(outcome=Outcome.COMMITTED, reason="its marker row is there, and was in the backup already")
+    if not instead.known:
+        words = (
+            f"what is now {instead.name} had lost its history when it was replaced: look for traces of the run there"
+        )
+        return Decision(outcome=Outcome.UNKNOWN, reason=words)
+    words = f"its marker row is absent, and was so in what is now {instead.name} when that was closed"
+    return Decision(outcome=Outcome.ROLLED_BACK, reason=words)
 
 
 def _end_sessions(

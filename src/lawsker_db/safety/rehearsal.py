@@ -8,15 +8,26 @@ from pathlib import Path
 from sqlalchemy import text
 
 from lawsker_db.errors import LawskerError, RehearsalFailed
-from lawsker_db.evidence import Event, LockForecast, OnEvent, Phase, Rehearsal, StatementCost, failures, ignore
+from lawsker_db.evidence import (
+    Event,
+    LockForecast,
+    OnEvent,
+    Phase,
+    Rehearsal,
+    Reinstated,
+    StatementCost,
+    failures,
+    ignore,
+)
 from lawsker_db.postgres.catalog import Catalog, compare_catalogs, read_catalog
 from lawsker_db.postgres.content import Content, read_content
 from lawsker_db.postgres.meter import STRONG, Meter, metered, telling
 from lawsker_db.postgres.session import find_schema, literal, pin_session
 from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import Chain, Plan, current_revisions, plan_downgrade, run_steps
+from lawsker_db.safety.choice import NEVER
 from lawsker_db.safety.expectation import alembics_own
-from lawsker_db.safety.guard import RunOptions, migration_transaction
+from lawsker_db.safety.guard import REHEARSAL, RunOptions, migration_transaction
 from lawsker_db.safety.performance import LONGEST_LOCK_S
 from lawsker_db.safety.verification import VerifyOptions, verify
 from lawsker_db.target import Target
@@ -36,6 +47,7 @@ def rehearse(
     *,
     max_lock_s: float = MAX_LOCK_S,
     full: bool = False,
+    reinstate: str = NEVER,
     on_event: OnEvent = ignore,
 ) -> Rehearsal:
     """Analyze the copy and run the plan on it: upgrade, verify, downgrade, compare with before, upgrade again.
@@ -43,20 +55,21 @@ def rehearse(
     `content` is what the copy holds, as its proof has read it. Changes the copy alone; its marker rows carry the copy's
     own database OID. Production is not touched and not locked. Raises `RehearsalFailed` with what would have happened, or
     when a table would be locked longer than `max_lock_s`. With `full` the ways up lock and compare every table, as
-    production's then will.
+    production's then will; `reinstate` says what they bring back, which both of them do.
     """
     try:
         _cut_off(copy, on_event)
         catalog = _catalog(copy)
         _analyze(copy, on_event)
-        measured = _pass(copy, chain, plan, "upgrade", on_event, full=full)
-        _verify(copy, chain, on_event)
+        measured, came = _pass(copy, chain, plan, "upgrade", on_event, full=full, reinstate=reinstate)
+        _verify(copy, chain, on_event, reinstated=bool(came))
         back = plan_downgrade(chain, _current(copy), plan.start[0] if plan.start else "base")
         _pass(copy, chain, back, "downgrade", on_event)
         stays = {name for contract in plan.contracts for name in contract.may_install}
         _compare((catalog, content), (_catalog(copy), read_content(copy)), stays)
         on_event(_event("equal", "after the downgrade catalog and content are as before"))
-        again = _pass(copy, chain, plan, "upgrade again", on_event, full=full)
+        same = came[0].archive if came else NEVER  # for the record, the way down has kept nothing
+        again, _ = _pass(copy, chain, plan, "upgrade again", on_event, full=full, reinstate=same)
     except RehearsalFailed:
         raise
     except LawskerError as failed:
@@ -148,25 +161,37 @@ def _analyze(copy: Target, on_event: OnEvent) -> None:
     on_event(_event("analyzed", "the copy has statistics, as production has"))
 
 
-def _pass(copy: Target, chain: Chain, plan: Plan, word: str, on_event: OnEvent, *, full: bool = False) -> Meter:
-    """One way through the plan in a guarded transaction on the copy, metered to the end of its COMMIT."""
+def _pass(
+    copy: Target,
+    chain: Chain,
+    plan: Plan,
+    word: str,
+    on_event: OnEvent,
+    *,
+    full: bool = False,
+    reinstate: str = NEVER,
+) -> tuple[Meter, tuple[Reinstated, ...]]:
+    """One way through the plan in a guarded transaction on the copy, metered to the end of its COMMIT; and what came back
+    from archives."""
     run = RunOptions(
         run_id=new_run_id(f"rehearsal_{'_'.join(plan.goal)}"),
-        via="rehearsal",
+        via=REHEARSAL,
         full=copy if full else None,
+        reinstate=reinstate,
         on_event=_progress(on_event),
     )
     with copy.connect() as conn, metered(conn) as meter, migration_transaction(conn, copy, plan, run) as guarded:
         run_steps(conn, chain, plan, guarded.gate)
     on_event(_event(word, f"{word}: {meter.duration_s:.2f} s", duration_s=meter.duration_s))
-    return meter
+    back = guarded.gate.reinstating
+    return meter, tuple(back.told) if back else ()
 
 
-def _verify(copy: Target, chain: Chain, on_event: OnEvent) -> None:
+def _verify(copy: Target, chain: Chain, on_event: OnEvent, *, reinstated: bool) -> None:
     """The whole list on the upgraded copy, which nobody else writes. The run that made it has no folder: its content is
     compared after the way down."""
     began = time.monotonic()
-    checks = verify(copy, chain, options=VerifyOptions(strict=True, content=False, runs=NO_RUNS))
+    checks = verify(copy, chain, options=VerifyOptions(strict=True, content=False, runs=NO_RUNS, reinstated=reinstated))
     failed = failures(checks)
     if failed:
         shown = "; ".join(f"{check.code} {check.name}: {check.found}" for check in failed[:SHOWN])

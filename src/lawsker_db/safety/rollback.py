@@ -9,14 +9,12 @@ import random
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db import __version__
-from lawsker_db.errors import CommittedUnproven, LawskerError, OutcomeUnknown, Refused, RolledBack
+from lawsker_db.errors import CommittedUnproven, LawskerError, Refused, RolledBack
 from lawsker_db.evidence import (
     Check,
     Direction,
@@ -38,7 +36,18 @@ from lawsker_db.postgres.session import find_schema, identify, literal, pinned, 
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.record.journal import Journal
 from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_checks, plan_downgrade, run_steps
-from lawsker_db.safety.account import BACK, VERIFY_BACK, Account, ending, open_account, opened, reported, teller, timed
+from lawsker_db.safety.account import (
+    BACK,
+    VERIFY_BACK,
+    Account,
+    ending,
+    nothing_to_do,
+    open_account,
+    opened,
+    reported,
+    teller,
+    timed,
+)
 from lawsker_db.safety.confirmation import reading, require_confirmed, said_by
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import ROLLBACK, RunOptions, migration_transaction
@@ -137,7 +146,7 @@ def roll_back(
     outlook = look_back(target, revision, options)
     _require_as_shown(outlook.plan, shown)
     if not outlook.plan.steps:
-        return _nothing_to_do(target, outlook)
+        return nothing_to_do(target, outlook.plan, outlook.server, hint=STATUS)
     refuse_unless(outlook.checks, what="The rollback was not begun")
     target = pinned(target, outlook.server)
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
@@ -154,35 +163,6 @@ def roll_back(
                 _verify(account, outlook.chain)
         said.verdict = Verdict.DONE
     return said.report
-
-
-def undo_unproven(
-    target: Target, failed: CommittedUnproven, goal: tuple[str, ...], options: RollbackOptions, on_event: OnEvent
-) -> LawskerError:
-    """Take back a migration that was committed and failed a later check; the error that says how that ended.
-
-    Changes the database as `roll_back`. `RolledBack` when it did; what the way back raised when it committed, or may have,
-    and nobody could prove it; else the error that was, with why the way back was not taken.
-    """
-    revision = goal[0] if goal else "base"
-    words = f"a check failed after COMMIT, so back to {revision}: {failed.message}"
-    on_event(Event(phase=Phase.MIGRATION, name="back", text=words))
-    try:
-        report = roll_back(target, revision, options=options, on_event=on_event)
-    except (OutcomeUnknown, CommittedUnproven) as found:
-        found.message = f"A check failed after COMMIT ({failed.message}), and on the way back: {found.message}"
-        return found
-    except LawskerError as refused:
-        failed.message = f"{failed.message} It was not taken back: {refused.message}"
-        failed.hint = refused.hint
-        return failed
-    return RolledBack(
-        f"A check failed after COMMIT, and the migration was taken back: {failed.message}",
-        hint=f"look at {report.folder}, mend what failed, then type it again; {VERIFY_BACK} looks at the way back",
-        state=f"The database is at {revision} again, proven; what had been made is kept in schema {report.archive}.",
-        folder=report.folder,
-        run_id=report.run_id,
-    )
 
 
 def database_name(target: Target) -> str:
@@ -364,22 +344,3 @@ def _verify(account: Account, chain: Chain) -> None:
         said = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in wrong)
         words = f"The look afterwards found: {said}."
         raise CommittedUnproven(words, hint=HINT, state=BACK, checks=account.verified)
-
-
-def _nothing_to_do(target: Target, outlook: Retrospect) -> RunReport:
-    return RunReport(
-        run_id="",
-        verdict=Verdict.NOTHING_TO_DO,
-        target=target.label,
-        tool_version=__version__,
-        started_at=datetime.now(UTC),
-        duration_s=0.0,
-        direction=outlook.plan.direction,
-        from_revisions=outlook.plan.start,
-        to_revisions=outlook.plan.goal,
-        steps=(),
-        server=outlook.server,
-        message=f"The database is at revision {', '.join(outlook.plan.start) or 'base'} already.",
-        state="Nothing was done.",
-        hint=STATUS,
-    )

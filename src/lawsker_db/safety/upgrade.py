@@ -6,12 +6,10 @@ import random
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db import __version__
 from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed, RolledBack
 from lawsker_db.evidence import (
     Check,
@@ -29,7 +27,7 @@ from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.pooler import require_direct
-from lawsker_db.postgres.session import identify, pinned, require_same
+from lawsker_db.postgres.session import find_schema, identify, pinned, require_same
 from lawsker_db.postgres.snapshot import mark_restore_point
 from lawsker_db.record.journal import Journal
 from lawsker_db.record.manifest import read_manifest
@@ -37,8 +35,10 @@ from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, pla
 from lawsker_db.safety.account import (
     NOT_REHEARSED,
     NOT_RESTORED,
+    VERIFY,
     Account,
     ending,
+    nothing_to_do,
     open_account,
     opened,
     reported,
@@ -47,6 +47,7 @@ from lawsker_db.safety.account import (
 )
 from lawsker_db.safety.afterwards import note_plans, refresh_statistics, verify_committed
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
+from lawsker_db.safety.choice import AUTO, Choice, choice_checks, find_choices, refuse_unasked
 from lawsker_db.safety.confirmation import (
     catalog_now,
     read_figures,
@@ -60,7 +61,9 @@ from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
 from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
-from lawsker_db.safety.rollback import RollbackOptions, undo_unproven
+from lawsker_db.safety.restore import RestoreOptions
+from lawsker_db.safety.rollback import RollbackOptions
+from lawsker_db.safety.way_back import Choose, go_back, keep
 from lawsker_db.target import Target
 
 TRIES = 3
@@ -75,8 +78,9 @@ class UpgradeOptions:
 
     `proof_server` is where the copy is made, None for the database's own server. With `full` every table is locked and
     compared in the migration, touched or not: nobody writes any meanwhile. `queries` is a file of SELECTs whose plans are
-    noted before the migration, for verification to compare with. With `roll_back` a migration that fails a check after
-    COMMIT is taken back, with an archive.
+    noted before the migration, for verification to compare with. `reinstate` says which archive of a downgrade is brought
+    back: the last one's (auto), after a question (ask, which is the command's), none (never), or the one of that name.
+    `way_back` is asked when a check fails after COMMIT.
     """
 
     runs: Path = Path("lawsker-runs")
@@ -93,7 +97,8 @@ class UpgradeOptions:
     max_lock_s: float = MAX_LOCK_S
     full: bool = False
     queries: Path | None = None
-    roll_back: bool = False
+    way_back: Choose = keep
+    reinstate: str = AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +109,7 @@ class Outlook:
     chain: Chain
     plan: Plan
     checks: tuple[Check, ...]
+    choices: tuple[Choice, ...] = ()
 
 
 def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always: bool = False) -> Outlook:
@@ -119,34 +125,49 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always
         plan = plan_upgrade(chain, current_revisions(conn), revision)
         accept = bool(options.accept_unproven)
         checks: tuple[Check, ...] = ()
+        choices: tuple[Choice, ...] = ()
         if plan.steps or always:
             beside = options.prove and options.proof_server is None
             checks = preflight(conn, plan, options.runs, prove=beside, accept_unproven=accept)
             checks = (*road, *checks, unsettled_check(conn, options.runs))
-        return Outlook(server=server, chain=chain, plan=plan, checks=checks)
+            choices = find_choices(conn, plan.contracts, options.reinstate, find_schema(conn))
+            checks += choice_checks(choices, options.reinstate)
+        return Outlook(server=server, chain=chain, plan=plan, checks=checks, choices=choices)
 
 
 def safe_upgrade(
     target: Target, revision: str = "head", *, options: UpgradeOptions, on_event: OnEvent = ignore
 ) -> RunReport:
-    """Bring the database to `revision`, as `upgrade_proven`; where a check fails after COMMIT and the options say so, take
-    it back with an archive of what it made, by a run of its own. Raises a `LawskerError`, whose class tells the state."""
+    """Bring the database to `revision`, as `upgrade_proven`; a check that fails after COMMIT: back, as the options choose.
+
+    Raises a `LawskerError`, whose class tells the state.
+    """
     try:
         return upgrade_proven(target, revision, options=options, on_event=on_event)
     except CommittedUnproven as failed:
-        start = failed.fields.get("from_revisions")
-        found_wrong = bool(failed.fields.get("checks"))  # an interrupt, or nobody could look: that is no failed check
-        if not options.roll_back or not found_wrong or not isinstance(start, tuple):
-            raise
-        way_back = RollbackOptions(
-            runs=options.runs,
-            config=options.config,
-            chain_options=options.chain_options,
-            patience_s=options.patience_s,
-            blockers=options.blockers,
-            reconnect_s=options.reconnect_s,
+        ended = go_back(
+            target,
+            failed,
+            options.way_back,
+            rollback=RollbackOptions(
+                runs=options.runs,
+                config=options.config,
+                chain_options=options.chain_options,
+                patience_s=options.patience_s,
+                blockers=options.blockers,
+                reconnect_s=options.reconnect_s,
+            ),
+            restore=RestoreOptions(
+                runs=options.runs,
+                jobs=options.backup.jobs,
+                accept_unproven=options.accept_unproven,
+                reconnect_s=options.reconnect_s,
+            ),
+            on_event=on_event,
         )
-        raise undo_unproven(target, failed, start, way_back, on_event) from failed
+        if ended is failed:
+            raise
+        raise ended from failed
 
 
 def upgrade_proven(
@@ -161,8 +182,9 @@ def upgrade_proven(
     outlook = look_ahead(target, revision, options)
     plan = outlook.plan
     if not plan.steps:
-        return _nothing_to_do(target, outlook)
+        return nothing_to_do(target, outlook.plan, outlook.server, hint=f"{VERIFY} checks what is there")
     refuse_unless(outlook.checks)
+    refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     with Journal(account.folder) as journal, reported(account) as said:
@@ -193,8 +215,9 @@ def rehearse_upgrade(
     """
     outlook = look_ahead(target, revision, options)
     if not outlook.plan.steps:
-        return _nothing_to_do(target, outlook)
+        return nothing_to_do(target, outlook.plan, outlook.server, hint=f"{VERIFY} checks what is there")
     refuse_unless(outlook.checks)
+    refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     with Journal(account.folder) as journal, reported(account) as said:
@@ -220,9 +243,10 @@ def _confirm(account: Account, expected: Catalog) -> None:
 
 def _verify(account: Account, chain: Chain, tell: OnEvent) -> None:
     """Gather statistics, verify, and read the report's figures; what was found goes into the report in any case."""
-    account.notes += filter(None, [refresh_statistics(account.target, account.plan.contracts)])
+    back = tuple(table.table for one in account.reinstated for table in one.tables if table.back)
+    account.notes += filter(None, [refresh_statistics(account.target, account.plan.contracts, back)])
     try:
-        found = verify_committed(account.target, chain, account.folder)
+        found = verify_committed(account.target, chain, account.folder, reinstated=bool(account.reinstated))
     except CommittedUnproven as failed:
         listed = failed.fields.get("checks")
         account.verified = listed if isinstance(listed, tuple) else ()
@@ -314,6 +338,7 @@ def _rehearse(account: Account, chain: Chain, copy: Copy, options: UpgradeOption
             account.plan,
             max_lock_s=options.max_lock_s,
             full=options.full,
+            reinstate=options.reinstate,
             on_event=tell,
         )
     except RehearsalFailed as failed:
@@ -351,6 +376,7 @@ def _migrate_once(account: Account, chain: Chain, options: UpgradeOptions, tell:
         blockers=options.blockers,
         reconnect_s=options.reconnect_s,
         full=target if options.full else None,
+        reinstate=options.reinstate,
         on_event=tell,
     )
     steps = ", ".join(step.revision for step in plan.steps)
@@ -363,22 +389,3 @@ def _migrate_once(account: Account, chain: Chain, options: UpgradeOptions, tell:
             run_steps(conn, chain, plan, guarded.gate)
         tell(Event(phase=Phase.COMMIT, name="committed", text="committed", facts={"run_id": account.run_id}))
     return guarded.gate.catalog
-
-
-def _nothing_to_do(target: Target, outlook: Outlook) -> RunReport:
-    return RunReport(
-        run_id="",
-        verdict=Verdict.NOTHING_TO_DO,
-        target=target.label,
-        tool_version=__version__,
-        started_at=datetime.now(UTC),
-        duration_s=0.0,
-        direction=outlook.plan.direction,
-        from_revisions=outlook.plan.start,
-        to_revisions=outlook.plan.goal,
-        steps=(),
-        server=outlook.server,
-        message=f"The database is at revision {', '.join(outlook.plan.start)} already.",
-        state="Nothing was done.",
-        hint="lawsker-db verify checks what is there",
-    )

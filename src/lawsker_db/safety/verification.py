@@ -17,7 +17,7 @@ from lawsker_db.evidence import Check
 from lawsker_db.postgres.catalog import PATIENT, Catalog, read_catalog
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.session import PINNED, find_schema, identify, literal, pin_session, quoted_as_read
-from lawsker_db.record.history import PastRun, read_history
+from lawsker_db.record.history import PastRun, first_made, read_history
 from lawsker_db.revisions import Chain, are_modelled, contracts_up_to, current_revisions, load_chain, model_differences
 from lawsker_db.safety.behaviour import check_behaviour
 from lawsker_db.safety.checklist import (
@@ -58,6 +58,7 @@ STAMPING = ("adopt", "stamp")  # nothing was built: what stands may differ from 
 RUN_ID = re.compile(r"[A-Za-z0-9_-]+")  # it comes out of the database and becomes a folder's name
 # The B codes that statements are tried for; the others are asked of the rows alone.
 TRIED = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B11", "B12", "B13", "B15")
+OF_SERVER = ("D02", "D16", "D17")  # sequences, foreign keys, NOT NULL: what comes back must keep to these
 NO_RECORD = "no run on record here has made this revision"
 
 
@@ -67,6 +68,8 @@ class VerifyOptions:
 
     `runs` is the folder of the runs; without `content` no older table is read; `read_only` tries no statement on any table;
     `queries` are those of a file, instead of the ones that the run noted. `strict`: nobody has written since the run.
+    `reinstated`: rows have just come back from an archive as they were, behind a gate that asked the contract's queries
+    before; what those find now the applications had written, and it stops nothing.
     """
 
     runs: Path = Path("lawsker-runs")
@@ -74,6 +77,7 @@ class VerifyOptions:
     content: bool = True
     queries: Path | None = None
     strict: bool = False
+    reinstated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +94,8 @@ class Ground:
 
     @property
     def made_at(self) -> datetime | None:
-        """Pure. When the newest revision was made here, None when no run on record has made it."""
-        return None if self.run is None else self.run.made_at
+        """Pure. When what the newest revision made here was made, None when no run on record has made it."""
+        return None if self.run is None else first_made(self.history, self.run, self.newest.revision)
 
     @property
     def newest(self) -> Contract:
@@ -186,6 +190,8 @@ def _came(history: tuple[PastRun, ...], revision: str) -> tuple[bool, PastRun | 
     """Pure. Whether a revision was stamped rather than built, and the last run here that has built it."""
     stamped, run = False, None
     for past in history:
+        if past.undone:
+            continue
         if past.direction in STAMPING and revision in past.to_revisions:
             stamped = True
         elif past.direction == "upgrade" and revision in past.steps:
@@ -251,7 +257,7 @@ def _history(ground: Ground) -> tuple[Check, ...]:
     """Pure. D22 and D23: what the history says of itself."""
     history = ground.history
     broken = tuple(past.run_id for past in history if not past.intact)
-    foreign = tuple(past.run_id for past in history if not past.here)
+    foreign = tuple(past.run_id for past in history if not past.here and not past.undone)
     note = "" if ground.run is not None or ground.adopted else f"; {NO_RECORD}"
     return (
         violated("D22", broken) if broken else passed("D22", f"{len(history)} runs"),
@@ -265,6 +271,8 @@ def _contents(conn: Connection, ground: Ground, options: VerifyOptions) -> tuple
     found = check_contents(conn, ground.newest, schema=ground.schema, made_at=made_at, older=options.content)
     if ground.run is None and not options.strict:  # nobody knows what was written since, or nothing was built
         found = tuple(replace(check, warning=True) if ground.adopted or _at_gate(check) else check for check in found)
+    if options.reinstated:
+        found = tuple(check if check.code in OF_SERVER else replace(check, warning=True) for check in found)
     return (*found, *(check for contract in ground.contracts[:-1] for check in _older_rows(conn, ground, contract)))
 
 
@@ -273,7 +281,8 @@ def _older_rows(conn: Connection, ground: Ground, contract: Contract) -> Iterato
     applications and later revisions may have moved on: warnings."""
     _, run = _came(ground.history, contract.revision)
     for invariant in contract.invariants:
-        for check in check_invariant(conn, invariant, run.made_at if run is not None else ground.made_at):
+        made_at = first_made(ground.history, run, contract.revision) if run is not None else ground.made_at
+        for check in check_invariant(conn, invariant, made_at):
             always = check.code in ITEMS and not _at_gate(check)
             yield check if always else replace(check, warning=True)
 

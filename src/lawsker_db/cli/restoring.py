@@ -1,0 +1,178 @@
+"""`lawsker-db restore` and `drill`: the way back to a backup, and its rehearsal on a quiet day."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lawsker_db.cli.options import Accept, Direct, DryRun, Jobs, Json, Reconnect, Runs, Url, plain
+
+if TYPE_CHECKING:
+    from lawsker_db.safety.drill import Drilled
+    from lawsker_db.safety.restore import Prospect
+
+Backup = Annotated[str, typer.Argument(help="Id of the run that took it, or the backup's folder.", show_default=False)]
+To = Annotated[
+    str, typer.Option("--to", help="Make a whole copy under this new name; nothing is swapped.", show_default=False)
+]
+Into = Annotated[
+    str,
+    typer.Option("--into", help="Name of the database that a backup of another one shall replace.", show_default=False),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; only together with the full id of a run.")]
+Newest = Annotated[
+    str, typer.Argument(help="Id of a run, or a backup's folder; default: the newest one.", show_default=False)
+]
+History = Annotated[bool, typer.Option("--history", help="Only show the drills that were made. Asks no database.")]
+
+
+def restore(
+    backup: Backup,
+    database_url: Url = None,
+    direct_url: Direct = None,
+    runs: Runs = Path("lawsker-runs"),
+    to: To = "",
+    into: Into = "",
+    jobs: Jobs = None,
+    accept_unproven_backup: Accept = "",
+    reconnect: Reconnect = 60.0,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Put the database back to a backup. That is restored beside it and proven equal; then the two change names.
+
+    The damaged database is kept under another name, closed. For a moment nobody can connect, and every session is ended.
+    Exits 10 when it cannot begin, 14 when the restore failed, 11 when the swap was given up, each with the database as it
+    was; 12 when that cannot be told yet, 13 when it was swapped and a later check failed.
+    """
+    from lawsker_db.cli.interrupts import settle
+    from lawsker_db.cli.progress import progress
+    from lawsker_db.cli.render import show_report
+    from lawsker_db.safety.restore import RestoreOptions, agree, restore_to
+    from lawsker_db.safety.restore import restore as put_back
+    from lawsker_db.safety.shelf import find_backup
+    from lawsker_db.target import find_target
+
+    target = find_target(database_url, direct_url)
+    folder = find_backup(runs, backup)
+    options = RestoreOptions(
+        runs=runs,
+        jobs=jobs,
+        accept_unproven=accept_unproven_backup.strip(),
+        into=into,
+        reconnect_s=reconnect,
+        dry_run=dry_run,
+    )
+    silent = dry_run or yes or bool(to)
+    if not silent or yes:
+        _require_answer(folder, backup, yes=yes)
+    with progress(as_json=as_json) as on_event:
+        if to:
+            report = restore_to(target, folder, to, options=options, on_event=on_event)
+        else:
+            confirm = agree if silent else _ask
+            report = put_back(target, folder, options=options, confirm=confirm, on_event=on_event)
+    settle()
+    show_report(report, as_json=as_json)
+
+
+def drill(
+    backup: Newest = "",
+    database_url: Url = None,
+    direct_url: Direct = None,
+    runs: Runs = Path("lawsker-runs"),
+    jobs: Jobs = None,
+    history: History = False,
+    as_json: Json = False,
+) -> None:
+    """Restore the newest backup into a scratch database, prove it, time it, drop it, and keep the time. For cron.
+
+    The database itself is not touched. Exits 0, 10 when no drill can be made here, 14 when the backup does not restore.
+    """
+    from lawsker_db.cli.progress import progress
+    from lawsker_db.cli.render import print_json, tell
+    from lawsker_db.safety.drill import drill as rehearse_restore
+    from lawsker_db.safety.drill import read_drills
+    from lawsker_db.target import find_target
+
+    if history:
+        made = read_drills(runs)
+        if as_json:
+            print_json({"drills": [plain(asdict(one)) for one in made]})
+            return
+        for one in made:
+            state = "restored and equal" if one.ok else f"FAILED: {one.said}"
+            tell(f"{one.at[:19].replace('T', ' ')} UTC {one.whole_s:9.1f} s  {one.database}  {one.backup_id}  {state}")
+        tell(f"{len(made)} drills. Next: lawsker-db drill")
+        return
+    target = find_target(database_url, direct_url)
+    with progress(as_json=as_json) as on_event:
+        found = rehearse_restore(target, runs, backup, jobs=jobs, on_event=on_event)
+    if as_json:
+        print_json(
+            {"drill": plain(asdict(found.drill)), "median_s": found.median_s, "drills": len(found.history)}
+            | ({"not_noted": found.note} if found.note else {})
+        )
+        return
+    _show(found)
+
+
+def _show(found: Drilled) -> None:
+    from lawsker_db.cli.render import tell
+
+    made = found.drill
+    tell(f"RESTORED AND EQUAL: backup {made.backup_id} of {made.database}, {made.rows} rows, in {made.whole_s:.1f} s")
+    times = f"this one {made.whole_s:.1f} s, median {found.median_s:.1f} s of {len(found.history)} drills"
+    tell(f"Times: {times}, statistics and comparison included")
+    if found.note:
+        tell(f"Note: {found.note}")
+    tell("Next: nothing; again when the next backup was taken (cron)")
+
+
+def _require_answer(folder: Path, typed: str, *, yes: bool) -> None:
+    """Refuse before anything begins what could not be answered at the end."""
+    from lawsker_db.errors import UsageError
+
+    run_id = folder.parent.name
+    if yes and typed != run_id:
+        raise UsageError(
+            "--yes goes only together with the full id of a run: a folder may hold another backup than one thinks.",
+            hint=f"lawsker-db restore {run_id} --yes, or answer the question on a terminal",
+        )
+    if not yes and not sys.stdin.isatty():
+        raise UsageError(
+            "There is no terminal to ask on.",
+            hint=f"lawsker-db restore {run_id} --yes if you mean it; --dry-run does all but the swap",
+        )
+
+
+def _ask(prospect: Prospect) -> None:
+    """Show what is ready and what it costs; have the database's name typed."""
+    from lawsker_db.cli.render import say
+    from lawsker_db.errors import Interrupted
+
+    manifest = prospect.manifest
+    revision = ", ".join(manifest.revision) or "none"
+    say(f"Ready:    {prospect.database} as of {manifest.taken_at[:19].replace('T', ' ')} UTC, revision {revision}")
+    for line in prospect.omitted:
+        say(f"Not in it: {line}")
+    for check in prospect.warnings:
+        say(f"Note:     {check.name}: {check.found}")
+    for line in prospect.rescue:
+        say(f"Since:    {line}")
+    say(f"Then:     every session in {prospect.database} is ended; it is kept as {prospect.damaged}, closed.")
+    try:
+        typed = typer.prompt("Type the name of the database to swap it", err=True, default="", show_default=False)
+    except typer.Abort:
+        typed = ""
+    if typed.strip() != prospect.database:
+        raise Interrupted(
+            f"{typed.strip()!r} is not {prospect.database}: stopped at the question.",
+            state="Nothing was renamed; the copy that was made for this is gone.",
+            hint="type the same command again if you mean it",
+        )

@@ -1,0 +1,122 @@
+"""What a restore leaves behind in the damaged database: counted before the question, exported after the swap.
+
+The first look may fail without stopping an emergency. The last one is made on the frozen database, so that the writes of
+the last moment are in it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from lawsker_db.errors import CommittedUnproven, LawskerError
+from lawsker_db.evidence import Event, OnEvent, Phase
+from lawsker_db.postgres.catalog import parts_of
+from lawsker_db.postgres.databases import beside
+from lawsker_db.postgres.session import identify, pinned, quoted
+from lawsker_db.postgres.swap import Swap, let_in
+from lawsker_db.safety.proof import Copy
+from lawsker_db.safety.rescue import Rescue, export_rescue, find_rescue
+from lawsker_db.safety.restore_account import RestoreAccount, timed
+from lawsker_db.target import Target
+
+OPENED, CLOSED = "damaged opened", "damaged closed"
+OWN = ("lawsker_db", "alembic_version")  # the history, which is carried over, and the stamp, which tells of the schema
+
+
+def first_look(account: RestoreAccount, copy: Copy, tell: OnEvent) -> tuple[str, ...]:
+    """What the live database holds beyond the copy, in lines for the question. Reads both; locks as `find_rescue`.
+
+    What cannot be counted is said in the same place: it will be tried again after the swap.
+    """
+    try:
+        with timed(account, Phase.RESCUE, tell, "rows that were written since the backup"):
+            found = _of_others(find_rescue(account.target, copy.target, on_event=tell))
+    except (LawskerError, DBAPIError) as failed:
+        said = failed.message if isinstance(failed, LawskerError) else type(failed.orig).__name__
+        return (f"NOT COUNTED: what was written since the backup: {said}",)
+    return rescue_lines(found)
+
+
+def rescue_lines(found: Rescue) -> tuple[str, ...]:
+    """Pure. What a rescue found, a line a table, the rows that would be missed first."""
+    ordered = sorted(found.tables, key=lambda table: (-(table.inserted + table.changed), table.table))
+    lines = [
+        f"{table.table}: {table.inserted} rows only in the damaged database, {table.changed} changed,"
+        f" {table.deleted} only in the backup"
+        for table in ordered
+    ]
+    gone = [f"{name}: stands only in the backup" for name in found.only_restored]
+    return (*lines, *gone) or ("no row was written since the backup",)
+
+
+def last_look(account: RestoreAccount, swap: Swap, tell: OnEvent) -> None:
+    """Count and export what the damaged database holds beyond the restored one, which nobody writes into any more.
+
+    It is open for that long, to those who may still connect, and closed again. Raises `CommittedUnproven` when it cannot be
+    done: the rows stay where they are.
+    """
+    restored = Target(parameters=account.target.parameters)
+    damaged = Target(parameters={**account.target.parameters, "dbname": swap.damaged})
+    server = replace(account.server, database=swap.damaged)
+    try:
+        with (
+            timed(account, Phase.RESCUE, tell, f"rows that only {swap.damaged} has"),
+            _open(restored, swap, tell),
+        ):
+            frozen = pinned(damaged, server)
+            found = _of_others(find_rescue(frozen, restored, on_event=tell))
+            account.notes = [note for note in account.notes if note not in account.first]
+            account.notes += rescue_lines(found)
+            account.figures |= {"rows rescued": found.rows, "rows only in the backup": found.deleted}
+            if found.tables:
+                export = export_rescue(frozen, restored, found, account.folder, on_event=tell)
+                back = f"lawsker-db rescue --replay {account.run_id} TABLE"
+                account.notes.append(
+                    f"the rows that only {swap.damaged} has are in {export.folder}; to put back: {back}"
+                )
+    except (LawskerError, DBAPIError) as failed:
+        said = failed.message if isinstance(failed, LawskerError) else type(failed.orig).__name__
+        raise CommittedUnproven(
+            f"The restore is in place; the rows written since the backup could not be exported: {said.rstrip('.')}.",
+            state=f"{account.names} The rows are in it.",
+            hint=f"mend that; in the database postgres: ALTER DATABASE {quoted(swap.damaged)} ALLOW_CONNECTIONS true; then"
+            f" lawsker-db rescue {shlex.quote(swap.damaged)} {shlex.quote(swap.live)}",
+        ) from failed
+
+
+@contextmanager
+def _open(restored: Target, swap: Swap, tell: OnEvent) -> Iterator[None]:
+    """Let connections into the damaged database for the block. The journal says so before, for `recover` to close it."""
+    with beside(restored).connect(autocommit=True) as conn:
+        tell(_event(OPENED, swap))
+        let_in(conn, swap.live_oid, allowed=True)
+        try:
+            yield
+        finally:
+            _shut(conn, restored, swap)
+            tell(_event(CLOSED, swap))
+
+
+def _shut(conn: Connection, restored: Target, swap: Swap) -> None:
+    """Close it again, on another connection where the first is lost."""
+    try:
+        let_in(conn, swap.live_oid, allowed=False)
+    except DBAPIError:
+        with beside(restored).connect(autocommit=True) as again:
+            identify(again, sized=False)
+            let_in(again, swap.live_oid, allowed=False)
+
+
+def _of_others(found: Rescue) -> Rescue:
+    """Pure. Without our history and Alembic's stamp, which no application writes."""
+    return replace(found, tables=tuple(table for table in found.tables if not set(parts_of(table.table)) & set(OWN)))
+
+
+def _event(name: str, swap: Swap) -> Event:
+    return Event(phase=Phase.RESCUE, name=name, text="", facts={"database_oid": swap.live_oid, "name": swap.damaged})

@@ -1,0 +1,257 @@
+"""The account of a restore: what it has to tell so far, and the report that is made from it however it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lawsker_db import __version__
+from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, OutcomeUnknown, RestoreFailed
+from lawsker_db.evidence import (
+    BackupReceipt,
+    Check,
+    Direction,
+    Event,
+    OnEvent,
+    Phase,
+    Proof,
+    RunReport,
+    Server,
+    Timing,
+    Verdict,
+)
+from lawsker_db.postgres.swap import Swap
+from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
+from lawsker_db.record.manifest import SUMS, Manifest, file_digest
+from lawsker_db.record.report import write_report
+from lawsker_db.target import Target
+
+NOTED = ("left", "unnoted")
+RECOVER = "lawsker-db recover"
+AGAIN = "type the same command again"
+VERDICTS = {
+    10: Verdict.REFUSED,
+    11: Verdict.ROLLED_BACK,
+    12: Verdict.UNKNOWN,
+    13: Verdict.COMMITTED_UNPROVEN,
+    14: Verdict.RESTORE_FAILED,
+    15: Verdict.REFUSED,
+    130: Verdict.ROLLED_BACK,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class RestoreAccount:
+    """What a restore has to tell so far. `swapped`: whether the copy bears the live name, None when that cannot be told.
+    `first`: what was written since the backup, as it was before the question."""
+
+    run_id: str
+    target: Target
+    server: Server
+    folder: Path
+    backup: Path
+    manifest: Manifest
+    began: float
+    started_at: datetime
+    from_revisions: tuple[str, ...] = ()
+    swap: Swap | None = None
+    swapped: bool | None = False
+    first: tuple[str, ...] = ()
+    proof: Proof | None = None
+    checks: list[Check] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
+    figures: dict[str, int] = field(default_factory=dict)
+    not_proven: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> str:
+        """Pure. Which database is which after the swap."""
+        if self.swap is None:
+            return ""
+        return f"{self.swap.live} is the restored database; the damaged one is kept as {self.swap.damaged}, closed."
+
+
+def open_restore(
+    target: Target, server: Server, backup: Path, manifest: Manifest, checks: tuple[Check, ...], runs: Path
+) -> RestoreAccount:
+    """Begin the account of a restore: its id and its folder (0700). Raises `Refused` when the folder cannot be made."""
+    run_id = new_run_id("restore")
+    return RestoreAccount(
+        run_id=run_id,
+        target=target,
+        server=server,
+        folder=create_run_folder(runs.absolute(), run_id),
+        backup=backup,
+        manifest=manifest,
+        began=time.monotonic(),
+        started_at=datetime.now(UTC),
+        checks=list(checks),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Told:
+    """How a restore ended, in words, and its report once that is written."""
+
+    verdict: Verdict = Verdict.RESTORE_FAILED
+    message: str = ""
+    state: str = ""
+    hint: str = ""
+    report: RunReport = field(init=False)
+
+
+@contextmanager
+def reported(account: RestoreAccount) -> Iterator[Told]:
+    """Write the report when the block ends, well or not. A report that cannot be written changes no outcome."""
+    told, failed = Told(), None
+    try:
+        yield told
+    except LawskerError as error:
+        failed = _told_truly(account, error)
+        if failed is error:
+            raise
+        raise failed from error
+    except KeyboardInterrupt:
+        failed = _interrupted(account)
+        raise failed from None
+    except Exception as bug:
+        failed = _bug(account, f"a bug in lawsker-db: {type(bug).__name__}")
+        if account.swapped is not False:
+            raise failed from bug
+        raise
+    finally:
+        if failed is not None:
+            told.verdict = VERDICTS.get(failed.exit_code, Verdict.RESTORE_FAILED)
+            told.message, told.state, told.hint = failed.message, failed.state, failed.hint
+            failed.fields = {**failed.fields, "run_id": account.run_id, "folder": str(account.folder)}
+        told.report = _report(account, told)
+        problem = write_report(told.report, account.folder)
+        if problem:
+            told.report = replace(told.report, notes=(*told.report.notes, problem))
+
+
+def swap_unknown(account: RestoreAccount, why: str) -> OutcomeUnknown:
+    """Pure. That nobody can tell now which database bears the name, and what tells it later."""
+    swap = account.swap
+    names = f"{swap.live} and {swap.damaged}" if swap else account.server.database
+    return OutcomeUnknown(
+        f"It cannot be told now whether the names were swapped: {why.rstrip('.')}.",
+        state=f"Nothing is lost: both databases are whole. Look at {names}; the gate may still be closed.",
+        hint=f"when the server is back: {RECOVER}",
+        run_id=account.run_id,
+    )
+
+
+def _told_truly(account: RestoreAccount, error: LawskerError) -> LawskerError:
+    """Whatever goes wrong after the swap must not be told in the words of an error from before it."""
+    if account.swapped is None and not isinstance(error, OutcomeUnknown):
+        return swap_unknown(account, error.message)
+    if account.swapped and not isinstance(error, (CommittedUnproven, OutcomeUnknown)):
+        return CommittedUnproven(
+            f"The restore is in place; afterwards: {error.message}", state=account.names, hint="lawsker-db status"
+        )
+    return error
+
+
+def _interrupted(account: RestoreAccount) -> LawskerError:
+    if account.swapped is None:
+        return swap_unknown(account, "interrupted while the server was asked")
+    if account.swapped:
+        return CommittedUnproven("Interrupted after the swap.", state=account.names, hint="lawsker-db status")
+    return Interrupted("Interrupted by the operator.", state=RestoreFailed.default_state, hint=AGAIN)
+
+
+def _bug(account: RestoreAccount, message: str) -> LawskerError:
+    """Pure. A bug of ours: which database is which all the same. Values stay out."""
+    hint = "lawsker-db status, then report this"
+    if account.swapped is None:
+        return swap_unknown(account, message)
+    if account.swapped:
+        return CommittedUnproven(message, state=account.names, hint=hint)
+    return RestoreFailed(message, hint=hint)
+
+
+def _report(account: RestoreAccount, told: Told) -> RunReport:
+    manifest = account.manifest
+    return RunReport(
+        run_id=account.run_id,
+        verdict=told.verdict,
+        target=account.target.label,
+        tool_version=__version__,
+        started_at=account.started_at,
+        duration_s=round(time.monotonic() - account.began, 3),
+        direction=Direction.RESTORE,
+        from_revisions=account.from_revisions,
+        to_revisions=manifest.revision,
+        steps=(),
+        server=account.server,
+        backup=_receipt(account),
+        proof=account.proof,
+        timings=tuple(account.timings),
+        checks=tuple(account.checks),
+        figures=account.figures,
+        not_proven=tuple(account.not_proven),
+        notes=tuple(account.notes),
+        message=told.message,
+        state=told.state,
+        hint=told.hint,
+        folder=str(account.folder),
+    )
+
+
+def _receipt(account: RestoreAccount) -> BackupReceipt | None:
+    manifest = account.manifest
+    try:
+        digest = file_digest(account.backup / SUMS)
+    except LawskerError:
+        return None
+    return BackupReceipt(
+        backup_id=manifest.backup_id,
+        folder=str(account.backup),
+        bytes=manifest.bytes,
+        sha256=digest,
+        snapshot=str(manifest.snapshot.get("name", "")),
+        client_version=manifest.client,
+        duration_s=manifest.dump_s,
+        proven=manifest.proof is not None or account.proof is not None,
+    )
+
+
+def teller(account: RestoreAccount, journal: Journal, on_event: OnEvent) -> OnEvent:
+    """The journal first (on disk before the step), then whoever watches.
+
+    What cannot be journalled is not begun. After the swap a full disk changes nothing any more: it becomes a note. A
+    display that fails never matters.
+    """
+
+    def tell(event: Event) -> None:
+        if event.name in NOTED:
+            account.notes.append(event.text)
+        try:
+            journal.write(event)
+        except OSError as failed:
+            if account.swapped is False:
+                words = f"The journal cannot be written: {failed}"
+                raise RestoreFailed(words, hint=f"free disk space, then {AGAIN}") from failed
+            account.notes.append(f"the journal could not be written at the swap: {failed}")
+        with suppress(OSError):
+            on_event(event)
+
+    return tell
+
+
+@contextmanager
+def timed(account: RestoreAccount, phase: Phase, tell: OnEvent, words: str) -> Iterator[None]:
+    """Announce a phase, and note how long it took when it ends, well or not."""
+    tell(Event(phase=phase, name="begin", text=words))
+    began, started_at = time.monotonic(), datetime.now(UTC)
+    try:
+        yield
+    finally:
+        duration_s = round(time.monotonic() - began, 3)
+        account.timings.append(Timing(phase=phase, started_at=started_at, duration_s=duration_s))
