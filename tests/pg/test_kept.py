@@ -25,7 +25,9 @@ TABLES = """
     CREATE INDEX odd ON "Odd:name" ("u s");
     CREATE TRIGGER "t:1" BEFORE UPDATE ON "Odd:name" FOR EACH ROW EXECUTE FUNCTION touch();
     ALTER TABLE "Odd:name" DISABLE TRIGGER "t:1";
-    CREATE TABLE contents (id integer);
+    COMMENT ON TRIGGER "t:1" ON "Odd:name" IS 'it''s theirs';
+    COMMENT ON COLUMN users.b IS 'of a DBA';
+    CREATE TABLE contents (id integer PRIMARY KEY);
     CREATE TABLE keyless (a integer, b integer);
     INSERT INTO users SELECT n, 'v' || n, n FROM generate_series(1, 9) AS n;
     INSERT INTO "Odd:name" ("u s") SELECT n FROM generate_series(1, 9) AS n;
@@ -87,6 +89,10 @@ def test_the_definitions_bring_back_by_hand_what_was_taken_off(conn: Connection)
     assert conn.exec_driver_sql("SELECT nextval('\"Odd:name_id_seq\"')").scalar_one() == 10
     assert conn.exec_driver_sql("SELECT count(*) FROM pg_constraint WHERE conname = 'users_b_check'").scalar_one() == 1
     assert conn.exec_driver_sql("SELECT to_regclass('by_b')").scalar_one() is not None
+    said = "SELECT description FROM pg_description d JOIN pg_trigger t ON t.oid = d.objoid UNION ALL"
+    said += " SELECT col_description('users'::regclass, attnum) FROM pg_attribute WHERE attname = 'b'"
+    said += " AND attrelid = 'users'::regclass"
+    assert conn.exec_driver_sql(said).scalars().all() == ["it's theirs", "of a DBA"]
     assert conn.exec_driver_sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f'").scalar_one() == 1
 
 
@@ -117,6 +123,18 @@ def test_a_schema_that_only_bears_such_a_name_is_named_and_not_trusted(conn: Con
     schema = kept.begin_archive(conn, RUN, "public")
     conn.exec_driver_sql(f"ALTER SCHEMA {schema} RENAME TO lawsker_archive_of_another_run")
     assert kept.find_archives(conn) == (), "it tells of a run whose name it does not bear"
+
+
+def test_a_forged_archive_with_nothing_in_it_stands_in_nobodys_way(conn: Connection) -> None:
+    schema = kept.begin_archive(conn, RUN, "public")
+    keep(conn, schema, "contents")
+    conn.exec_driver_sql(f"ALTER TABLE {schema}.contents ALTER COLUMN key DROP NOT NULL")
+    conn.exec_driver_sql(f"UPDATE {schema}.contents SET key = NULL")
+    assert kept.find_archives(conn) == ()
+    conn.exec_driver_sql(f"ALTER TABLE {schema}.archive DROP CONSTRAINT lawsker_archive_archive_pkey")
+    conn.exec_driver_sql(f"ALTER TABLE {schema}.archive ALTER COLUMN run_id DROP NOT NULL")
+    conn.exec_driver_sql(f"UPDATE {schema}.archive SET run_id = NULL")
+    assert kept.find_archives(conn) == ()
 
 
 def test_two_archives_come_newest_first(conn: Connection) -> None:

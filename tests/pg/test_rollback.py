@@ -202,6 +202,12 @@ HANGING = {
     "table column public.whole.level": "CREATE TABLE whole (level lawyer_levels)",
     "publication public.lawyer_levels in publication out": "CREATE PUBLICATION out FOR TABLE lawyer_levels",
     "table public.child": "CREATE TABLE child () INHERITS (demo_accounts)",
+    "parent table public.parent": "CREATE TABLE parent (lawyer_id uuid); ALTER TABLE lawyer_case_declines INHERIT parent",
+    "parent table public.divided": "CREATE TABLE divided (LIKE user_memberships) PARTITION BY LIST (payment_status);"
+    " ALTER TABLE divided ATTACH PARTITION user_memberships DEFAULT",
+    "replica identity public.users": "ALTER TABLE users ALTER workspace_id SET NOT NULL;"
+    " ALTER TABLE users REPLICA IDENTITY USING INDEX users_workspace_id_key",
+    "inheriting table public.former": "CREATE TABLE former () INHERITS (users)",
     "index public.by_source": "CREATE INDEX by_source ON users (registration_source)",
     "statistics public.together": "CREATE STATISTICS together ON account_type, email_verified FROM users",
     "statistics public.moved": "CREATE STATISTICS moved ON id, name FROM lawyer_levels",
@@ -479,7 +485,7 @@ def test_the_command_asks_for_the_name_of_the_database_and_takes_no_other(adopte
     assert (code, "Written since the upgrade:" in said, f"yes is not {name}" in said) == (2, True, True), said
     looked = run(tmp_path, "rollback", "--dry-run", "--json", url=adopted_url)
     assert (looked.code, looked.document["ready"], len(looked.document["written"])) == (0, True, 18)
-    for missing in (("--discard",), ("--discard", "--reason", "drill"), ("--reason", "drill")):
+    for missing in (("--discard",), ("--discard", "--reason", "drill"), ("--reason", "drill"), ("--confirm", "other")):
         assert run(tmp_path, "rollback", "--yes", *missing, url=adopted_url).code == 2
     assert oracle.picture(adopted_url) == before
     assert not (tmp_path / "lawsker-runs").exists()

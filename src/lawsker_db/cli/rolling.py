@@ -107,7 +107,7 @@ def _carry_out(
     if outlook.plan.steps and not yes:
         _ask_name(outlook.server.database, discard=options.discard)
     with progress(as_json=as_json) as on_event:
-        report = roll_back(target, revision, options=options, on_event=on_event)
+        report = roll_back(target, revision, options=options, shown=outlook.plan, on_event=on_event)
         settle()
     show_report(report, as_json=as_json)
 
@@ -162,19 +162,22 @@ def _ask_name(database: str, *, discard: bool) -> None:
 
 
 def _require_word(target: Target, options: RollbackOptions, confirm: str, *, yes: bool) -> None:
-    """Raise `UsageError` for --discard without a reason, or, where nobody is asked, without the database's name."""
+    """Raise `UsageError` for --discard without a reason, or, where nobody is asked, without the database's name; and
+    for another database's name in any case."""
     from lawsker_db.errors import UsageError
 
     if options.discard and not options.reason:
         raise UsageError("--discard throws away what was written: it needs a reason.", hint='--discard --reason "why"')
     if options.reason and not options.discard:
         raise UsageError("--reason is for --discard: an archive needs none.", hint="leave it out, or add --discard")
-    if not (options.discard and yes):
+    if not confirm and not (options.discard and yes):
         return
     from lawsker_db.safety.rollback import database_name
 
     name = database_name(target)
-    if confirm != name:
+    if confirm and confirm != name:
+        raise UsageError(f"This is {name}, not {confirm}: nothing was begun.", hint="look where DATABASE_URL leads to")
+    if not confirm:
         raise UsageError("--discard with --yes needs the name of the database.", hint=f"--confirm {name}")
 
 

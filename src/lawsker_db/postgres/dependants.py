@@ -106,6 +106,31 @@ _DEPENDANTS = """
             ELSE format('drop %s %s', type, identity) END AS way_out
     FROM named) AS n ORDER BY 1, 2, 3
 """
+# Inheritance is written down with the child: a table that goes and is one, or one that would lose its columns with its
+# parent. In an archive it would go on being read, and emptied, through its parent. An index that goes would leave its table
+# without a replica identity: its updates would fail where they are published.
+_FAMILY = """
+    WITH tables AS (SELECT to_regclass(t)::oid AS oid FROM unnest(:tables ::text[]) AS t),
+    parents AS (SELECT to_regclass(c.of)::oid AS oid, c.name FROM unnest(:of ::text[], :columns ::text[]) AS c(of, name))
+    SELECT 'parent table', i.inhparent::regclass::text, 'table ' || i.inhrelid::regclass, CASE p.relkind
+            WHEN 'p' THEN format('ALTER TABLE %s DETACH PARTITION %s', i.inhparent::regclass, i.inhrelid::regclass)
+            ELSE format('ALTER TABLE %s NO INHERIT %s', i.inhrelid::regclass, i.inhparent::regclass) END
+        FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+        WHERE i.inhrelid IN (SELECT oid FROM tables) AND i.inhparent NOT IN (SELECT oid FROM tables WHERE oid IS NOT NULL)
+    UNION ALL SELECT 'inheriting table', i.inhrelid::regclass::text, format('column %s of table %s', s.name,
+            i.inhparent::regclass), CASE p.relkind
+            WHEN 'p' THEN format('ALTER TABLE %s DETACH PARTITION %s', i.inhparent::regclass, i.inhrelid::regclass)
+            ELSE format('ALTER TABLE %s NO INHERIT %s', i.inhrelid::regclass, i.inhparent::regclass) END
+        FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent JOIN parents s ON s.oid = i.inhparent
+        JOIN pg_attribute a ON a.attrelid = i.inhrelid AND a.attname = s.name AND NOT a.attisdropped
+        WHERE i.inhparent NOT IN (SELECT oid FROM tables WHERE oid IS NOT NULL)
+    UNION ALL SELECT 'replica identity', i.indrelid::regclass::text, format('column %s of table %s', s.name,
+            i.indrelid::regclass), format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', i.indrelid::regclass)
+        FROM parents s JOIN pg_index i ON i.indrelid = s.oid AND i.indisreplident
+        JOIN pg_attribute a ON a.attrelid = s.oid AND a.attname = s.name AND a.attnum = ANY (i.indkey)
+        WHERE s.oid NOT IN (SELECT oid FROM tables WHERE oid IS NOT NULL)
+    ORDER BY 1, 2, 3
+"""
 
 
 def find_dependants(
@@ -124,6 +149,8 @@ def find_dependants(
     }
     with qualified_names(conn):
         rows = conn.execute(text(_DEPENDANTS), values).all()
+        family = {name: values[name] for name in ("tables", "of", "columns")}
+        rows = [*rows, *conn.execute(text(_FAMILY), family).all()]
     return tuple(
         Dependant(kind=str(kind), name=str(name), on=str(on), label=f"{kind} {name} on {on}", way_out=str(way_out))
         for kind, name, on, way_out in rows

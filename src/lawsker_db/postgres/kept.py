@@ -119,7 +119,8 @@ def begin_archive(conn: Connection, run_id: str, chain_schema: str) -> str:
     _revoke_defaults(conn, schema)
     for table, columns, key in ((ARCHIVE, _ARCHIVE_COLUMNS, "run_id"), (CONTENTS, _CONTENTS_COLUMNS, "position")):
         listed = ", ".join(f"{quoted(name)} {type_} NOT NULL" for name, type_ in columns.items())
-        conn.execute(literal(f"CREATE TABLE {schema}.{table} ({listed}, PRIMARY KEY ({key}))"))
+        named = f"CONSTRAINT {PREFIX}{table}_pkey PRIMARY KEY ({key})"  # a table that is kept may be called as ours
+        conn.execute(literal(f"CREATE TABLE {schema}.{table} ({listed}, {named})"))
     conn.execute(
         text(f"INSERT INTO {schema}.{ARCHIVE} VALUES (:format, :run_id, now(), :chain_schema)"),
         {"format": FORMAT, "run_id": run_id, "chain_schema": chain_schema},
@@ -253,9 +254,11 @@ def _named_so(conn: Connection) -> list[tuple[str, bool]]:
 def _read_archive(conn: Connection, schema: str) -> Archive | None:
     """What an archive says of itself; None when it bears another run's name, or is of a format to come."""
     told = conn.execute(literal(f"SELECT * FROM {schema}.{ARCHIVE}")).mappings().all()
-    if len(told) != 1 or told[0]["format"] != FORMAT or archive_schema(told[0]["run_id"]) != schema:
+    if len(told) != 1 or told[0]["format"] != FORMAT or archive_schema(str(told[0]["run_id"])) != schema:
         return None
-    rows = conn.execute(literal(f"SELECT * FROM {schema}.{CONTENTS} ORDER BY position")).mappings()
+    rows = conn.execute(literal(f"SELECT * FROM {schema}.{CONTENTS} ORDER BY position")).mappings().all()
+    if any(value is None for row in (*told, *rows) for value in row.values()):  # ours are NOT NULL: not ours
+        return None
     return Archive(
         schema=schema,
         run_id=told[0]["run_id"],
@@ -363,6 +366,9 @@ _DEFINITIONS_OF_TABLE = f"""
             LATERAL (SELECT coalesce(pg_sequence_last_value(s.oid), q.seqstart) AS at,
                 pg_sequence_last_value(s.oid) IS NOT NULL AS called FROM pg_sequence q WHERE q.seqrelid = s.oid) AS v
             WHERE s.relkind = 'S' AND d.refobjid = to_regclass(:table)
+        UNION ALL SELECT 6, format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, t.tgrelid::regclass, c.said)
+            FROM (SELECT oid AS of, obj_description(oid, 'pg_trigger') AS said FROM pg_trigger) AS c, {_TRIGGERS}
+            AND c.of = t.oid AND c.said IS NOT NULL
     ) AS d ORDER BY place, definition"""
 _DROPS_OF_TABLE = f"""
     SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) FROM {_TRIGGERS}
@@ -386,4 +392,7 @@ _DEFINITIONS_OF_COLUMNS = f"""
             AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid)
             AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                 AND d.refobjid = i.indrelid AND d.refobjsubid = ANY ({_ON_COLUMNS}))
+        UNION ALL SELECT 4, format('COMMENT ON COLUMN %s.%I IS %L', a.attrelid::regclass, a.attname, c.said)
+            FROM pg_attribute a, col_description(a.attrelid, a.attnum) AS c(said)
+            WHERE c.said IS NOT NULL AND a.attrelid = to_regclass(:table) AND a.attnum = ANY ({_ON_COLUMNS})
     ) AS d ORDER BY place, definition"""

@@ -52,6 +52,7 @@ NOT_RESTORED = "the backup was not restored: that its files are what pg_dump wro
 NOT_REHEARSED = "the migration was not rehearsed on a restored copy"
 VERIFY, VERIFY_BACK = "lawsker-db verify", "lawsker-db rollback --verify"
 BACK = "The rollback is committed."
+UNKNOWN_BACK = "It is not known whether the rollback was committed."
 SAFE_UPGRADE = "lawsker-db safe-upgrade"
 # How a run ended, by the exit code of what it raised. (An interrupt before COMMIT is a rollback.)
 VERDICTS = {
@@ -183,6 +184,8 @@ def reported(account: Account) -> Iterator[Said]:
         raise
     finally:
         if failed is not None:
+            if isinstance(failed, OutcomeUnknown) and account.plan.direction is Direction.DOWNGRADE:
+                failed.state = UNKNOWN_BACK
             outside = isinstance(failed, ChangedOutside)
             said.verdict = Verdict.ROLLED_BACK if outside else VERDICTS.get(failed.exit_code, Verdict.ROLLED_BACK)
             known = {"run_id": account.run_id, "folder": str(account.folder), "from_revisions": account.plan.start}

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from lawsker_db.errors import Refused
+from lawsker_db.contract import Contract
+from lawsker_db.errors import GateRefused, Refused
 from lawsker_db.evidence import Direction
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.pooler import require_direct
 from lawsker_db.postgres.seal import create_seal_here
 from lawsker_db.postgres.session import find_schema, identify, pin_session, pinned, quoted_as_read
-from lawsker_db.record.history import read_history
+from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import (
     Plan,
@@ -33,7 +34,7 @@ from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.guard import RunOptions, guarded_steps, migration_transaction
 from lawsker_db.safety.hanging import dependant_checks
 from lawsker_db.safety.preflight import refuse_unless, required_checks
-from lawsker_db.safety.since import made_by, written_since
+from lawsker_db.safety.since import Since, holds_anything, made_by, written_since
 from lawsker_db.target import Target, find_target
 
 ARCHIVE, DISCARD, REINSTATE = "archive", "discard", "reinstate"
@@ -83,6 +84,7 @@ def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tu
         with migration_transaction(conn, target, plan, run) as guarded:
             _watch_for_loss(conn, plan, wish, guarded.gate)
             yield conn, guarded.gate
+            _require_looked_at(conn, plan, wish, guarded.gate)
         require_confirmed(target, run.run_id, plan, guarded.gate.catalog)
 
 
@@ -107,6 +109,7 @@ def guarded_hand_over(conn: Connection, config: Path, wish: Wish) -> Iterator[Ga
     with guarded_steps(conn, plan, run, server=server, schema=schema) as guarded:
         _watch_for_loss(conn, plan, wish, guarded.gate)
         yield guarded.gate
+        _require_looked_at(conn, plan, wish, guarded.gate)
 
 
 def _watch_for_loss(conn: Connection, plan: Plan, wish: Wish, gate: Gate) -> None:
@@ -115,9 +118,31 @@ def _watch_for_loss(conn: Connection, plan: Plan, wish: Wish, gate: Gate) -> Non
     if plan.direction is not Direction.DOWNGRADE:
         return
     refuse_unless(dependant_checks(conn, plan, find_schema(conn)), what="The downgrade was not begun")
-    if not {name for name in (DISCARD, ARCHIVE) if wish.options.get(name) == "yes"}:
+    if not _has_word(wish):
         refuse_loss(conn, plan)
         gate.behind_lock = lambda revision: refuse_loss(conn, plan, only=revision)
+
+
+def _has_word(wish: Wish) -> bool:
+    """Pure. Whether the operator said what is to become of what was written since."""
+    return any(wish.options.get(name) == "yes" for name in (DISCARD, ARCHIVE))
+
+
+def _require_looked_at(conn: Connection, plan: Plan, wish: Wish, gate: Gate) -> None:
+    """Raise `GateRefused` when a step took away what the gate had not locked before: whatever was written between the
+    look and the step's own lock is seen by nobody."""
+    if plan.direction is not Direction.DOWNGRADE or _has_word(wish):
+        return
+    schema = quoted_as_read(conn, find_schema(conn))
+    closed = {lock.table for lock in gate.locks if lock.mode == locks.STRONGEST}
+    for contract in plan.contracts:
+        going = [table.name for table in contract.tables] + [e.table for e in contract.extensions if e.columns]
+        missing = [table for table in going if f"{schema}.{table}" not in closed]
+        if missing:
+            raise GateRefused(
+                f"Revision {contract.revision} took away what was not looked at behind a lock: {', '.join(missing)}.",
+                hint=f"have its downgrade use ops.drop_table and ops.drop_columns; or take a backup, then: {THROW_AWAY}",
+            )
 
 
 def refuse_loss(conn: Connection, plan: Plan, *, only: str | None = None) -> None:
@@ -131,18 +156,24 @@ def refuse_loss(conn: Connection, plan: Plan, *, only: str | None = None) -> Non
         if only is not None and contract.revision != only:
             continue
         made = made_by(history, contract.revision)
-        if made is None and contract.losses:
+        if made is None and (contract.losses or holds_anything(conn, contract, schema)):
             raise Refused(
                 f"No run of this database is on record as having made revision {contract.revision}, so what was written"
                 " since cannot be told from what it made.",
                 hint=f"keep it all: {KEEP}; or take a backup, then: {THROW_AWAY}",
             )
-        lost = [since.words for since in written_since(conn, contract, made, schema) if since.says] if made else []
+        lost = [since.words for since in _written(conn, plan, contract, made, schema)]
         if lost:
             raise Refused(
                 f"The downgrade of {contract.revision} would throw away what was written since: {'; '.join(lost)}.",
                 hint=f"keep it: {KEEP}; or take a backup and say so: {THROW_AWAY}",
             )
+
+
+def _written(conn: Connection, plan: Plan, contract: Contract, made: PastRun | None, schema: str) -> list[Since]:
+    if made is None:
+        return []
+    return [since for since in written_since(conn, contract, made, schema, going=plan.contracts) if since.says]
 
 
 def _reinstate(wish: Wish) -> str:

@@ -5,6 +5,8 @@ Nothing that anyone wrote is thrown away, unless the operator says so, with the 
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.errors import CommittedUnproven, LawskerError, Refused
+from lawsker_db.errors import CommittedUnproven, LawskerError, Refused, RolledBack
 from lawsker_db.evidence import (
     Check,
     Direction,
@@ -57,6 +59,9 @@ from lawsker_db.safety.since import Since, made_by, written_since
 from lawsker_db.target import Target
 
 STATUS = "lawsker-db status"
+PASSING = ("40001", "40P01")  # as safe-upgrade: serialization_failure, deadlock_detected
+TRIES = 3
+PAUSE_S = (0.5, 2.0)
 HINT = f"{VERIFY_BACK} lists what differs; the archive, where one was kept, has all that was taken away"
 
 
@@ -116,21 +121,30 @@ def look_back(target: Target, revision: str | None, options: RollbackOptions) ->
                 *dependant_checks(conn, plan, schema),
                 unsettled_check(conn, options.runs),
             ),
-            written=tuple(s for c, past in made.items() if past for s in written_since(conn, c, past, place)),
+            written=tuple(
+                s for c, past in made.items() if past for s in written_since(conn, c, past, place, going=plan.contracts)
+            ),
             unknown=tuple(contract.revision for contract, past in made.items() if past is None),
         )
 
 
 def roll_back(
-    target: Target, revision: str | None = None, *, options: RollbackOptions, on_event: OnEvent = ignore
+    target: Target,
+    revision: str | None = None,
+    *,
+    options: RollbackOptions,
+    shown: Plan | None = None,
+    on_event: OnEvent = ignore,
 ) -> RunReport:
     """Take the database back to `revision`, complete and proven, or leave it as it was, or say where it stands.
 
     What goes is kept in an archive, a schema of its own, unless the options say to discard it. Locks: RUN (advisory)
     throughout; in the transaction what the downgrade takes, until COMMIT. Raises a `LawskerError`, whose class tells the
-    state; the run's folder has a report in every case.
+    state; the run's folder has a report in every case. With `shown`, the plan that somebody agreed to, it is `Refused`
+    when another one would be carried out by now.
     """
     outlook = look_back(target, revision, options)
+    _require_as_shown(outlook.plan, shown)
     if not outlook.plan.steps:
         return nothing_to_do(target, outlook.plan, outlook.server, hint=STATUS)
     refuse_unless(outlook.checks, what="The rollback was not begun")
@@ -161,6 +175,16 @@ def drop_command(archive: str, tables: Iterable[str]) -> str:
     """Pure. SQL that would drop an archive when nobody needs it any more. It is told, and run by nobody here."""
     listed = ", ".join((*tables, f"{archive}.{ARCHIVE}", f"{archive}.{CONTENTS}"))
     return f"DROP TABLE {listed}; DROP SCHEMA {archive};"
+
+
+def _require_as_shown(plan: Plan, shown: Plan | None) -> None:
+    """Raise `Refused` when another run has moved the database between the question and its answer."""
+    if shown is not None and (plan.start, plan.goal) != (shown.start, shown.goal):
+        stands, was = ", ".join(plan.start) or "base", ", ".join(shown.start) or "base"
+        raise Refused(
+            f"The database is at {stands} by now; it was at {was} when you were asked. Another run has moved it.",
+            hint=f"{STATUS}, then type the same command again if it is still wanted",
+        )
 
 
 def _came_from(history: tuple[PastRun, ...], current: tuple[str, ...]) -> str:
@@ -250,7 +274,23 @@ def _note_written(account: Account, outlook: Retrospect, options: RollbackOption
 
 
 def _take_back(account: Account, chain: Chain, options: RollbackOptions, tell: OnEvent) -> Catalog:
-    """The guarded transaction. Returns the catalog as the gate saw it last, for the look afterwards."""
+    """The guarded transaction, begun again when it was the victim of a deadlock or could not be serialized: nothing of it
+    is left then. Returns the catalog as the gate saw it last, for the look afterwards."""
+    tried = 0
+    while True:
+        tried += 1
+        try:
+            return _take_back_once(account, chain, options, tell)
+        except RolledBack as failed:
+            if failed.fields.get("sqlstate") not in PASSING or tried == TRIES:
+                raise
+            words = f"rolled back, and begun again (try {tried + 1} of {TRIES}): {failed.message}"
+            tell(Event(phase=Phase.MIGRATION, name="begun again", text=words))
+            time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
+
+
+def _take_back_once(account: Account, chain: Chain, options: RollbackOptions, tell: OnEvent) -> Catalog:
+    """One guarded transaction. Returns the catalog as the gate saw it last."""
     plan, target = account.plan, account.target
     run = RunOptions(
         run_id=account.run_id,

@@ -6,8 +6,8 @@ contract's losses tell the numbers; where they find nothing, that the content di
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, text
 
@@ -15,8 +15,10 @@ from lawsker_db.contract import Contract
 from lawsker_db.evidence import Direction, Fingerprint
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
 from lawsker_db.postgres.kept import primary_key
-from lawsker_db.postgres.session import literal
+from lawsker_db.postgres.session import literal, quoted
 from lawsker_db.record.history import PastRun
+
+UNTOLD = "what was written since is not known: the record has no fingerprint of it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +64,18 @@ def made_by(history: tuple[PastRun, ...], revision: str) -> PastRun | None:
     return None
 
 
-def written_since(conn: Connection, contract: Contract, made: PastRun, schema: str) -> tuple[Since, ...]:
+def written_since(
+    conn: Connection, contract: Contract, made: PastRun, schema: str, *, going: tuple[Contract, ...]
+) -> tuple[Since, ...]:
     """What was written into each table and column of a contract since the run that made them, in the contract's order.
 
-    Reads those tables; `schema` is quoted. Records of older versions have fingerprints of seed tables alone: of the others
+    Reads those tables; `schema` is quoted. `going` are all contracts that are taken back together: their columns on the
+    tables of this one are told with them. Records of older versions have fingerprints of seed tables alone: of the others
     the contract's losses must tell all.
     """
+    told = {(e.table, column.name) for other in going for e in other.extensions for column in e.columns}
     found = [
-        _look(conn, place, columns, contract, made)
+        _with_added(conn, place, _look(conn, place, columns, contract, made), contract, told)
         for place, columns in _own(conn, contract, schema)
         if _stands(conn, place)
     ]
@@ -78,22 +84,35 @@ def written_since(conn: Connection, contract: Contract, made: PastRun, schema: s
     return (*found, *(_counted(conn, table, contract, made) for table in sorted(elsewhere)))
 
 
+def holds_anything(conn: Connection, contract: Contract, schema: str) -> bool:
+    """Whether a table of the contract has a row, or a column that it added a value. Reads only; `schema` is quoted."""
+    places = [(f"{schema}.{table.name}", "true") for table in contract.tables]
+    for extension in contract.extensions:
+        place = f"{schema}.{extension.table}"
+        there = column_names(conn, place)
+        places += [(place, _any_value((c.name,))) for c in extension.columns if c.name in there]
+    return any(_has_row(conn, place, which) for place, which in places if _stands(conn, place))
+
+
 def _own(conn: Connection, contract: Contract, schema: str) -> Iterator[tuple[str, tuple[str, ...] | None]]:
-    """The contract's tables whole, and the tables that it extends on key and new columns."""
+    """The contract's tables whole, and the tables that it extends on key, if they have one, and new columns."""
     for table in contract.tables:
         yield f"{schema}.{table.name}", None
     for extension in contract.extensions:
         place = f"{schema}.{extension.table}"
-        key = primary_key(conn, place)
-        if key and extension.columns:
-            wanted = {*key, *(column.name for column in extension.columns)}
-            yield place, tuple(name for name in column_names(conn, place) if name in wanted)
+        added = {column.name for column in extension.columns}
+        there = column_names(conn, place)
+        if not added.isdisjoint(there):  # else the step under way has taken them off, after they were looked at
+            wanted = {*primary_key(conn, place), *added}
+            yield place, tuple(name for name in there if name in wanted)
 
 
 def _look(conn: Connection, place: str, columns: tuple[str, ...] | None, contract: Contract, made: PastRun) -> Since:
     """One table now against what the run left of it."""
     table = place.rpartition(".")[2]
-    recorded = next((p for p in made.fingerprints if p.table == place and columns in (None, p.columns)), None)
+    # by its bare name: the schema may have been renamed since
+    named = [print_ for print_ in made.fingerprints if print_.table.rpartition(".")[2] == table]
+    recorded = next((print_ for print_ in named if columns in (None, print_.columns)), None)
     if recorded is None:
         return _counted(conn, table, contract, made)
     now = fingerprint_table(conn, place, recorded.columns)
@@ -106,8 +125,20 @@ def _look(conn: Connection, place: str, columns: tuple[str, ...] | None, contrac
 def _counted(conn: Connection, table: str, contract: Contract, made: PastRun) -> Since:
     """One table by the contract's queries alone."""
     rows = int(conn.execute(literal(f"SELECT count(*) FROM {table}")).scalar_one())
-    says = _losses(conn, table, contract, made)
-    return Since(table=table, rows=rows, rows_made=made.rows_made.get(table), says=says)
+    says, rows_made = _losses(conn, table, contract, made), made.rows_made.get(table)
+    if rows and rows_made != rows and table not in {loss.where for loss in contract.losses}:
+        says = (UNTOLD,)
+    return Since(table=table, rows=rows, rows_made=rows_made, says=says)
+
+
+def _with_added(conn: Connection, place: str, since: Since, contract: Contract, told: set[tuple[str, str]]) -> Since:
+    """The same, and the columns that others put on a table that goes, as far as they have values."""
+    own = {(table.name, column.name) for table in contract.tables for column in table.columns} | told
+    if since.table not in {table.name for table in contract.tables}:
+        return since
+    added = [name for name in column_names(conn, place) if (since.table, name) not in own]
+    says = [f"column {name} of others" for name in added if _has_row(conn, place, _any_value((name,)))]
+    return replace(since, says=(*since.says, *says))
 
 
 def _losses(conn: Connection, table: str, contract: Contract, made: PastRun) -> tuple[str, ...]:
@@ -119,6 +150,15 @@ def _losses(conn: Connection, table: str, contract: Contract, made: PastRun) -> 
             rows = conn.execute(query, {"made_at": made.made_at}).scalar_one()
             found += [f"{rows} {loss.says}"] * bool(rows)
     return tuple(found)
+
+
+def _any_value(columns: Iterable[str]) -> str:
+    """Pure. SQL that is true of a row with a value in one of these columns. (A row IS NOT NULL only if all are.)"""
+    return " OR ".join(f"num_nulls({quoted(name)}) = 0" for name in columns)
+
+
+def _has_row(conn: Connection, place: str, which: str) -> bool:
+    return bool(conn.execute(literal(f"SELECT EXISTS (SELECT FROM ONLY {place} WHERE {which})")).scalar_one())
 
 
 def _stands(conn: Connection, place: str) -> bool:
