@@ -109,6 +109,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.guard",
         "safety.plain",
         "safety.account",
+        "safety.attempts",
         "safety.standing",
         "safety.verification",
         "safety.rehearsal",

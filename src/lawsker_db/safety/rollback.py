@@ -5,8 +5,6 @@ Nothing that anyone wrote is thrown away, unless the operator says so, with the 
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.errors import CommittedUnproven, LawskerError, Refused, RolledBack
+from lawsker_db.errors import CommittedUnproven, LawskerError, Refused
 from lawsker_db.evidence import (
     Check,
     Direction,
@@ -32,15 +30,14 @@ from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.kept import ARCHIVE, CONTENTS
 from lawsker_db.postgres.pooler import require_direct
-from lawsker_db.postgres.session import find_schema, identify, literal, pinned, quoted, quoted_as_read, require_same
+from lawsker_db.postgres.session import find_schema, identify, literal, pinned, quoted, quoted_as_read
 from lawsker_db.record.history import PastRun, read_history
 from lawsker_db.record.journal import Journal
-from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_checks, plan_downgrade, run_steps
+from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_checks, plan_downgrade
 from lawsker_db.safety.account import (
     BACK,
     VERIFY_BACK,
     Account,
-    ending,
     nothing_to_do,
     open_account,
     opened,
@@ -48,9 +45,10 @@ from lawsker_db.safety.account import (
     teller,
     timed,
 )
+from lawsker_db.safety.attempts import carry_out
 from lawsker_db.safety.confirmation import reading, require_confirmed, said_by
 from lawsker_db.safety.doubt import RECONNECT_S
-from lawsker_db.safety.guard import ROLLBACK, RunOptions, migration_transaction
+from lawsker_db.safety.guard import ROLLBACK, RunOptions
 from lawsker_db.safety.hanging import dependant_checks
 from lawsker_db.safety.preflight import guarded_checks, refuse_unless
 from lawsker_db.safety.recovery import unsettled_check
@@ -59,9 +57,6 @@ from lawsker_db.safety.since import Since, made_by, written_since
 from lawsker_db.target import Target
 
 STATUS = "lawsker-db status"
-PASSING = ("40001", "40P01")  # as safe-upgrade: serialization_failure, deadlock_detected
-TRIES = 3
-PAUSE_S = (0.5, 2.0)
 HINT = f"{VERIFY_BACK} lists what differs; the archive, where one was kept, has all that was taken away"
 
 
@@ -274,24 +269,7 @@ def _note_written(account: Account, outlook: Retrospect, options: RollbackOption
 
 
 def _take_back(account: Account, chain: Chain, options: RollbackOptions, tell: OnEvent) -> Catalog:
-    """The guarded transaction, begun again when it was the victim of a deadlock or could not be serialized: nothing of it
-    is left then. Returns the catalog as the gate saw it last, for the look afterwards."""
-    tried = 0
-    while True:
-        tried += 1
-        try:
-            return _take_back_once(account, chain, options, tell)
-        except RolledBack as failed:
-            if failed.fields.get("sqlstate") not in PASSING or tried == TRIES:
-                raise
-            words = f"rolled back, and begun again (try {tried + 1} of {TRIES}): {failed.message}"
-            tell(Event(phase=Phase.MIGRATION, name="begun again", text=words))
-            time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
-
-
-def _take_back_once(account: Account, chain: Chain, options: RollbackOptions, tell: OnEvent) -> Catalog:
-    """One guarded transaction. Returns the catalog as the gate saw it last."""
-    plan, target = account.plan, account.target
+    """The guarded transaction. Returns the catalog as the gate saw it last, for the look afterwards."""
     run = RunOptions(
         run_id=account.run_id,
         via=ROLLBACK,
@@ -302,15 +280,8 @@ def _take_back_once(account: Account, chain: Chain, options: RollbackOptions, te
         reason=options.reason if options.discard else "",
         on_event=tell,
     )
-    words = f"downgrade of {', '.join(step.revision for step in plan.steps)} in one transaction"
-    with timed(account, Phase.MIGRATION, tell, words), ending(account), target.connect() as conn:
-        require_same(conn, account.server)
-        conn.rollback()
-        with migration_transaction(conn, target, plan, run) as guarded:
-            account.guarded = guarded
-            run_steps(conn, chain, plan, guarded.gate)
-        tell(Event(phase=Phase.COMMIT, name="committed", text="committed", facts={"run_id": account.run_id}))
-    return guarded.gate.catalog
+    steps = ", ".join(step.revision for step in account.plan.steps)
+    return carry_out(account, chain, run, f"downgrade of {steps} in one transaction")
 
 
 def _note_archive(account: Account) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed, RolledBack
+from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed
 from lawsker_db.evidence import (
     Check,
     Event,
@@ -27,17 +25,16 @@ from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.pooler import require_direct
-from lawsker_db.postgres.session import find_schema, identify, pinned, require_same
+from lawsker_db.postgres.session import find_schema, identify, pinned
 from lawsker_db.postgres.snapshot import mark_restore_point
 from lawsker_db.record.journal import Journal
 from lawsker_db.record.manifest import read_manifest
-from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_upgrade, run_steps
+from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_upgrade
 from lawsker_db.safety.account import (
     NOT_REHEARSED,
     NOT_RESTORED,
     VERIFY,
     Account,
-    ending,
     nothing_to_do,
     open_account,
     opened,
@@ -46,6 +43,7 @@ from lawsker_db.safety.account import (
     timed,
 )
 from lawsker_db.safety.afterwards import note_plans, refresh_statistics, verify_committed
+from lawsker_db.safety.attempts import carry_out
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
 from lawsker_db.safety.choice import AUTO, Choice, choice_checks, find_choices, refuse_unasked
 from lawsker_db.safety.confirmation import (
@@ -56,7 +54,7 @@ from lawsker_db.safety.confirmation import (
     require_same_catalog,
 )
 from lawsker_db.safety.doubt import RECONNECT_S
-from lawsker_db.safety.guard import SAFE_UPGRADE, RunOptions, migration_transaction
+from lawsker_db.safety.guard import SAFE_UPGRADE, RunOptions
 from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
 from lawsker_db.safety.recovery import unsettled_check
@@ -66,9 +64,6 @@ from lawsker_db.safety.rollback import RollbackOptions
 from lawsker_db.safety.way_back import Choose, go_back, keep
 from lawsker_db.target import Target
 
-TRIES = 3
-PASSING = ("40001", "40P01")  # serialization_failure, deadlock_detected (manual, "Serialization Failure Handling")
-PAUSE_S = (0.5, 2.0)
 ACCEPT = "safe-upgrade --accept-unproven-backup REASON"
 
 
@@ -350,24 +345,7 @@ def _rehearse(account: Account, chain: Chain, copy: Copy, options: UpgradeOption
 
 
 def _migrate(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEvent) -> Catalog:
-    """The guarded transaction, begun again when it was the victim of a deadlock or could not be serialized: nothing of it
-    is left then, and the same statements may do well. Returns the catalog as the gate saw it last."""
-    tried = 0
-    while True:
-        tried += 1
-        try:
-            return _migrate_once(account, chain, options, tell)
-        except RolledBack as failed:
-            if failed.fields.get("sqlstate") not in PASSING or tried == TRIES:
-                raise
-            words = f"rolled back, and begun again (try {tried + 1} of {TRIES}): {failed.message}"
-            tell(Event(phase=Phase.MIGRATION, name="begun again", text=words))
-            time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
-
-
-def _migrate_once(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEvent) -> Catalog:
-    """One guarded transaction. Returns the catalog as the gate saw it last, for the look afterwards."""
-    plan, target = account.plan, account.target
+    """The guarded transaction. Returns the catalog as the gate saw it last, for the look afterwards."""
     run = RunOptions(
         run_id=account.run_id,
         via=SAFE_UPGRADE,
@@ -375,17 +353,9 @@ def _migrate_once(account: Account, chain: Chain, options: UpgradeOptions, tell:
         patience_s=options.patience_s,
         blockers=options.blockers,
         reconnect_s=options.reconnect_s,
-        full=target if options.full else None,
+        full=account.target if options.full else None,
         reinstate=options.reinstate,
         on_event=tell,
     )
-    steps = ", ".join(step.revision for step in plan.steps)
-    words = f"revision {steps} in one transaction"
-    with timed(account, Phase.MIGRATION, tell, words), ending(account), target.connect() as conn:
-        require_same(conn, account.server)
-        conn.rollback()
-        with migration_transaction(conn, target, plan, run) as guarded:
-            account.guarded = guarded
-            run_steps(conn, chain, plan, guarded.gate)
-        tell(Event(phase=Phase.COMMIT, name="committed", text="committed", facts={"run_id": account.run_id}))
-    return guarded.gate.catalog
+    steps = ", ".join(step.revision for step in account.plan.steps)
+    return carry_out(account, chain, run, f"revision {steps} in one transaction")

@@ -1,0 +1,49 @@
+"""The guarded transaction of a run that keeps an account, begun again where that may help."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from lawsker_db.errors import RolledBack
+from lawsker_db.evidence import Event, Phase
+from lawsker_db.postgres.catalog import Catalog
+from lawsker_db.postgres.session import require_same
+from lawsker_db.revisions import Chain, run_steps
+from lawsker_db.safety.account import Account, ending, timed
+from lawsker_db.safety.guard import RunOptions, migration_transaction
+
+TRIES = 3
+PASSING = ("40001", "40P01")  # serialization_failure, deadlock_detected (manual, "Serialization Failure Handling")
+PAUSE_S = (0.5, 2.0)
+
+
+def carry_out(account: Account, chain: Chain, run: RunOptions, words: str) -> Catalog:
+    """Run the account's plan in the guarded transaction, which is begun again when it was the victim of a deadlock or could
+    not be serialized: nothing of it is left then, and the same statements may do well.
+
+    Returns the catalog as the gate saw it last, for the look afterwards. Raises as `migration_transaction`.
+    """
+    tried = 0
+    while True:
+        tried += 1
+        try:
+            return _carry_out_once(account, chain, run, words)
+        except RolledBack as failed:
+            if failed.fields.get("sqlstate") not in PASSING or tried == TRIES:
+                raise
+            again = f"rolled back, and begun again (try {tried + 1} of {TRIES}): {failed.message}"
+            run.on_event(Event(phase=Phase.MIGRATION, name="begun again", text=again))
+            time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
+
+
+def _carry_out_once(account: Account, chain: Chain, run: RunOptions, words: str) -> Catalog:
+    plan, target, tell = account.plan, account.target, run.on_event
+    with timed(account, Phase.MIGRATION, tell, words), ending(account), target.connect() as conn:
+        require_same(conn, account.server)
+        conn.rollback()
+        with migration_transaction(conn, target, plan, run) as guarded:
+            account.guarded = guarded
+            run_steps(conn, chain, plan, guarded.gate)
+        tell(Event(phase=Phase.COMMIT, name="committed", text="committed", facts={"run_id": account.run_id}))
+    return guarded.gate.catalog
