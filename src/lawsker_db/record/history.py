@@ -183,6 +183,20 @@ def read_history(conn: Connection, server: Server) -> tuple[PastRun, ...]:
     return tuple(found)
 
 
+def may_read_history(conn: Connection) -> bool:
+    """Whether there is a history that this session may read, or none at all. Reads the catalog."""
+    return bool(
+        conn.execute(
+            text(
+                "SELECT coalesce(bool_and(has_schema_privilege(n.oid, 'USAGE')"
+                " AND has_table_privilege(c.oid, 'SELECT')), true)"
+                " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                " WHERE n.nspname = 'lawsker_db' AND c.relname = 'migration_run'"
+            )
+        ).scalar_one()
+    )
+
+
 def read_replaced(conn: Connection, server: Server) -> tuple[Replaced, ...]:
     """The databases that restores put this one in the place of, oldest first. Reads only."""
     if conn.execute(text("SELECT to_regclass('lawsker_db.migration_run')")).scalar_one() is None:

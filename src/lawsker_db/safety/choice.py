@@ -18,7 +18,7 @@ from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.kept import Archive, Kept, archive_schema, find_archives, unknown_archives
 from lawsker_db.postgres.reinstating import column_types, printed_types
 from lawsker_db.postgres.session import identify
-from lawsker_db.record.history import PastRun, read_history
+from lawsker_db.record.history import PastRun, may_read_history, read_history
 from lawsker_db.safety.preflight import refuse_unless
 from lawsker_db.target import said_by_server
 
@@ -61,8 +61,10 @@ def find_choices(
     (or named, and all of it has a place), and as its record says.
 
     `schema` is the chain's, unquoted; `option` is what is typed before the wish. Reads what is chosen, with ACCESS SHARE:
-    time grows with it.
+    time grows with it. None for a role that may not read the history: it lacks rights without which no run begins.
     """
+    if not may_read_history(conn):
+        return ()
     found = find_archives(conn)
     elsewhere = {archive.run_id for archive in found if archive.chain_schema != schema}  # of another chain
     whole = read_history(conn, identify(conn, sized=False))

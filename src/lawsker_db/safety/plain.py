@@ -34,7 +34,7 @@ from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.guard import RunOptions, guarded_steps, migration_transaction
 from lawsker_db.safety.hanging import dependant_checks
 from lawsker_db.safety.preflight import refuse_unless, required_checks
-from lawsker_db.safety.since import Since, holds_anything, made_by, written_since
+from lawsker_db.safety.since import Since, holds_anything, made_by, refuse_adopted_baseline, written_since
 from lawsker_db.target import Target, find_target
 
 ARCHIVE, DISCARD, REINSTATE = "archive", "discard", "reinstate"
@@ -155,6 +155,7 @@ def refuse_loss(conn: Connection, plan: Plan, *, only: str | None = None) -> Non
     for contract in plan.contracts:
         if only is not None and contract.revision != only:
             continue
+        refuse_adopted_baseline(contract, history)
         made = made_by(history, contract.revision)
         if made is None and (contract.losses or holds_anything(conn, contract, schema)):
             raise Refused(

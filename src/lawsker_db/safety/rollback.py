@@ -53,7 +53,7 @@ from lawsker_db.safety.hanging import dependant_checks
 from lawsker_db.safety.preflight import guarded_checks, refuse_unless
 from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.returned import check_returned, refusing_to_look
-from lawsker_db.safety.since import Since, made_by, written_since
+from lawsker_db.safety.since import Since, made_by, refuse_adopted_baseline, written_since
 from lawsker_db.target import Target
 
 STATUS = "lawsker-db status"
@@ -199,11 +199,7 @@ def _refuse_baseline(conn: Connection, plan: Plan, history: tuple[PastRun, ...])
     for contract in plan.contracts:
         if contract.follows is not None:
             continue
-        if any(past.direction == "adopt" for past in history):
-            raise Refused(
-                "The baseline of this database was adopted, not made by this chain: its downgrade would drop live tables.",
-                hint=f"nothing overrides this; this goes as far as it can: lawsker-db rollback {contract.revision}",
-            )
+        refuse_adopted_baseline(contract, history)
         holding = [table.name for table in contract.tables if _holds_rows(conn, table.name)]
         if holding:
             raise Refused(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, text
 
 from lawsker_db.contract import Contract
+from lawsker_db.errors import Refused
 from lawsker_db.evidence import Direction, Fingerprint
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
 from lawsker_db.postgres.kept import primary_key
@@ -163,3 +164,12 @@ def _has_row(conn: Connection, place: str, which: str) -> bool:
 
 def _stands(conn: Connection, place: str) -> bool:
     return conn.execute(text("SELECT to_regclass(:name)"), {"name": place}).scalar_one() is not None
+
+
+def refuse_adopted_baseline(contract: Contract, history: tuple[PastRun, ...]) -> None:
+    """Pure. Raise `Refused` when this is the lowest revision and was adopted: nobody's run has made its tables."""
+    if contract.follows is None and any(past.direction == "adopt" for past in history):
+        raise Refused(
+            "The baseline of this database was adopted, not made by this chain: its downgrade would drop live tables.",
+            hint=f"nothing overrides this; this goes as far as it can: lawsker-db rollback {contract.revision}",
+        )
