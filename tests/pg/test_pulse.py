@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -19,7 +20,8 @@ from sqlalchemy.exc import OperationalError
 
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import throwaway_server
-from lawsker_db.errors import CommittedUnproven, Interrupted, RolledBack
+from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, RolledBack
+from lawsker_db.postgres import content
 from lawsker_db.postgres import pulse as watching
 from lawsker_db.postgres.pulse import bounded, pulse
 from lawsker_db.postgres.session import own_session
@@ -217,3 +219,29 @@ def test_what_could_not_be_serialized_is_begun_again_twice_and_no_more(
     assert ended.code == code, ended.said
     assert "begun again (try 3 of 3)" in ended.err
     assert stamp(adopted_url) == ([("100",)] if code == 0 else [("012",)])
+
+
+WAITING = "SELECT FROM pg_locks WHERE relation = 'users'::regclass AND NOT granted"
+
+
+def test_readers_whose_connections_a_proxy_swallows_end_all_the_same(
+    adopted_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "UNANSWERED_S", 0.2)
+    with proxy(adopted_url, At.ANSWERED) as between, psycopg.connect(adopted_url) as holder:
+        holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        marked = content.mark_readers(parse_target(between.url))
+        with ThreadPoolExecutor(max_workers=1) as aside:
+            reading = aside.submit(content.read_content, marked, hold=False)
+            try:
+                assert eventually(lambda: holder.execute(WAITING).fetchone() is not None)
+                for link in between.links:
+                    link.swallows = True
+                ending = threading.Thread(
+                    target=content.end_readers, args=(parse_target(adopted_url), marked, reading.done), daemon=True
+                )
+                ending.start()
+                assert eventually(reading.done)
+            finally:
+                between.close()
+            assert isinstance(reading.exception(), LawskerError)

@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
+import psycopg
 from sqlalchemy import Connection, text
 
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import Fingerprint
 from lawsker_db.postgres.fingerprint import fingerprint_table
+from lawsker_db.postgres.pulse import shut
 from lawsker_db.postgres.session import literal, pin_session
 from lawsker_db.postgres.snapshot import Snapshot
 from lawsker_db.target import Target
@@ -27,6 +29,8 @@ LOCK_WAIT = "30s"  # behind somebody's DDL, then we give up: we start nothing
 FOR_EVER = "0"  # on a copy of our own only we ourselves can be in the way, and we end
 READER = "lawsker-db reader "
 END_POLL_S = 0.1
+UNANSWERED_S = 5.0  # a server process ends within moments; after that something in between has swallowed that it did
+_readers: dict[str, list[psycopg.Connection[object]]] = {}  # by their name: the sessions that are reading
 
 _TABLES = """
     SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text,
@@ -183,7 +187,7 @@ def read_tables(
 
     def work() -> list[Fingerprint]:
         done: list[Fingerprint] = []
-        with marked.connect() as conn:
+        with _connected(marked) as conn:
             while True:
                 try:
                     name = waiting.get_nowait()
@@ -213,11 +217,15 @@ def mark_readers(target: Target) -> Target:
 def end_readers(target: Target, marked: Target, ended: Callable[[], bool]) -> None:
     """Terminate the sessions of a marked target, which are our own, until their threads have ended.
 
-    For clean-up: a server that cannot be reached has ended them by itself.
+    For clean-up: a server that cannot be reached has ended them by itself. Where a firewall or proxy swallows what the
+    server says, our side of them is shut after a few seconds.
     """
     name = marked.parameters["application_name"]
+    patient_until = time.monotonic() + UNANSWERED_S
     with suppress(LawskerError), target.connect(autocommit=True) as conn:
         while not ended():
+            for raw in tuple(_readers.get(name, ())) if time.monotonic() > patient_until else ():
+                shut(raw)
             conn.execute(
                 text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name"),
                 {"name": name},
@@ -226,9 +234,24 @@ def end_readers(target: Target, marked: Target, ended: Callable[[], bool]) -> No
 
 
 @contextmanager
+def _connected(target: Target) -> Iterator[Connection]:
+    """A connection that `end_readers` knows as long as it is there, if the target is a marked one."""
+    with target.connect() as conn:
+        raw = conn.connection.driver_connection
+        reading = _readers.setdefault(target.parameters.get("application_name", ""), [])
+        if isinstance(raw, psycopg.Connection):
+            reading.append(raw)
+        try:
+            yield conn
+        finally:
+            if raw in reading:
+                reading.remove(raw)
+
+
+@contextmanager
 def _reading(target: Target, snapshot: Snapshot | None, limit: str) -> Iterator[Connection]:
     """A READ ONLY transaction under the snapshot, with pinned settings and nothing on the path but temporary objects."""
-    with target.connect() as conn:
+    with _connected(target) as conn:
         _begin(conn, snapshot, limit)
         yield conn
         conn.rollback()

@@ -161,5 +161,10 @@ def _cut(conn: Connection, raw: psycopg.Connection[object], session: Session) ->
         ),
         asdict(session),
     ).all()
-    with suppress(OSError), socket.socket(fileno=os.dup(raw.fileno())) as end:
+    shut(raw)
+
+
+def shut(raw: psycopg.Connection[object]) -> None:
+    """End this side of a connection, on whose answer another thread may wait: that one gets an error. Asks no server."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(raw.fileno())) as end:
         end.shutdown(socket.SHUT_RDWR)
