@@ -161,7 +161,8 @@ class _Link:
                 continue
             with suppress(OSError):
                 self._client.sendall(chunk)
-        _shut(self._client)
+        if not self.swallows:
+            _shut(self._client)
 
 
 def _receive(end: socket.socket) -> bytes:
