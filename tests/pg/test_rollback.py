@@ -317,6 +317,8 @@ def test_discarding_keeps_no_archive_and_its_reason_is_on_record(adopted_url: st
     assert via == [("rollback, discarding: a drill",)]
     assert "a drill" in Path(report.folder, "journal.jsonl").read_text()
     assert [check for check in check_returned(parse_target(adopted_url), load_chain()) if check.fails] == []
+    with pytest.raises(Refused, match=f"was taken back already, by run {report.run_id}"):
+        roll_back(parse_target(adopted_url), options=options(tmp_path))
 
 
 @pytest.mark.long

@@ -188,6 +188,12 @@ def _came_from(history: tuple[PastRun, ...], current: tuple[str, ...]) -> str:
         if past.here and past.direction == Direction.UPGRADE and past.to_revisions == current:
             return past.from_revisions[0] if past.from_revisions else "base"
     stands = ", ".join(current) or "base"
+    last = next((past for past in reversed(history) if past.here), None)
+    if last is not None and last.direction == Direction.DOWNGRADE and last.to_revisions == current:
+        raise Refused(
+            f"The last upgrade was taken back already, by run {last.run_id}: the database is at {stands}.",
+            hint=f"{VERIFY_BACK} proves that; to go further back, name the revision: lawsker-db rollback REVISION",
+        )
     raise Refused(
         f"No upgrade of this database to {stands} is on record, so where it came from is not known.",
         hint="name the revision: lawsker-db rollback REVISION (alembic history lists them)",
