@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from command_line import eventually, everything, run, sessions, started
 from copies import Server
+from killed import killed_at_commit, the_run
 from proxy import At, proxy
 
 from lawsker_db.evidence import Event, Phase
@@ -26,35 +27,13 @@ from lawsker_db.target import parse_target
 UPGRADE = ("safe-upgrade", "--yes", "--no-rehearsal")
 
 
-def the_run(folder: Path) -> Path:
-    """The folder of the one run that was made here."""
-    (found,) = (folder / "lawsker-runs").iterdir()
-    return found
-
-
-def killed_at_commit(folder: Path, url: str, at: At) -> Path:
-    """A run that is killed when its COMMIT is answered, or has been sent and lost."""
-    pids: list[int] = []
-
-    def kill() -> None:
-        os.kill(pids[0], signal.SIGKILL)
-
-    with proxy(url, at, on_answer=kill) as between, started(folder, *UPGRADE, url=between.url) as tool:
-        pids.append(tool.pid)
-        if at is At.LOST:
-            assert between.committing.wait(60)
-            kill()
-        tool.child.wait(timeout=60)
-    return the_run(folder)
-
-
 @pytest.mark.parametrize(
     ("at", "outcome", "next_step"), [(At.ANSWERED, "committed", "verify"), (At.LOST, "rolled back", "status")]
 )
 def test_what_became_of_a_run_that_was_killed_at_its_commit_is_told_once(
     at: At, outcome: str, next_step: str, adopted_url: str, tmp_path: Path
 ) -> None:
-    folder = killed_at_commit(tmp_path, adopted_url, at)
+    folder = killed_at_commit(tmp_path, adopted_url, at, UPGRADE)
     with psycopg.connect(adopted_url) as conn:
         stamp = conn.execute("SELECT version_num FROM alembic_version").fetchone()
     assert stamp == (("013",) if outcome == "committed" else ("012",))
@@ -103,7 +82,7 @@ def test_an_unknown_outcome_is_settled_when_the_server_is_back_and_not_before(ad
 def test_recover_comes_first_when_it_is_asked_for_and_the_same_command_ends_the_work(
     adopted_url: str, tmp_path: Path
 ) -> None:
-    folder = killed_at_commit(tmp_path, adopted_url, At.LOST)
+    folder = killed_at_commit(tmp_path, adopted_url, At.LOST, UPGRADE)
     ended = run(tmp_path, *UPGRADE, "--recover", url=adopted_url)
     assert ended.code == 0, ended.said
     assert f"Run {folder.name}: rolled back" in ended.err
@@ -193,7 +172,7 @@ def close_gate(folder: Path, facts: dict[str, object]) -> None:
 def test_pass_files_and_partials_of_dead_processes_go_and_those_of_living_ones_stay(
     adopted_url: str, tmp_path: Path
 ) -> None:
-    folder = killed_at_commit(tmp_path, adopted_url, At.LOST)
+    folder = killed_at_commit(tmp_path, adopted_url, At.LOST, UPGRADE)
     (folder / "report.json.partial").write_text("{")
     (folder / "rescue.partial").mkdir()
     (folder / "rescue.partial" / "public.users.csv").write_text("")
@@ -220,7 +199,7 @@ def test_pass_files_and_partials_of_dead_processes_go_and_those_of_living_ones_s
 def test_runs_of_other_databases_are_left_alone_and_said_to_be(
     adopted_url: str, sample_url: str, tmp_path: Path
 ) -> None:
-    killed_at_commit(tmp_path, adopted_url, At.LOST)
+    killed_at_commit(tmp_path, adopted_url, At.LOST, UPGRADE)
     ended = run(tmp_path, "recover", url=sample_url)
     assert (ended.code, "Left alone: 1 runs of other databases" in ended.out) == (0, True), ended.said
     assert not (the_run(tmp_path) / "settled.json").exists()
@@ -229,7 +208,7 @@ def test_runs_of_other_databases_are_left_alone_and_said_to_be(
 def test_a_journal_of_another_version_leaves_its_run_in_doubt_and_breaks_nothing_else(
     adopted_url: str, tmp_path: Path
 ) -> None:
-    folder = killed_at_commit(tmp_path, adopted_url, At.LOST)
+    folder = killed_at_commit(tmp_path, adopted_url, At.LOST, UPGRADE)
     other = folder.with_name("20261122T090501Z-013-ffffff")
     close_gate(other, {"system_identifier": "1", "of a later version": True})
     told = run(tmp_path, "doctor", url=adopted_url)

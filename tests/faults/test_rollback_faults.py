@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from command_line import Running, eventually, everything, run, sessions, started
+from killed import killed_at_commit, the_run
 from migrated import BUSINESS, migrate
 from proxy import At, proxy
 
@@ -33,11 +33,6 @@ def used_url(adopted_url: str) -> str:
         for statement in BUSINESS:
             connection.execute(statement.encode())
     return adopted_url
-
-
-def the_run(folder: Path) -> Path:
-    (found,) = (folder / "lawsker-runs").iterdir()
-    return found
 
 
 def stamp(url: str) -> str:
@@ -103,20 +98,10 @@ def test_recover_tells_what_became_of_a_rollback_that_was_killed_at_its_commit(
     at: At, outcome: str, used_url: str, tmp_path: Path
 ) -> None:
     before = everything(used_url)
-    pids: list[int] = []
-
-    def kill() -> None:
-        os.kill(pids[0], signal.SIGKILL)
-
-    with proxy(used_url, at, on_answer=kill) as between, started(tmp_path, *ROLLBACK, url=between.url) as tool:
-        pids.append(tool.pid)
-        if at is At.LOST:
-            assert between.committing.wait(60)
-            kill()
-        tool.child.wait(timeout=60)
+    folder = killed_at_commit(tmp_path, used_url, at, ROLLBACK)
     assert eventually(lambda: not sessions(used_url))
     settled = run(tmp_path, "recover", url=used_url)
-    assert (settled.code, f"Run {the_run(tmp_path).name}: {outcome}:" in settled.out) == (0, True), settled.said
+    assert (settled.code, f"Run {folder.name}: {outcome}:" in settled.out) == (0, True), settled.said
     if outcome == "committed":
         assert is_back_with_everything(used_url)
     else:

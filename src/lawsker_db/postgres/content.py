@@ -187,7 +187,7 @@ def read_tables(
 
     def work() -> list[Fingerprint]:
         done: list[Fingerprint] = []
-        with _connected(marked) as conn:
+        with connected_reader(marked) as conn:
             while True:
                 try:
                     name = waiting.get_nowait()
@@ -234,9 +234,9 @@ def end_readers(target: Target, marked: Target, ended: Callable[[], bool]) -> No
 
 
 @contextmanager
-def _connected(target: Target) -> Iterator[Connection]:
+def connected_reader(target: Target, *, autocommit: bool = False) -> Iterator[Connection]:
     """A connection that `end_readers` knows as long as it is there, if the target is a marked one."""
-    with target.connect() as conn:
+    with target.connect(autocommit=autocommit) as conn:
         raw = conn.connection.driver_connection
         reading = _readers.setdefault(target.parameters.get("application_name", ""), [])
         if isinstance(raw, psycopg.Connection):
@@ -251,7 +251,7 @@ def _connected(target: Target) -> Iterator[Connection]:
 @contextmanager
 def _reading(target: Target, snapshot: Snapshot | None, limit: str) -> Iterator[Connection]:
     """A READ ONLY transaction under the snapshot, with pinned settings and nothing on the path but temporary objects."""
-    with _connected(target) as conn:
+    with connected_reader(target) as conn:
         _begin(conn, snapshot, limit)
         yield conn
         conn.rollback()

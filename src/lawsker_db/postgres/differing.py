@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -17,6 +17,7 @@ from psycopg.rows import tuple_row
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from lawsker_db.postgres.pulse import cancel
 from lawsker_db.postgres.rows import BUCKETS, Pair, Shape, known_rows, sums_by_bucket
 from lawsker_db.postgres.session import literal
 from lawsker_db.target import said_by_server
@@ -169,8 +170,7 @@ def _at_once(mine: Callable[[], _SUMS], other: Callable[[], _SUMS], stop: Connec
         try:
             return mine(), beside.result()
         except BaseException:
-            with suppress(psycopg.Error):
-                raw(stop).cancel()
+            cancel(raw(stop))
             raise
 
 

@@ -26,6 +26,7 @@ from lawsker_db.errors import LawskerError
 from lawsker_db.postgres.session import Session, own_session
 from lawsker_db.target import Target
 
+CANCEL_S = 10.0
 LOOK_EVERY_S = 5.0
 DEAD_AFTER = 3  # looks in a row that find the server idle since the same moment, while the client waits for it
 CLOSE_S = 5.0
@@ -162,6 +163,12 @@ def _cut(conn: Connection, raw: psycopg.Connection[object], session: Session) ->
         asdict(session),
     ).all()
     shut(raw)
+
+
+def cancel(raw: psycopg.Connection[object]) -> None:
+    """Ask the server to end what it does for this connection; bounded, and nothing when it cannot be asked."""
+    with suppress(psycopg.Error):
+        raw.cancel_safe(timeout=CANCEL_S)  # the other cancel() holds the whole process until it is heard
 
 
 def shut(raw: psycopg.Connection[object]) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import text
 
-from lawsker_db.postgres.content import end_readers, mark_readers
+from lawsker_db.postgres.content import connected_reader, end_readers, mark_readers
 from lawsker_db.postgres.session import literal
 from lawsker_db.target import Target
 
@@ -33,7 +33,7 @@ def analyze_all(target: Target, *, connections: int) -> None:
         conn.rollback()
 
     def work() -> None:
-        with marked.connect(autocommit=True) as conn:
+        with connected_reader(marked, autocommit=True) as conn:
             for setting in ("statement_timeout = 0", "lock_timeout = 0", "client_min_messages = error"):
                 conn.execute(literal(f"SET {setting}"))
             while True:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import OutcomeUnknown, RolledBack
 from lawsker_db.evidence import Event, OnEvent, Phase, ignore
-from lawsker_db.postgres.pulse import LOOK_EVERY_S, Pulse
+from lawsker_db.postgres.pulse import LOOK_EVERY_S, Pulse, cancel
 from lawsker_db.safety.doubt import RECONNECT_S, Attempt, Outcome, decide_outcome
 from lawsker_db.safety.gate import Gate
 from lawsker_db.target import Target
@@ -27,7 +27,6 @@ HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TICK_S = 0.25  # how soon a signal is heard while COMMIT is under way
 SILENCE_S = 5.0  # COMMIT takes milliseconds; after this one wants to know what it waits for
 BLIND_S = 3 * LOOK_EVERY_S  # the watch on the connection has heard of the server by then, if it can be reached
-CANCEL_S = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -182,8 +181,7 @@ def _answered(
 def _cancel(raw: psycopg.Connection[object], on_event: OnEvent) -> None:
     """Ask the server to end what COMMIT waits for. Whether it was committed by then its answer tells."""
     _tell(on_event, "interrupted while COMMIT is under way; what became of it comes first")
-    with suppress(psycopg.Error):
-        raw.cancel_safe(timeout=CANCEL_S)  # the other cancel() holds the whole process until it is heard
+    cancel(raw)
 
 
 def _after_lost_answer(target: Target, guarded: Committing, asking: Asking, came: list[int]) -> str:
