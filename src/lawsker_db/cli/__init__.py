@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from lawsker_db.cli.interrupts import as_error, settle, treat_as_interrupt
+from lawsker_db.cli.language import choose_language, localized
 
 if TYPE_CHECKING:
     from lawsker_db.errors import LawskerError
@@ -21,6 +22,7 @@ def main() -> NoReturn:
     _keep_streams_open()
     logging.lastResort = None  # what libraries log when a connection is lost is a traceback; our own words say it
     treat_as_interrupt(signal.SIGTERM, signal.SIGHUP)
+    choose_language(sys.argv[1:], os.environ)
     as_json = "--json" in sys.argv
     try:
         code = _run(as_json=as_json)
@@ -43,7 +45,7 @@ def _run(*, as_json: bool) -> int:
     from lawsker_db.cli.app import app
     from lawsker_db.errors import LawskerError
 
-    command = typer.main.get_command(app)
+    command = localized(typer.main.get_command(app))
     try:
         with command.make_context("lawsker-db", sys.argv[1:]) as context:
             command.invoke(context)

@@ -27,6 +27,13 @@ class Extent(StrEnum):
     FULL = "full"
 
 
+class Language(StrEnum):
+    """The languages of the face, as `phrases.LANGUAGES` has them."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
+
+
 class Blocking(StrEnum):
     """What to do about sessions in the way, as `postgres.blockers.OnBlocker` has it."""
 
@@ -99,6 +106,23 @@ EvenDumps = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option(help="Another chain's alembic.ini.", show_default=False)]
 Chosen = Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE for the revisions.")]
+
+
+def _speaks(
+    lang: Annotated[
+        Language | None, typer.Option("--lang", help="Language of what people read.", show_default=False)
+    ] = None,
+) -> None:
+    """Have Typer make the option --lang, of which only the form is wanted."""
+
+
+def language_option() -> Any:
+    """The option --lang for one command. Its value was read before the line is parsed (`cli.language`)."""
+    alone = typer.Typer(add_completion=False)
+    alone.command()(_speaks)
+    option: Any = next(found for found in typer.main.get_command(alone).params if found.name == "lang")
+    option.expose_value = False
+    return option
 
 
 def first_hint(checks: tuple[Any, ...]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lawsker_db.errors import LawskerError
+from lawsker_db.phrases import said
 
 if TYPE_CHECKING:
     from lawsker_db.evidence import Check, LockHeld, Reinstated, RunReport
@@ -160,8 +161,8 @@ def printable(text: str) -> str:
 
 
 def tell(line: str) -> None:
-    """A line of the result, on stdout."""
-    print(printable(line))
+    """A line of the result, on stdout, in the language of this process."""
+    print(printable(said(line)))
 
 
 def version_text(number: int) -> str:
@@ -187,7 +188,7 @@ def print_json(value: Mapping[str, object]) -> None:
 
 def say(line: str) -> None:
     """A line of talk. A closed stderr silences it; it never stops a run."""
-    _to_stderr(printable(line))
+    _to_stderr(printable(said(line)))
 
 
 def say_json(value: object) -> None:

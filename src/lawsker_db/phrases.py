@@ -1,0 +1,102 @@
+"""Sentences that remember how they were made, so that a face can say them in another language.
+
+A `Phrase` *is* its English text: journals, JSON, comparisons and tests see nothing else, whatever language a person reads.
+Beside it stands what it was made of, a template and its values; the catalogues (gettext) translate the template.
+"""
+
+from __future__ import annotations
+
+import gettext
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+from typing import Any, Self
+
+ENGLISH, CHINESE = "en", "zh"
+LANGUAGES = (ENGLISH, CHINESE)
+LOCALES = {CHINESE: "zh_CN"}  # of each language that has a catalogue, its folder
+DOMAIN = "lawsker_db"
+
+Value = str | int | float
+
+
+class Phrase(str):
+    """An English sentence, by a template with named fields as `str.format` has them, and the values of these.
+
+    Without values the template is taken to the letter, braces too. A value may be a phrase itself; any other text among
+    the values (a name, a command, what a server said) is the same in every language.
+    """
+
+    __slots__ = ("template", "values")
+    template: str
+    values: Mapping[str, Value]
+
+    def __new__(cls, template: str, /, **values: Value) -> Self:
+        """Pure. Raise `KeyError` for a field without a value."""
+        made = super().__new__(cls, template.format_map(values) if values else template)
+        made.template = template
+        made.values = values
+        return made
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.template, dict(self.values))
+
+
+def _again(template: str, values: dict[str, Value]) -> Phrase:
+    return Phrase(template, **values)
+
+
+def joined(parts: Iterable[str], separator: str = ", ") -> Phrase:
+    """Pure. Several texts as one, as `separator.join` does; those that are phrases stay such."""
+    listed = {f"p{number}": part for number, part in enumerate(parts)}
+    return Phrase(separator.join(f"{{{name}}}" for name in listed), **listed)
+
+
+def in_language(text: str, language: str) -> str:
+    """Pure but for the catalogue, which is read once. A phrase in that language; any other text as it is.
+
+    What has no translation stays English: a sentence in the wrong language is better than none.
+    """
+    if not isinstance(text, Phrase) or language == ENGLISH or not text:
+        return text
+    template = catalogue(language).gettext(text.template)
+    if not text.values:
+        return template
+    said = {
+        name: in_language(value, language) if isinstance(value, str) else value for name, value in text.values.items()
+    }
+    return template.format_map(said)
+
+
+@cache
+def catalogue(language: str) -> gettext.NullTranslations:
+    """The translations into a language. Reads the package's own file; English needs none."""
+    if language not in LOCALES:
+        return gettext.NullTranslations()
+    place = resources.files("lawsker_db") / "locale" / LOCALES[language] / "LC_MESSAGES" / f"{DOMAIN}.mo"
+    with place.open("rb") as file:
+        return gettext.GNUTranslations(file)
+
+
+_spoken = [ENGLISH]
+
+
+def speak(language: str) -> None:
+    """Choose the language of this process. The face does that, once, before anything is said."""
+    _spoken[0] = language
+
+
+def spoken() -> str:
+    """The language of this process, English unless a face has chosen another."""
+    return _spoken[0]
+
+
+def said(text: str) -> str:
+    """Pure but for `speak`. A text as the person at this face reads it."""
+    return in_language(text, spoken())

@@ -1,0 +1,79 @@
+"""A phrase is its English text to everything but a face, and a face says it in another language without parsing it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lawsker_db.cli.language import asked_language
+from lawsker_db.evidence import Check
+from lawsker_db.phrases import CHINESE, ENGLISH, Phrase, catalogue, in_language, joined
+
+ROWS = Phrase("{rows} rows in {table}, {took_s:.1f} s", rows=3, table="public.users", took_s=0.25)
+
+
+def test_a_phrase_is_its_english_text() -> None:
+    assert ROWS == "3 rows in public.users, 0.2 s"
+    assert json.dumps({"text": ROWS}) == '{"text": "3 rows in public.users, 0.2 s"}'
+
+
+def test_a_phrase_stays_one_when_it_travels() -> None:
+    check = asdict(Check(name="n", ok=True, expected="e", found=ROWS))
+    for other in (copy.copy(ROWS), copy.deepcopy(ROWS), pickle.loads(pickle.dumps(ROWS)), check["found"]):  # noqa: S301
+        assert (other, other.template, dict(other.values)) == (ROWS, ROWS.template, dict(ROWS.values))
+
+
+@given(st.text())
+def test_a_phrase_without_values_is_taken_to_the_letter(text: str) -> None:
+    assert Phrase(text) == text
+    assert in_language(Phrase(text), CHINESE) == catalogue(CHINESE).gettext(text) if text else True
+
+
+@given(st.text(), st.text())
+def test_a_value_is_never_read_as_a_template(name: str, other: str) -> None:
+    said = in_language(Phrase("{name} lacks {other}", name=name, other=other), CHINESE)
+    assert name in said
+    assert other in said
+
+
+def test_a_missing_value_fails_where_the_phrase_is_made() -> None:
+    with pytest.raises(KeyError):
+        Phrase("{rows} rows in {table}", rows=3)
+
+
+def test_joined_phrases_stay_phrases() -> None:
+    both = joined((ROWS, "plain {braces}"), "; ")
+    assert both == f"{ROWS}; plain {{braces}}"
+    assert both.values["p0"] is ROWS
+    assert joined(()) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "language"),
+    [
+        ((), {}, ENGLISH),
+        ((), {"LANG": "zh_CN.UTF-8"}, CHINESE),
+        ((), {"LANG": "zh-Hans"}, CHINESE),
+        ((), {"LANG": "C.UTF-8"}, ENGLISH),
+        ((), {"LANG": "tlh_QO.UTF-8"}, ENGLISH),
+        ((), {"LANG": "zh_CN.UTF-8", "LC_ALL": "C"}, ENGLISH),
+        ((), {"LANG": "en_US.UTF-8", "LC_MESSAGES": "zh_CN"}, CHINESE),
+        ((), {"LANG": "zh_CN.UTF-8", "LC_ALL": ""}, CHINESE),
+        ((), {"LAWSKER_LANG": "en", "LANG": "zh_CN.UTF-8"}, ENGLISH),
+        ((), {"LAWSKER_LANG": "nonsense", "LANG": "zh_CN.UTF-8"}, CHINESE),
+        (("status", "--lang", "zh"), {"LAWSKER_LANG": "en"}, CHINESE),
+        (("--lang=en", "status"), {"LANG": "zh_CN.UTF-8"}, ENGLISH),
+        (("status", "--lang"), {}, ENGLISH),
+        (("status", "--lang", "xx"), {"LANG": "zh_CN.UTF-8"}, CHINESE),
+    ],
+)
+def test_the_language_is_what_was_typed_then_our_variable_then_the_locale(
+    arguments: tuple[str, ...], environment: dict[str, str], language: str
+) -> None:
+    assert asked_language(arguments, environment) == language
