@@ -22,13 +22,16 @@ SMALLEST = 0.4  # percent of the width: what took next to nothing must still be 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Something that lasted: from `start` for `length`, both in the unit of the axis. `value` stands at its right end."""
+    """Something that lasted: from `start` for `length`, both in the unit of the axis. `value` stands at its right end.
+    `other` is a length to compare it with, such as what was foretold; None where there is none."""
 
     label: str
     start: float
     length: float
     value: str
     tone: str = PLAIN
+    other: float | None = None
+    other_value: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +66,11 @@ class Line:
 
 def timeline(spans: Sequence[Span], *, whole: float, ticks: Sequence[Tick], title: str, description: str) -> str:
     """Pure. What lasted how long and when, one row each, over an axis from 0 to `whole`."""
-    height = ROW * len(spans) + 22
-    marks = "".join(_span(span, whole, ROW * number) for number, span in enumerate(spans))
-    return _figure(f"{_axis(ticks, whole, height)}{marks}", height, title, description)
+    drawn, top = "", 0
+    for span in spans:
+        drawn += _span(span, whole, top)
+        top += _height(span)
+    return _figure(f"{_axis(ticks, whole, top + 22)}{drawn}", top + 22, title, description)
 
 
 def bars(rows: Sequence[Bar], *, title: str, description: str) -> str:
@@ -74,7 +79,7 @@ def bars(rows: Sequence[Bar], *, title: str, description: str) -> str:
     drawn, top = "", 0
     for row in rows:
         drawn += _bar(row, largest, top)
-        top += ROW if row.other is None and not row.other_value else ROW + 22
+        top += _height(row)
     return _figure(drawn, top, title, description)
 
 
@@ -137,27 +142,35 @@ def _figure(drawn: str, height: int, title: str, description: str) -> str:
     )
 
 
+def _height(row: Span | Bar) -> int:
+    """Pure. How much room a row takes: more where there is something to compare it with."""
+    return ROW + 22 if row.other is not None or row.other_value else ROW
+
+
 def _span(span: Span, whole: float, top: int) -> str:
     start = _percent(span.start, whole)
-    length = min(max(_percent(span.length, whole), SMALLEST), 100 - min(start, 100 - SMALLEST))
-    place = min(start, 100 - SMALLEST)
-    return (
-        f"{_words(span.label, span.value, top)}{_track(top + 20)}"
-        f'<rect class="{span.tone}" x="{place:.2f}%" y="{top + 20}" width="{length:.2f}%" height="{TRACK}" rx="2"/>'
-    )
+    drawn = f"{_words(span.label, span.value, top)}{_track(top + 20)}{_rect(span.tone, start, span.length, whole, top)}"
+    return drawn + _compared(start, span.other, span.other_value, whole, top)
 
 
 def _bar(row: Bar, largest: float, top: int) -> str:
     drawn = f"{_words(row.label, row.value, top)}{_track(top + 20)}"
     if row.amount is not None:
-        length = max(_percent(row.amount, largest), SMALLEST)
-        drawn += f'<rect class="{row.tone}" x="0" y="{top + 20}" width="{length:.2f}%" height="{TRACK}" rx="2"/>'
-    if row.other is not None:
-        length = max(_percent(row.other, largest), SMALLEST)
-        drawn += f'<rect class="{SECOND}" x="0" y="{top + 33}" width="{length:.2f}%" height="4" rx="2"/>'
-    if row.other_value:
-        drawn += f'<text class="soft" x="0" y="{top + 51}">{markup(row.other_value)}</text>'
-    return drawn
+        drawn += _rect(row.tone, 0.0, row.amount, largest, top)
+    return drawn + _compared(0.0, row.other, row.other_value, largest, top)
+
+
+def _compared(start: float, other: float | None, value: str, whole: float, top: int) -> str:
+    """Pure. Below a row, what it is compared with: a thinner bar, and its words."""
+    drawn = "" if other is None else _rect(SECOND, start, other, whole, top + 13, thick=4)
+    return drawn + (f'<text class="soft" x="0" y="{top + 51}">{markup(value)}</text>' if value else "")
+
+
+def _rect(tone: str, start: float, length: float, whole: float, top: int, *, thick: int = TRACK) -> str:
+    """Pure. A bar on a row's track, within the frame; `start` in percent."""
+    place = min(start, 100 - SMALLEST)
+    wide = min(max(_percent(length, whole), SMALLEST), 100 - place)
+    return f'<rect class="{tone}" x="{place:.2f}%" y="{top + 20}" width="{wide:.2f}%" height="{thick}" rx="2"/>'
 
 
 def _words(label: str, value: str, top: int) -> str:
