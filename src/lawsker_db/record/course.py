@@ -87,9 +87,11 @@ def locks(say: Say, report: RunReport) -> str:
                    count=len(held), longest_s=max(lock.held_s or 0.0 for lock in held))
         ),
     )  # fmt: skip
-    why = Phrase(
-        "Thick: measured, from the grant to the end of the transaction. Thin: as the rehearsal on the copy foretold."
-    )
+    why = Phrase("Measured from the grant to the end of the transaction.")
+    if any(other is not None for other in foretold):
+        why = Phrase(
+            "Thick: measured, from the grant to the end of the transaction. Thin: as the rehearsal on the copy foretold."
+        )
     listed = disclosed(say, Phrase("The locks as a table"), _lock_table(say, report))
     return f"{paragraph(say, why, kind='soft')}{drawn}{listed}"
 
@@ -233,10 +235,10 @@ def _lock_table(say: Say, report: RunReport) -> str:
 
 def _lock_words(lock: LockHeld, other: float | None) -> str:
     """Pure. Below a lock's bar: its mode, when it was granted, and what was foretold."""
-    at = _clock(lock.granted_at)
+    at = f"{lock.granted_at:%H:%M:%S}"
     if other is None:
         return Phrase("{mode} at {at}", mode=lock.mode, at=at)
-    return Phrase("{mode} at {at}; foretold {other_s:.3f} s", mode=lock.mode, at=at, other_s=other)
+    return Phrase("{mode} at {at}; foretold {other_s:.2f} s", mode=lock.mode, at=at, other_s=other)
 
 
 def _foretold(report: RunReport, lock: LockHeld) -> float | None:

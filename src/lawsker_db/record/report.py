@@ -17,6 +17,7 @@ from lawsker_db.record.markup import markup
 from lawsker_db.record.page import Say, facts, items, keys, navigation, page, section, speaking
 
 HTML_REPORT = "report.html"
+LONG = 200  # letters of a message that is no headline any more
 TONES = {
     Verdict.DONE: GOOD,
     Verdict.NOTHING_TO_DO: GOOD,
@@ -80,7 +81,7 @@ def _verdict(say: Say, report: RunReport) -> str:
     )
     return (
         f'<div class="verdict {TONES[report.verdict]}"><h1>{markup(say(Phrase(report.verdict.value)))}</h1>'
-        f'<p class="message">{markup(say(report.message))}</p><p class="state">{markup(say(report.state))}</p>'
+        f'<p class="{"message" if len(report.message) < LONG else "message long"}">{markup(say(report.message))}</p><p class="state">{markup(say(report.state))}</p>'
         f'<p class="next"><b>{markup(say(Phrase("Next:")))}</b> {markup(say(report.hint))}</p>'
         f'<p class="run">{markup(say(when))}</p></div>'
     )
@@ -97,9 +98,8 @@ def _keys(report: RunReport) -> Iterator[tuple[str, str, str]]:
         yield Phrase("Longest lock foretold"), Phrase("{duration_s:.2f} s", duration_s=foretold), ""
     failed = sum(findings.result_of(check) == findings.FAILED for check in report.checks)
     if report.checks:
-        words = Phrase("{passed} of {count} passed", count=len(report.checks),
-                       passed=sum(check.ok is True for check in report.checks))  # fmt: skip
-        yield Phrase("Checks"), words, BAD if failed else ""
+        passed = Phrase("{count} passed", count=sum(check.ok is True for check in report.checks))
+        yield Phrase("Checks"), Phrase("{count} failed", count=failed) if failed else passed, BAD if failed else ""
     if report.contents:
         yield Phrase("Older tables"), Phrase("{count} unchanged", count=len(report.contents)), ""
     if report.backup:
