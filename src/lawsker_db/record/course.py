@@ -121,7 +121,7 @@ def rehearsal(say: Say, report: RunReport) -> str:
         map(_statement, shown),
         numbers=(1, 2, 3, 4),
     )
-    ahead = "" if report.locks or not found.locks else f"{subheading(say, Phrase('Locks foretold'))}{foretold}"
+    ahead = "" if report.locks or not found.locks else subheading(say, Phrase("Locks foretold")) + foretold
     summary = Phrase("The {count} slowest statements of the rehearsal", count=len(shown))
     return f"{facts(say, pairs)}{ahead}{disclosed(say, summary, costs)}"
 

@@ -107,10 +107,10 @@ def contract(say: Say, report: RunReport) -> str:
     )
     listed = table(say, heads, rows, numbers=(1, 2), tones=tones)
     deviations = [label for one in report.promised for label in one.deviations]
-    below = f"{subheading(say, Phrase('Deviations'))}{_listed(say, deviations)}" if deviations else ""
+    below = subheading(say, Phrase("Deviations")) + _listed(say, deviations) if deviations else ""
     failed = [check for check in report.checks if check.name.startswith(CATALOG) and check.fails]
     extra = [line for check in failed for line in check.detail.splitlines() if line not in deviations]
-    also = f"{subheading(say, Phrase('Not promised'))}{_listed(say, extra)}" if extra else ""
+    also = subheading(say, Phrase("Not promised")) + _listed(say, extra) if extra else ""
     return why + listed + below + also
 
 
