@@ -53,7 +53,7 @@ def phases(say: Say, report: RunReport) -> str:
         ((Phrase(one.phase.value), _clock(one.started_at), _seconds(one.duration_s)) for one in report.timings),
         numbers=(2,),
     )
-    return drawn + disclosed(say, Phrase("The phases as a table"), listed)
+    return drawn + disclosed(say, Phrase("The phases as a table"), listed, same=True)
 
 
 def locks(say: Say, report: RunReport) -> str:
@@ -92,7 +92,7 @@ def locks(say: Say, report: RunReport) -> str:
         why = Phrase(
             "Thick: measured, from the grant to the end of the transaction. Thin: as the rehearsal on the copy foretold."
         )
-    listed = disclosed(say, Phrase("The locks as a table"), _lock_table(say, report))
+    listed = disclosed(say, Phrase("The locks as a table"), _lock_table(say, report), same=True)
     return f"{paragraph(say, why, kind='soft')}{drawn}{listed}"
 
 

@@ -44,7 +44,7 @@ def changed_tables(say: Say, changes: Sequence[TableChange]) -> str:
     heads = (Phrase("Table"), Phrase("Before"), Phrase("After"), Phrase("Columns that differ"), Phrase("Refers to"))
     listed = table(say, heads, map(_as_row, changes), numbers=(1, 2))
     summary = Phrase("The {count} changed tables as a table", count=len(changes))
-    return f"{pictures}{disclosed(say, summary, listed)}"
+    return f"{pictures}{disclosed(say, summary, listed, same=True)}"
 
 
 def _side_by_side(say: Say, change: TableChange) -> str:

@@ -88,11 +88,10 @@ def contract(say: Say, report: RunReport) -> str:
     if not report.promised:
         return ""
     looked = any(one.found is not None for one in report.promised)
-    why = (
-        ""
-        if looked
-        else paragraph(say, Phrase("The gate has not judged the database in this run: nothing was looked at."))
-    )
+    rehearsed = report.rehearsal is not None and report.rehearsal.go
+    on_the_copy = Phrase("The gate has judged the restored copy alone: there all of it was found as promised.")
+    nowhere = Phrase("The gate has not judged the database in this run: nothing was looked at.")
+    why = "" if looked else paragraph(say, on_the_copy if rehearsed else nowhere)
     tones = [_tone(one) for one in report.promised]
     heads = (Phrase("What"), Phrase("Found"), Phrase("Promised"), Phrase("Deviations"), Phrase("Revision"))
     rows = (

@@ -107,10 +107,13 @@ def items(say: Say, lines: Iterable[str]) -> str:
     return f"<ul>{listed}</ul>" if listed else ""
 
 
-def disclosed(say: Say, summary: str, body: str, *, opened: bool = False) -> str:
-    """Pure. What is shown when somebody asks for it, and in print; nothing where there is no body."""
+def disclosed(say: Say, summary: str, body: str, *, same: bool = False) -> str:
+    """Pure. What is shown when somebody asks for it, and in print, unless it is the `same` as a picture beside it; nothing
+    where there is no body."""
     return (
-        f"<details{' open' if opened else ''}><summary>{markup(say(summary))}</summary>{body}</details>" if body else ""
+        f"<details{_class('same' if same else '')}><summary>{markup(say(summary))}</summary>{body}</details>"
+        if body
+        else ""
     )
 
 

@@ -119,7 +119,6 @@ def _sections(say: Say, report: RunReport) -> Iterator[tuple[str, str, str]]:
     """Pure. The page's parts in the order in which they are read: name, heading, body; an empty body is left out."""
     yield "failed", Phrase("What failed"), findings.failed_checks(say, report)
     yield "not-proven", Phrase("What was not proven"), items(say, report.not_proven)
-    yield "notes", Phrase("Notes"), items(say, report.notes)
     yield "phases", Phrase("Phases"), course.phases(say, report)
     yield "locks", Phrase("Locks on tables that stood before"), course.locks(say, report)
     yield "rescue", Phrase("Rows written since the backup"), findings.rescue(say, report)
@@ -133,6 +132,7 @@ def _sections(say: Say, report: RunReport) -> Iterator[tuple[str, str, str]]:
     yield "sizes", Phrase("Sizes"), course.sizes(say, report)
     yield "backup", Phrase("Backup and its proof"), course.backup(say, report)
     yield "rehearsal", Phrase("Rehearsal on the restored copy"), course.rehearsal(say, report)
+    yield "notes", Phrase("Notes"), items(say, report.notes)
     yield "run", Phrase("The run"), facts(say, _facts(report))
 
 

@@ -41,6 +41,7 @@ from lawsker_db.evidence import (
     Timing,
     Verdict,
 )
+from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.locks import RunLock, run_lock
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
 from lawsker_db.record.report import write_report
@@ -91,6 +92,7 @@ class Account:
     figures: dict[str, int] = field(default_factory=dict)
     sizes: tuple[SizeChange, ...] = ()
     notes: list[str] = field(default_factory=list)
+    before: Catalog | None = None
     guarded: Guarded | None = None
     ended_at: datetime | None = None
 
@@ -290,10 +292,10 @@ def _promised(account: Account, gate: Gate | None) -> tuple[Promised, ...]:
 
 
 def _changes(account: Account, gate: Gate | None) -> tuple[TableChange, ...]:
-    """Pure. What the contracts make of tables, as far as the gate has read those that stood before."""
+    """Pure. What the contracts make of tables, as far as somebody has read those that stood before."""
     contracts, direction = account.plan.contracts, account.plan.direction
     schema = next((promise.schema for promise in gate.promises.values()), "") if gate else ""
-    return changed_tables(contracts, gate.began_with if gate else None, direction, schema)
+    return changed_tables(contracts, gate.began_with if gate else account.before, direction, schema)
 
 
 def _message(account: Account, verdict: Verdict) -> str:

@@ -38,7 +38,7 @@ def changed_tables(
     contracts: tuple[Contract, ...], before: Catalog | None, direction: Direction, schema: str
 ) -> tuple[TableChange, ...]:
     """Pure. The tables that these contracts make, extend or take away, as they were in `before` (None: not read) in `schema`
-    (quoted) and as they are afterwards: those that stood before first."""
+    (quoted; empty where nobody has asked) and as they are afterwards: those that stood before first."""
     found: dict[str, TableChange] = {}
     for contract in contracts:
         for extension in contract.extensions:
@@ -120,11 +120,18 @@ def _extended(
 
 
 def _columns(catalog: Catalog | None, schema: str, table: str) -> tuple[ColumnShape, ...] | None:
-    """Pure. The columns of a table in the catalog, None where it was not read."""
+    """Pure. The columns of a table in the catalog, None where it was not read. Without a schema, of the only table that is
+    called so."""
     if catalog is None:
         return None
     names = (f"{schema}.{table}", f"{schema}.{_quoted(table)}")
-    name = next((one for one in names if ("table", one) in catalog.objects), names[0])
+    known = [one for one in names if ("table", one) in catalog.objects]
+    if not schema:
+        ends = tuple(f".{one}" for one in (table, _quoted(table)))
+        known = [name for kind, name in catalog.objects if kind == "table" and name.endswith(ends)]
+    if len(known) != 1:
+        return None
+    (name,) = known
     listed = catalog.objects.get(("table", name), {}).get("columns")
     if not isinstance(listed, list):
         return None
