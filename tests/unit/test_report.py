@@ -7,20 +7,18 @@ import re
 import runpy
 import unicodedata
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from enum import Enum
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from report_values import anything, everywhere
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, RunReport, Verdict
@@ -49,37 +47,7 @@ phrases = st.recursive(
     max_leaves=4,
 )
 texts = st.one_of(names, phrases)
-times = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
-
-
-def strategy(kind: Any) -> st.SearchStrategy[Any]:
-    """Any value of a field's kind."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if NoneType in inner:
-        return st.none() | strategy(next(one for one in inner if one is not NoneType))
-    if origin is tuple:
-        return st.lists(strategy(inner[0]), max_size=3).map(tuple)
-    if origin is not None:
-        return st.dictionaries(texts, strategy(inner[1]), max_size=3)
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        made: st.SearchStrategy[Any] = st.builds(
-            kind, **{field.name: strategy(hints[field.name]) for field in fields(kind)}
-        )
-        return made
-    if issubclass(kind, Enum):
-        return st.sampled_from(list(kind))
-    plain: dict[Any, st.SearchStrategy[Any]] = {
-        str: texts,
-        bool: st.booleans(),
-        int: st.integers(0, 2**40),
-        float: st.floats(0, 1e6),
-        datetime: times,
-    }
-    return plain[kind]
-
-
-reports = strategy(RunReport)
+reports = anything(RunReport, texts)
 
 
 @settings(max_examples=60, deadline=None)
@@ -157,42 +125,11 @@ def test_nothing_out_of_a_report_becomes_markup(report: RunReport, language: str
 
 
 def test_a_hostile_name_shows_whole_and_as_itself_everywhere() -> None:
-    report = next(iter(_everywhere(ATTACK)))
+    report = everywhere(ATTACK)
     found = Page(render_html(report, ENGLISH))
     shown = ATTACK.replace("\u202e", "\\u202e").replace("\n", "\\n").replace("\x1b", "\\x1b")
     assert found.text.count(shown) > 20
     assert found.text.count(ATTACK) == 0
-
-
-def _everywhere(name: str) -> Iterator[RunReport]:
-    """A report that has every part, with this name for every text."""
-
-    def made(kind: Any) -> Any:
-        origin, inner = get_origin(kind), get_args(kind)
-        if NoneType in inner:
-            return made(next(one for one in inner if one is not NoneType))
-        if origin is tuple:
-            return (made(inner[0]), made(inner[0]))
-        if origin is not None:
-            return {name: 1}
-        if is_dataclass(kind):
-            hints = get_type_hints(kind)
-            whole: Any = kind
-            return whole(**{field.name: made(hints[field.name]) for field in fields(kind)})
-        if issubclass(kind, Enum):
-            return next(iter(kind))
-        plain: dict[Any, Any] = {
-            str: name,
-            bool: True,
-            int: 7,
-            float: 1.5,
-            datetime: datetime(2026, 11, 29, tzinfo=UTC),
-        }
-        return plain[kind]
-
-    whole = made(RunReport)
-    checks = (replace(whole.checks[0], ok=False, warning=False), *whole.checks)
-    yield replace(whole, checks=checks)
 
 
 @given(reports)
@@ -214,7 +151,7 @@ def test_junit_of_any_report_is_xml_and_its_counts_are_true(report: RunReport) -
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_headings_descend_by_one_and_tables_name_their_columns_and_rows(language: str) -> None:
-    found = Page(render_html(next(iter(_everywhere("x"))), language))
+    found = Page(render_html(everywhere("x"), language))
     levels = [int(tag[1]) for tag, _ in found.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -231,7 +168,7 @@ def test_headings_descend_by_one_and_tables_name_their_columns_and_rows(language
 
 
 def test_the_page_has_the_language_that_it_is_in() -> None:
-    report = next(iter(_everywhere("x")))
+    report = everywhere("x")
     english, chinese = (Page(render_html(report, language)) for language in (ENGLISH, CHINESE))
     assert english.tags[0] == ("html", {"lang": "en"})
     assert chinese.tags[0] == ("html", {"lang": "zh-Hans"})
@@ -398,5 +335,5 @@ def test_a_report_too_large_or_behind_a_link_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_over_at_once_has_a_page_too() -> None:
-    report = replace(next(iter(_everywhere("x"))), duration_s=0.0, timings=(), locks=())
+    report = replace(everywhere("x"), duration_s=0.0, timings=(), locks=())
     assert "<h1>" in render_html(replace(report, started_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(0)), ENGLISH)
