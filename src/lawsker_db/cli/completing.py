@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lawsker_db.cli.options import Json
+from lawsker_db.phrases import Phrase
 
 ASKED = (
     "_LAWSKER_DB_COMPLETE"  # set by the scripts below while the TAB key is answered; Typer has the rest of the protocol
@@ -53,7 +54,7 @@ complete --command lawsker-db --no-files --arguments "(__lawsker_db_completion g
 
 
 def completion(
-    shell: Annotated[Shell, typer.Argument(help="Shell that shall complete.", show_default=False)],
+    shell: Annotated[Shell | None, typer.Argument(help="Shell that shall complete.", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
     """Print what teaches a shell to complete commands and options when TAB is pressed. Asks no database.
@@ -65,7 +66,12 @@ def completion(
     For fish, once: lawsker-db completion fish > ~/.config/fish/completions/lawsker-db.fish
     """
     from lawsker_db.cli.render import print_json
+    from lawsker_db.errors import UsageError
 
+    if shell is None:
+        raise UsageError(
+            Phrase("No shell was named: {shells}.", shells=", ".join(Shell)), hint=f"lawsker-db completion {Shell.BASH}"
+        )
     if as_json:
         print_json({"shell": shell.value, "script": SCRIPTS[shell]})
         return

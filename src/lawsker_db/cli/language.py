@@ -9,6 +9,7 @@ import gettext
 import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import pairwise
 from typing import Any
 
 from lawsker_db.cli.layout import columns, in_lines
@@ -48,7 +49,7 @@ def asked_language(arguments: Sequence[str], environment: Mapping[str, str]) -> 
 def _typed_language(arguments: Sequence[str]) -> str | None:
     """Pure. The last language of ours that --lang names, as the last of an option's values counts for Typer."""
     typed = None
-    for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
+    for argument, following in pairwise((*arguments, "")):
         name, equals, value = argument.partition("=")
         named = value if equals else following
         if name == OPTION and named in LANGUAGES:
@@ -96,6 +97,12 @@ def _formatter(command: Any) -> type:
     class Formatter(command.context_class.formatter_class):  # type: ignore[misc]
         def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
             super().write_usage(prog, args, said(Phrase("Usage: ")) if prefix is None else prefix)
+
+        def write_heading(self, heading: str) -> None:
+            if spoken() == ENGLISH:
+                super().write_heading(heading)
+            else:
+                self.write(f"{heading}：\n")
 
         def write_text(self, text: str) -> None:
             if spoken() == ENGLISH:

@@ -213,7 +213,9 @@ def _show_replay(done: Replay, *, as_json: bool) -> None:
     if done.dry_run:
         tell(Phrase("Tried and rolled back: nothing was changed."))
     elif refused:
-        tell(f"COMMITTED, {refused} rows could not go: {short_path(done.refused)} says why.")
+        tell(
+            Phrase("COMMITTED, {rows} rows could not go: {file} says why.", rows=refused, file=short_path(done.refused))
+        )
         tell(Phrase("Next: mend what keeps them out, then type it again; what stands there already is left alone"))
     else:
         tell(Phrase("DONE: run {run_id} is committed.", run_id=done.run_id))
