@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lawsker_db.cli.options import Accept, Direct, DryRun, Jobs, Json, Reconnect, Runs, Url, as_question, plain
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, joined
 
 if TYPE_CHECKING:
     from lawsker_db.safety.drill import Drilled
@@ -109,7 +109,8 @@ def drill(
             return
         for one in made:
             state = Phrase("restored and equal") if one.ok else Phrase("FAILED: {said}", said=one.said)
-            tell(f"{one.at[:19].replace('T', ' ')} UTC {one.whole_s:9.1f} s  {one.database}  {one.backup_id}  {state}")
+            made_at = f"{one.at[:19].replace('T', ' ')} UTC {one.whole_s:9.1f} s"
+            tell(joined((made_at, one.database, one.backup_id, state), "  "))
         tell(Phrase("{number} drills. Next: lawsker-db drill", number=len(made)))
         return
     target = find_target(database_url, direct_url)

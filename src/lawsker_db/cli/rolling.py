@@ -224,8 +224,8 @@ def _prove(target: Target, run_id: str | None, config: Path | None, *, as_json: 
         print_json({"ok": not failed, "checks": _listed(checks)})
     else:
         show_checks(checks)
-        word = Phrase("NOT PROVEN") if failed else Phrase("PROVEN")
-        tell(Phrase("{word}: {label}", word=word, label=target.label))
+        label = target.label
+        tell(Phrase("NOT PROVEN: {label}", label=label) if failed else Phrase("PROVEN: {label}", label=label))
     raise typer.Exit(13 if failed else 0)
 
 
