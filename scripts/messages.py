@@ -90,9 +90,13 @@ def _of_contracts() -> Iterator[tuple[str, str]]:
 def _of_words() -> Iterator[tuple[str, str]]:
     """Values that are words, shown as they are in English."""
     from lawsker_db.evidence import Direction, Phase, Verdict
+    from lawsker_db.postgres.closed import CLOSED_QUERIES, SECRETS
+    from lawsker_db.postgres.facts import NEWER_QUERIES, QUERIES
 
     words: tuple[type[Enum], ...] = (Phase, Verdict, Direction)
     yield from ((str(word.value), "src/lawsker_db/evidence.py") for kind in words for word in kind)
+    kinds = (QUERIES, *NEWER_QUERIES.values(), CLOSED_QUERIES, SECRETS)
+    yield from ((kind, "src/lawsker_db/postgres/catalog.py") for queries in kinds for kind in queries)
 
 
 def merged(found: dict[str, str], old: Catalog) -> Catalog:
