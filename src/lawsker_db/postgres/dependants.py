@@ -157,7 +157,7 @@ def find_dependants(
             kind=str(kind),
             name=str(name),
             on=str(on),
-            label=Phrase("{kind} {name} on {on}", kind=str(kind), name=str(name), on=str(on)),
+            label=Phrase("{kind} {name} on {on}", kind=Phrase(str(kind)), name=str(name), on=str(on)),
             way_out=str(way_out),
         )
         for kind, name, on, way_out in rows
