@@ -121,7 +121,7 @@ def check_indexes_used(conn: Connection, promise: Promise, now: Catalog, *, warn
                 "no index serves {table} ({columns}){where}",
                 table=_bare(parts_of(table)[-1]),
                 columns=", ".join(columns),
-                where=f" where {where}" if where else "",
+                where=where and " where " + where,
             ),
         )
         for table, columns, where in wanted

@@ -208,7 +208,9 @@ def _pass(
         run_steps(conn, chain, plan, guarded.gate)
     on_event(
         _event(
-            word, Phrase("{pass_}: {took_s:.2f} s", pass_=word, took_s=meter.duration_s), duration_s=meter.duration_s
+            word,
+            Phrase("{what}: {took_s:.2f} s", what=Phrase(word), took_s=meter.duration_s),
+            duration_s=meter.duration_s,
         )
     )
     back = guarded.gate.reinstating

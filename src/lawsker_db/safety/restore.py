@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import CommittedUnproven, LawskerError, RestoreFailed, Unreachable
 from lawsker_db.evidence import Check, Event, OnEvent, Phase, RunReport, Server, Verdict, ignore
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.databases import NAME_BYTES, SCRATCH_NAME, beside, new_scratch_name, stands
 from lawsker_db.postgres.pooler import require_direct
@@ -325,7 +325,7 @@ def _confirm(account: RestoreAccount, swap: Swap) -> None:
         ) from failed
     revision = _revisions(Target(parameters=account.target.parameters))
     found = (
-        Check(name="name", ok=oid == swap.copy_oid, expected=f"OID {swap.copy_oid}", found=f"OID {oid}"),
+        Check(name=Phrase("name"), ok=oid == swap.copy_oid, expected=f"OID {swap.copy_oid}", found=f"OID {oid}"),
         Check(
             name=Phrase("history"),
             ok=marked,
@@ -351,7 +351,7 @@ def _confirm(account: RestoreAccount, swap: Swap) -> None:
         if check.fails
     ]
     if wrong:
-        raise CommittedUnproven("; ".join(wrong), state=account.names, hint=STATUS)
+        raise CommittedUnproven(joined(wrong, "; "), state=account.names, hint=STATUS)
 
 
 def _revisions(target: Target) -> tuple[str, ...]:
@@ -363,7 +363,10 @@ def _revisions(target: Target) -> tuple[str, ...]:
 
 
 def _done(account: RestoreAccount) -> str:
-    taken, revision = account.manifest.taken_at[:19].replace("T", " "), ", ".join(account.manifest.revision) or "none"
+    taken, revision = (
+        account.manifest.taken_at[:19].replace("T", " "),
+        ", ".join(account.manifest.revision) or Phrase("none"),
+    )
     return Phrase(
         "{database} is as it was in the backup of {taken} UTC, at revision {revision}; nobody could "
         "connect for {closed_s:.2f} s.",

@@ -98,12 +98,13 @@ def _tool_check(conn: Connection, manifest: Manifest) -> Check:
 
 def _create_check(conn: Connection, server: Server) -> Check:
     may = may_create_databases(conn)
+    mend = Phrase("ALTER ROLE {role} CREATEDB, or connect as a role that has it", role=quoted(server.user))
     return Check(
         name=Phrase("right: CREATEDB"),
         ok=may,
         expected=Phrase("granted: the backup is restored into a database of its own"),
         found=Phrase("granted") if may else Phrase("{user} lacks CREATEDB", user=server.user),
-        detail="" if may else f"ALTER ROLE {quoted(server.user)} CREATEDB, or connect as a role that has it",
+        detail="" if may else mend,
     )
 
 
@@ -210,7 +211,7 @@ def _sessions_check(conn: Connection, server: Server) -> Check:
 def _prepared_check(conn: Connection, server: Server) -> Check:
     names = prepared_in(conn, server.database_oid)
     typed = [name.replace("'", "''") for name in names]
-    hints = [f"COMMIT PREPARED '{name}' or ROLLBACK PREPARED '{name}'" for name in typed[:SHOWN]]
+    hints = [Phrase("COMMIT PREPARED '{name}' or ROLLBACK PREPARED '{name}'", name=name) for name in typed[:SHOWN]]
     return Check(
         name=Phrase("prepared transactions"),
         ok=not names,

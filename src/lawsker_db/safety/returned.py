@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import Catalog, read_catalog
 from lawsker_db.postgres.fingerprint import fingerprint_table
@@ -130,7 +130,7 @@ def _check_archive(conn: Connection, past: PastRun, archive: Archive | None) -> 
     named = {kept.fingerprint.table for kept in archive.kept}
     checks = [
         _check(
-            Phrase("archive of {name}", name=name),
+            Phrase("archive of {table}", table=name),
             False,
             Phrase("listed in its contents"),
             Phrase("not listed any more"),
@@ -173,11 +173,11 @@ def _check_below(catalog: Catalog, contract: Contract, schema: str, *, adopted: 
 
 def _shown(names: list[str]) -> str:
     more = Phrase(" and {number} more", number=len(names) - SHOWN) if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return joined((", ".join(names[:SHOWN]), more), "")
 
 
 def _listed(revisions: tuple[str, ...]) -> str:
-    return ", ".join(revisions) or "base"
+    return ", ".join(revisions) or Phrase("base")
 
 
 def _check(name: str, ok: bool, expected: str, found: str) -> Check:

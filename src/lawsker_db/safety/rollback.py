@@ -57,6 +57,7 @@ from lawsker_db.safety.returned import check_returned, refusing_to_look
 from lawsker_db.safety.since import Since, made_by, refuse_adopted_baseline, written_since
 from lawsker_db.target import Target
 
+BASE = Phrase("base")
 STATUS = "lawsker-db status"
 HINT = Phrase(
     "{command} lists what differs; the archive, where one was kept, has all that was taken away",
@@ -179,7 +180,7 @@ def drop_command(archive: str, tables: Iterable[str]) -> str:
 def _require_as_shown(plan: Plan, shown: Plan | None) -> None:
     """Raise `Refused` when another run has moved the database between the question and its answer."""
     if shown is not None and (plan.start, plan.goal) != (shown.start, shown.goal):
-        stands, was = ", ".join(plan.start) or "base", ", ".join(shown.start) or "base"
+        stands, was = ", ".join(plan.start) or BASE, ", ".join(shown.start) or BASE
         raise Refused(
             Phrase(
                 "The database is at {stands} by now; it was at {was} when you were asked. Another run has moved it.",
@@ -195,7 +196,7 @@ def _came_from(history: tuple[PastRun, ...], current: tuple[str, ...]) -> str:
     for past in reversed(history):
         if past.here and past.direction == Direction.UPGRADE and past.to_revisions == current:
             return past.from_revisions[0] if past.from_revisions else "base"
-    stands = ", ".join(current) or "base"
+    stands = ", ".join(current) or BASE
     last = next((past for past in reversed(history) if past.here), None)
     if last is not None and last.direction == Direction.DOWNGRADE and last.to_revisions == current:
         raise Refused(
@@ -275,7 +276,7 @@ def _enum_checks(plan: Plan) -> tuple[Check, ...]:
     """Pure. A failed check for each revision with enum types of its own: a table that is kept would still be of them."""
     return tuple(
         Check(
-            name=Phrase("archive of {revision}", revision=contract.revision),
+            name=Phrase("archive of {table}", table=contract.revision),
             ok=False,
             expected=Phrase("no enum types that kept tables are of"),
             found=Phrase(

@@ -215,8 +215,10 @@ def _print_archive(tool: Tool, archive: Path, file: IO[bytes]) -> None:
                 tool=tool.label,
                 said=said[0] if said else Phrase("it said nothing"),
             ),
-            hint=Phrase("name a file where there is room; if that is not it: lawsker-db backup verify ")
-            + shlex.quote(str(archive.parent)),
+            hint=Phrase(
+                "name a file where there is room; if that is not it: lawsker-db backup verify {folder}",
+                folder=shlex.quote(str(archive.parent)),
+            ),
         )
 
 
@@ -272,7 +274,7 @@ def _run_folders(runs: Path) -> list[Path]:
 def _require_private(runs: Path) -> None:
     if swappable(runs):
         raise Refused(
-            Phrase("Others may write into {runs}: a backup there could be swapped.", runs=str(runs)),
+            Phrase("Others may write into {folder}: a backup there could be swapped.", folder=str(runs)),
             hint=f"chmod go-w {shlex.quote(str(runs))}",
         )
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused, UsageError
 from lawsker_db.evidence import Check
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.catalog import PATIENT, Catalog, read_catalog
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.session import PINNED, find_schema, identify, literal, pin_session, quoted_as_read
@@ -152,7 +152,9 @@ def _require_right(conn: Connection) -> None:
                 user=user,
                 database=database,
             ),
-            hint=f"GRANT CREATE ON DATABASE {database} TO {user}, or verify as the owner",
+            hint=Phrase(
+                "GRANT CREATE ON DATABASE {database} TO {user}, or verify as the owner", database=database, user=user
+            ),
         )
 
 
@@ -368,7 +370,7 @@ def _merged(checks: list[Check]) -> Check:
     keys = tuple(dict.fromkeys(key for check in told for key in check.keys))
     return replace(
         first,
-        found="; ".join(dict.fromkeys(check.found for check in told)),
+        found=joined(dict.fromkeys(check.found for check in told), "; "),
         detail="\n".join(check.detail for check in told if check.detail),
         keys=keys[:SHOWN],
         hint=next((check.hint for check in (first, *told) if check.hint), ""),
