@@ -172,10 +172,12 @@ class Keeping:
             if kept.revision == revision and kept.kind == "table":
                 self._expected |= self._moved(before, kept)
         wrong = [
-            Phrase("{kind} {name} is missing", kind=kind, name=name) for kind, name in sorted(self._expected - found)
+            Phrase("{kind} {name} is missing", kind=Phrase(kind), name=name)
+            for kind, name in sorted(self._expected - found)
         ]
         wrong += [
-            Phrase("{kind} {name} is there", kind=kind, name=name) for kind, name in sorted(found - self._expected)
+            Phrase("{kind} {name} is there", kind=Phrase(kind), name=name)
+            for kind, name in sorted(found - self._expected)
         ]
         wrong += [Phrase("others have rights on it")] * ("acl" in after.objects.get(("schema", self.schema), {}))
         told = next((archive for archive in find_archives(self._conn) if archive.schema == self.schema), None)

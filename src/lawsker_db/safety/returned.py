@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection
@@ -13,7 +13,7 @@ from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
-from lawsker_db.postgres.catalog import Catalog, read_catalog
+from lawsker_db.postgres.catalog import Catalog, Identity, read_catalog
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.kept import Archive, Kept, archive_schema, find_archives
 from lawsker_db.postgres.scratch import promised_identities
@@ -153,7 +153,7 @@ def _check_kept(conn: Connection, past: PastRun, kept: Kept) -> Check:
 
 def _check_gone(catalog: Catalog, contract: Contract, schema: str) -> Check:
     """Pure. Nothing of a contract stands in the chain's schema any more."""
-    left = sorted(f"{kind} {name}" for kind, name in promised_identities(contract, schema) & catalog.objects.keys())
+    left = _told(promised_identities(contract, schema) & catalog.objects.keys())
     found = Phrase("still there: {names}", names=_shown(left)) if left else Phrase("nothing")
     return _check(Phrase("left of {revision}", revision=contract.revision), not left, Phrase("nothing"), found)
 
@@ -161,7 +161,7 @@ def _check_gone(catalog: Catalog, contract: Contract, schema: str) -> Check:
 def _check_below(catalog: Catalog, contract: Contract, schema: str, *, adopted: bool) -> Check:
     """Pure. All that a lower contract promises stands; of an adopted database it may have been otherwise before."""
     promised = promised_identities(contract, schema)
-    missing = sorted(f"{kind} {name}" for kind, name in promised - catalog.objects.keys())
+    missing = _told(promised - catalog.objects.keys())
     found = (
         Phrase("missing: {names}", names=_shown(missing))
         if missing
@@ -171,9 +171,14 @@ def _check_below(catalog: Catalog, contract: Contract, schema: str, *, adopted: 
     return Check(name=name, ok=not missing, expected=Phrase("all that it promises"), found=found, warning=adopted)
 
 
+def _told(objects: Iterable[Identity]) -> list[str]:
+    """Pure. Objects of the catalog, each as people call it."""
+    return sorted(Phrase("{kind} {name}", kind=Phrase(kind), name=name) for kind, name in objects)
+
+
 def _shown(names: list[str]) -> str:
     more = Phrase(" and {number} more", number=len(names) - SHOWN) if len(names) > SHOWN else ""
-    return joined((", ".join(names[:SHOWN]), more), "")
+    return joined((joined(names[:SHOWN]), more), "")
 
 
 def _listed(revisions: tuple[str, ...]) -> str:

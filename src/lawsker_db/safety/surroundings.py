@@ -192,7 +192,7 @@ def _extras(promise: Promise, now: Catalog) -> Iterator[str]:
     for kind in CHILD_KINDS:
         for name, facts in of_tables(now, kind, tables):
             if (kind, name) not in promised:
-                yield f"{kind} {name}"
+                yield Phrase("{kind} {name}", kind=Phrase(kind), name=name)
             elif kind == "column" and facts.get("acl"):
                 yield Phrase("column {name}: grants of its own", name=name)
     for kind, name in promised:
@@ -201,7 +201,7 @@ def _extras(promise: Promise, now: Catalog) -> Iterator[str]:
             if stands is not None and stands.get(attribute) != built.get(attribute):
                 yield Phrase(
                     "{kind} {name}: {attribute} is {value}",
-                    kind=kind,
+                    kind=Phrase(kind),
                     name=name,
                     attribute=attribute,
                     value=str(stands.get(attribute)),
