@@ -68,7 +68,8 @@ def _of_commands() -> Iterator[tuple[str, str]]:
 
 
 def _of_contracts() -> Iterator[tuple[str, str]]:
-    """What the shipped revisions say of themselves: titles and every `says`."""
+    """What the shipped revisions say of themselves: titles, every `says`, and the names of invariants."""
+    from lawsker_db.contract import Invariant
     from lawsker_db.revisions import load_chain
 
     def walk(value: object) -> Iterator[str]:
@@ -77,7 +78,7 @@ def _of_contracts() -> Iterator[tuple[str, str]]:
                 yield from walk(item)
         for name in getattr(value, "__dataclass_fields__", ()):
             inner = getattr(value, name)
-            if name == "says":
+            if name == "says" or (name == "name" and isinstance(value, Invariant)):
                 yield inner
             yield from walk(inner)
 
@@ -88,11 +89,15 @@ def _of_contracts() -> Iterator[tuple[str, str]]:
 
 
 def _of_words() -> Iterator[tuple[str, str]]:
-    """Values that are words, shown as they are in English."""
+    """Values that are words, shown as they are in English; and the list of checks, a table of plain text."""
     from lawsker_db.evidence import Direction, Phase, Verdict
+    from lawsker_db.safety.checklist import CHECKLIST
 
     words: tuple[type[Enum], ...] = (Phase, Verdict, Direction)
     yield from ((str(word.value), "src/lawsker_db/evidence.py") for kind in words for word in kind)
+    yield from (
+        (said, "src/lawsker_db/safety/checklist.py") for item in CHECKLIST for said in (item.title, item.expected)
+    )
 
 
 def merged(found: dict[str, str], old: Catalog) -> Catalog:

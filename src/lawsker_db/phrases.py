@@ -7,7 +7,7 @@ Beside it stands what it was made of, a template and its values; the catalogues 
 from __future__ import annotations
 
 import gettext
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Self
@@ -45,17 +45,43 @@ class Phrase(str):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.template, dict(self.values))
+        return _again, (type(self), self.template, dict(self.values))
 
 
-def _again(template: str, values: dict[str, Value]) -> Phrase:
-    return Phrase(template, **values)
+class Clause(Phrase):
+    """A sentence as it stands within another one: without its full stop, in any language."""
+
+    __slots__ = ()
+
+    def __new__(cls, template: str, /, **values: Value) -> Self:
+        """Pure."""
+        whole = template.format_map(values) if values else template
+        made = str.__new__(cls, whole.rstrip("."))
+        made.template = template
+        made.values = values
+        return made
+
+
+def _again(kind: type[Phrase], template: str, values: dict[str, Value]) -> Phrase:
+    return kind(template, **values)
+
+
+def clause(text: str) -> str:
+    """Pure. A text without its full stop, to stand within another; a phrase stays one."""
+    return Clause(text.template, **text.values) if isinstance(text, Phrase) else text.rstrip(".")
 
 
 def joined(parts: Iterable[str], separator: str = ", ") -> Phrase:
     """Pure. Several texts as one, as `separator.join` does; those that are phrases stay such."""
     listed = {f"p{number}": part for number, part in enumerate(parts)}
     return Phrase(separator.join(f"{{{name}}}" for name in listed), **listed)
+
+
+def first_of(parts: Sequence[str], most: int, separator: str = ", ", *, number: int | None = None) -> Phrase:
+    """Pure. The first of several texts as one, and how many more there are; `number` where not all of them are given."""
+    listed = joined(parts[:most], separator)
+    rest = (len(parts) if number is None else number) - most
+    return Phrase("{listed} (and {rest} more)", listed=listed, rest=rest) if rest > 0 else listed
 
 
 def in_language(text: str, language: str) -> str:
@@ -65,13 +91,15 @@ def in_language(text: str, language: str) -> str:
     """
     if not isinstance(text, Phrase) or language == ENGLISH or not text:
         return text
-    template = catalogue(language).gettext(text.template)
-    if not text.values:
-        return template
-    said = {
-        name: in_language(value, language) if isinstance(value, str) else value for name, value in text.values.items()
-    }
-    return template.format_map(said)
+    told = catalogue(language).gettext(text.template)
+    if text.values:
+        told = told.format_map(
+            {
+                key: in_language(value, language) if isinstance(value, str) else value
+                for key, value in text.values.items()
+            }
+        )
+    return told.rstrip(".。") if isinstance(text, Clause) else told
 
 
 @cache
