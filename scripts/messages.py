@@ -68,8 +68,7 @@ def _of_commands() -> Iterator[tuple[str, str]]:
 
 
 def _of_contracts() -> Iterator[tuple[str, str]]:
-    """What the shipped revisions say of themselves: titles, every `says`, and the names of invariants."""
-    from lawsker_db.contract import Invariant
+    """What the shipped revisions say of themselves: titles and every `says`."""
     from lawsker_db.revisions import load_chain
 
     def walk(value: object) -> Iterator[str]:
@@ -78,7 +77,7 @@ def _of_contracts() -> Iterator[tuple[str, str]]:
                 yield from walk(item)
         for name in getattr(value, "__dataclass_fields__", ()):
             inner = getattr(value, name)
-            if name == "says" or (name == "name" and isinstance(value, Invariant)):
+            if name == "says":
                 yield inner
             yield from walk(inner)
 

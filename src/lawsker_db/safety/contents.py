@@ -166,7 +166,7 @@ def _judge(code: str, invariant: Invariant, rows: list[RowMapping], made_at: dat
     later = made_at is not None  # nobody knows whether a foreign chain's promise is for ever
     return Check(
         code=code,
-        name=Phrase(invariant.name),
+        name=invariant.name,
         ok=not ours,
         expected=Phrase(invariant.says),
         found=found,
@@ -179,7 +179,7 @@ def _unknown(code: str, invariant: Invariant, why: str) -> Check:
     if code in ITEMS:
         return unknown(code, why)
     found = Phrase("could not be checked: {why}", why=why)
-    return Check(code=code, name=Phrase(invariant.name), ok=None, expected=Phrase(invariant.says), found=found)
+    return Check(code=code, name=invariant.name, ok=None, expected=Phrase(invariant.says), found=found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

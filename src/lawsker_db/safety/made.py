@@ -36,7 +36,7 @@ def _judge(conn: Connection, invariant: Invariant) -> Check:
     rows = conn.execute(literal(f"SELECT * FROM ({invariant.query}) AS v LIMIT {SHOWN}")).all()
     shown = (Phrase("{key}: {found}", key=str(key), found=str(found)) for key, found, *_ in rows)
     return Check(
-        name=Phrase("{code} {name}", code=invariant.code, name=Phrase(invariant.name)),
+        name=f"{invariant.code} {invariant.name}",
         ok=not rows,
         expected=Phrase(invariant.says),
         found=joined(shown, "; ") or Phrase("no violation"),
