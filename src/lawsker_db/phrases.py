@@ -77,11 +77,10 @@ def joined(parts: Iterable[str], separator: str = ", ") -> Phrase:
     return Phrase(separator.join(f"{{{name}}}" for name in listed), **listed)
 
 
-def first_of(parts: Sequence[str], most: int, separator: str = ", ", *, number: int | None = None) -> Phrase:
-    """Pure. The first of several texts as one, and how many more there are; `number` where not all of them are given."""
-    listed = joined(parts[:most], separator)
-    rest = (len(parts) if number is None else number) - most
-    return Phrase("{listed} (and {rest} more)", listed=listed, rest=rest) if rest > 0 else listed
+def told_by(failed: BaseException) -> str:
+    """Pure. What an exception says; the phrase that it was raised with stays one."""
+    told = failed.args[0] if len(failed.args) == 1 else None
+    return told if isinstance(told, Phrase) else str(failed)
 
 
 def in_language(text: str, language: str) -> str:
@@ -110,6 +109,13 @@ def catalogue(language: str) -> gettext.NullTranslations:
     place = resources.files("lawsker_db") / "locale" / LOCALES[language] / "LC_MESSAGES" / f"{DOMAIN}.mo"
     with place.open("rb") as file:
         return gettext.GNUTranslations(file)
+
+
+def first_of(parts: Sequence[str], most: int, separator: str = ", ", *, number: int | None = None) -> Phrase:
+    """Pure. The first of several texts as one, and how many more there are; `number` where not all of them are given."""
+    listed = joined(parts[:most], separator)
+    rest = (len(parts) if number is None else number) - most
+    return Phrase("{listed} (and {rest} more)", listed=listed, rest=rest) if rest > 0 else listed
 
 
 _spoken = [ENGLISH]

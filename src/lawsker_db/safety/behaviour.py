@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from lawsker_db.contract import Contract, ForeignKey, Sample, Table, Trial, Twin
 from lawsker_db.evidence import Check
-from lawsker_db.phrases import Phrase, first_of
+from lawsker_db.phrases import Phrase, first_of, told_by
 from lawsker_db.postgres.session import quoted
 from lawsker_db.safety.checklist import CHECKLIST, not_run, passed, unknown, violated
 from lawsker_db.safety.stage import (
@@ -85,7 +85,7 @@ def check_behaviour(conn: Connection, contract: Contract, *, schema: str) -> tup
                 for finding in part(stage):
                     findings.append(finding)  # one by one: those before Hopeless count
             except Hopeless as why:
-                findings += [Finding(code, None, why.args[0]) for code in codes]
+                findings += [Finding(code, None, told_by(why)) for code in codes]
     finally:
         if savepoint.is_active and not conn.invalidated:
             savepoint.rollback()

@@ -20,7 +20,7 @@ from lawsker_db.errors import (
     RolledBack,
 )
 from lawsker_db.evidence import Direction, Event, OnEvent, Phase, Server, ignore
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, told_by
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.content import read_tables
@@ -268,7 +268,7 @@ def _revisions_own_errors() -> Iterator[None]:
             Phrase(
                 "The revision raised {kind}: {said}",
                 kind=type(failed).__name__,
-                said=said_by_server(failed) or str(failed),
+                said=said_by_server(failed) or told_by(failed),
             ),
             hint=Phrase("mend the revision or what it stumbled over, then type it again"),
         ) from failed
