@@ -92,7 +92,7 @@ def _look(conn: Connection, chain: Chain, current: tuple[str, ...]) -> Adoption:
     differences = without_spelling(conn, not_as_promised(now, promise))
     promised = promised_identities(baseline, quoted)
     extras = tuple(
-        f"{kind} {name}"
+        Phrase("{kind} {name}", kind=Phrase(kind), name=name)
         for kind, name in sorted(now.objects)
         if (kind, name) not in promised
         and kind in ("table", "column", "function", "trigger", "sequence", "type", "policy")

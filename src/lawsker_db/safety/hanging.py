@@ -35,7 +35,7 @@ def dependant_checks(conn: Connection, plan: Plan, schema: str) -> tuple[Check, 
 def _check(kind: str, name: str, on: list[str], way_out: str) -> Check:
     """Pure. One thing of others, and how it can be taken off."""
     return Check(
-        name=f"{kind} {name}",
+        name=Phrase("{kind} {name}", kind=Phrase(kind), name=name),
         ok=False,
         expected=Phrase("nothing of others hangs on what would go"),
         found=Phrase("hangs on {things}, which would go", things=", ".join(on)),
