@@ -61,6 +61,9 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.indexes",
         "postgres.plans",
         "postgres.activity",
+        "postgres.storage",
+        "postgres.replication",
+        "postgres.progressing",
     ),
     "3 alembic": ("revisions", "ops"),
     "4 memory": (
@@ -128,7 +131,15 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.upgrade",
         "safety.adoption",
     ),
-    "6 watch": ("monitor",),
+    "6 watch": (
+        "monitor",
+        "monitor.integrity",
+        "monitor.running",
+        "monitor.sample",
+        "monitor.rules",
+        "monitor.metrics",
+        "monitor.watching",
+    ),
     "7 demo": ("demo/",),
     "8 face": ("cli/",),
 }
