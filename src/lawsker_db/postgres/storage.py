@@ -41,7 +41,7 @@ _INVALID = """
     JOIN pg_database d ON d.datname = current_database()
     WHERE c.relkind = 'i' AND NOT (i.indisvalid AND i.indisready AND i.indislive) ORDER BY 1"""
 _NOT_VALID = """
-    SELECT format('%I.%I', n.nspname, t.relname) AS table, quote_ident(k.conname) AS name
+    SELECT format('%I.%I', n.nspname, t.relname) AS table, t.relname AS bare, quote_ident(k.conname) AS name
     FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
     WHERE NOT k.convalidated AND coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) ORDER BY 1, 2"""
 # When autovacuum comes to a table: manual, "The Autovacuum Daemon". A table may have settings of its own.
@@ -104,9 +104,10 @@ class InvalidIndex:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotValidated:
-    """A constraint that new rows must keep to and old ones were not looked at for (NOT VALID)."""
+    """A constraint that old rows were not looked at for (NOT VALID). `bare`: the table without its schema."""
 
     table: str
+    bare: str
     name: str
 
 
