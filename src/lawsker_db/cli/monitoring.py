@@ -159,13 +159,14 @@ def _tell_summary(summary: Summary, *, as_json: bool) -> None:
         values = f"{figure.least:,.4g} / {figure.mean:,.4g} / {figure.most:,.4g}"
         tell(Phrase("{name}: {values} (least, mean, most)", name=figure.name, values=values))
     for span in summary.spans:
-        until = Phrase("over at {last}", last=f"{span.last_at:%H:%M:%S}") if span.over else Phrase("goes on")
+        first, last = (f"{at:%H:%M:%S}" for at in (span.first_at, span.last_at))
+        until = Phrase("over at {last}", last=last) if span.over else Phrase("goes on")
         tell(
             Phrase(
                 "{code} ({subject}) from {first} UTC, {until}: {text}",
                 code=span.problem.code,
                 subject=span.problem.subject,
-                first=f"{span.first_at:%H:%M:%S}",
+                first=first,
                 until=until,
                 text=span.problem.text,
             )
