@@ -65,7 +65,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.replication",
         "postgres.progressing",
     ),
-    "3 alembic": ("revisions", "ops"),
+    "3 alembic": ("hazards", "revisions", "ops"),
     "4 memory": (
         "record",
         "record.journal",
@@ -118,6 +118,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.afterwards",
         "safety.rescue_files",
         "safety.restore_account",
+        "safety.ended",
         "safety.recovery",
         "safety.returned",
         "safety.rollback",
