@@ -68,7 +68,7 @@ def standbys_behind(now: Sample, limits: Limits) -> Iterator[Problem]:
             severity=WARNING,
             subject="this server",
             text=Phrase(
-                "this standby has {lag_bytes:,} bytes of WAL that it has not replayed; its last transaction is {lag_s} s old",
+                "this standby has not replayed {lag_bytes:,} bytes of WAL; its last transaction is {lag_s} s old",
                 lag_bytes=replication.behind_bytes or 0,
                 lag_s="?" if replication.behind_s is None else round(replication.behind_s),
             ),

@@ -14,8 +14,8 @@ from lawsker_db.evidence import Phase, Server, Verdict
 from lawsker_db.postgres.session import UNKNOWN
 from lawsker_db.record.journal import JOURNAL, goes_on, read_journal
 from lawsker_db.record.report import read_verdict
+from lawsker_db.safety.ended import OPENED, SETTLED
 from lawsker_db.safety.errands import ERRAND
-from lawsker_db.safety.recovery import OPENED, SETTLED
 from lawsker_db.safety.shelf import BACKUP
 
 NEWEST = 10  # folders that are looked into: run ids begin with the time, and who is older has been told of long since
