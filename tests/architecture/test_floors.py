@@ -66,6 +66,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "4 memory": (
         "record",
         "record.journal",
+        "record.log",
         "record.history",
         "record.manifest",
         "record.plans",
@@ -74,6 +75,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     ),
     "5 procedures": (
         "safety",
+        "safety.pace",
         "safety.provisions",
         "safety.preflight",
         "safety.rights",
@@ -82,6 +84,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.backup",
         "safety.proof",
         "safety.shelf",
+        "safety.precedent",
         "safety.errands",
         "safety.drill",
         "safety.expectation",
