@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from lawsker_db.errors import RolledBack
 from lawsker_db.evidence import Event, OnEvent, Phase
-from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.meter import counted
 from lawsker_db.postgres.session import require_same
@@ -61,13 +60,10 @@ def _counting(account: Account, tell: OnEvent) -> Callable[[int], None]:
 
     def count(number: int) -> None:
         nonlocal said
-        if time.monotonic() - said < TOLD_EACH_S:
+        if not whole or time.monotonic() - said < TOLD_EACH_S:
             return
         said = time.monotonic()
-        words = Phrase("statement {number}", number=number)
-        if number <= whole:
-            words = Phrase("statement {number} of {whole}", number=number, whole=whole)
-        facts = {"statements": number, "of": whole or None}
-        tell(Event(phase=Phase.MIGRATION, name="progress", text=words, facts=facts, lasting=False))
+        facts = {"statements": min(number, whole), "of": whole}
+        tell(Event(phase=Phase.MIGRATION, name="progress", text="", facts=facts, lasting=False))
 
     return count
