@@ -44,6 +44,7 @@ FREE = {
     "config": "{}",
     "option": "{}={}",
     "after_backup": "{}",
+    "notify": "{}",
     "accept_unproven_backup": "{}",
     "queries": "{}",
     "reinstate": "{}",
