@@ -219,7 +219,7 @@ def width(text: str) -> int:
 
 def one_line(text: str) -> str:
     """Pure. A text of several lines as one."""
-    return " ".join(text.split())
+    return "; ".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
 def coloured(stream: TextIO) -> bool:
