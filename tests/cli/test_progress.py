@@ -60,6 +60,11 @@ def lines_of(said: str) -> list[str]:
     return [line.strip("\r") for line in re.split(r"[\r\n]+", CONTROL.sub("", said)) if line.strip()]
 
 
+def steady(said: str) -> str:
+    """What doctor says, but for how much of the disk is free at the moment."""
+    return re.sub(r"\d+ MB free", "MB free", said)
+
+
 def test_on_a_terminal_each_phase_is_numbered_and_what_goes_on_now_stands_below(
     adopted_url: str, tmp_path: Path
 ) -> None:
@@ -105,7 +110,7 @@ def test_no_color_leaves_the_colours_out_and_a_terminal_has_them_otherwise(adopt
     _, plain = on_terminal(tmp_path, adopted_url, "doctor", NO_COLOR="1")
     assert COLOUR.search(coloured)
     assert "\x1b" not in plain
-    assert lines_of(coloured) == lines_of(plain)
+    assert lines_of(steady(coloured)) == lines_of(steady(plain))
     _, said = on_terminal(tmp_path, adopted_url, *BACKUP, "--no-proof", NO_COLOR="1")
     assert not re.search(r"\x1b\[[0-9;]*[349][0-9]m", said), said
 
@@ -116,7 +121,7 @@ def test_a_pipe_has_no_colour_unless_it_is_forced(adopted_url: str, tmp_path: Pa
     both = run(tmp_path, "doctor", url=adopted_url, FORCE_COLOR="1", NO_COLOR="1")
     assert "\x1b" not in plain.said
     assert "\x1b[32mPASS" in forced.out
-    assert COLOUR.sub("", forced.out) == plain.out
+    assert steady(COLOUR.sub("", forced.out)) == steady(plain.out)
     assert "\x1b" not in both.said
     failed = run(tmp_path, "restore", "none", "--dry-run", url=adopted_url, FORCE_COLOR="1")
     assert failed.code == 10
