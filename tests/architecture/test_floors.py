@@ -62,7 +62,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.plans",
         "postgres.activity",
     ),
-    "3 alembic": ("revisions", "ops"),
+    "3 alembic": ("hazards", "revisions", "ops"),
     "4 memory": (
         "record",
         "record.journal",
