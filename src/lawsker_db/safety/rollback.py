@@ -39,7 +39,6 @@ from lawsker_db.safety.account import (
     BACK,
     VERIFY_BACK,
     Account,
-    go_on,
     nothing_to_do,
     open_account,
     opened,
@@ -52,7 +51,6 @@ from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import ROLLBACK, RunOptions
 from lawsker_db.safety.hanging import dependant_checks
 from lawsker_db.safety.pace import Errand, Pace, looking, timed
-from lawsker_db.safety.precedent import pace_of
 from lawsker_db.safety.preflight import guarded_checks, refuse_unless
 from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.returned import check_returned, refusing_to_look
@@ -154,9 +152,7 @@ def roll_back(
         return nothing_to_do(target, outlook.plan, outlook.server, hint=STATUS)
     refuse_unless(outlook.checks, what=Phrase("The rollback was not begun"))
     target = pinned(target, outlook.server)
-    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
-    steps = tuple(step.revision for step in outlook.plan.steps)
-    go_on(account, pace_of(PHASES, options.runs, outlook.server, Direction.DOWNGRADE, steps), looked)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs, looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell) as lock:

@@ -11,7 +11,6 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed
 from lawsker_db.evidence import (
     Check,
-    Direction,
     Event,
     OnEvent,
     Phase,
@@ -37,7 +36,6 @@ from lawsker_db.safety.account import (
     NOT_RESTORED,
     VERIFY,
     Account,
-    go_on,
     nothing_to_do,
     open_account,
     opened,
@@ -58,7 +56,6 @@ from lawsker_db.safety.confirmation import (
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import SAFE_UPGRADE, RunOptions
 from lawsker_db.safety.pace import Errand, Pace, looking, timed
-from lawsker_db.safety.precedent import pace_of
 from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
 from lawsker_db.safety.recovery import unsettled_check
@@ -70,7 +67,6 @@ from lawsker_db.target import Target
 
 LOOK = Phrase("{command} checks what is there", command=VERIFY)
 ACCEPT = "safe-upgrade --accept-unproven-backup REASON"
-# In their order. What the options leave out is not counted.
 REHEARSED = (Phase.PREFLIGHT, Phase.BACKUP, Phase.PROOF, Phase.REHEARSAL, Phase.HANDOVER)
 PHASES = (*REHEARSED, Phase.MIGRATION, Phase.CONFIRM, Phase.VERIFY)
 
@@ -183,12 +179,12 @@ def upgrade_proven(
     `LawskerError`, whose class tells the state; the run's folder has a report in every case.
     """
     looked = Errand(pace=Pace(phases=_phases(PHASES, options)))
-    outlook = _looked_ahead(target, revision, options, looked, on_event)
+    outlook = _look(target, revision, options, looked, on_event)
     plan = outlook.plan
     if not plan.steps:
         return nothing_to_do(target, outlook.plan, outlook.server, hint=LOOK)
     target = pinned(target, outlook.server)
-    account = _opened_account(target, outlook, options, looked)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs, looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell) as lock:
@@ -216,11 +212,11 @@ def rehearse_upgrade(
     migrates; the run's folder has a report in every case.
     """
     looked = Errand(pace=Pace(phases=_phases(REHEARSED, options)))
-    outlook = _looked_ahead(target, revision, options, looked, on_event)
+    outlook = _look(target, revision, options, looked, on_event)
     if not outlook.plan.steps:
         return nothing_to_do(target, outlook.plan, outlook.server, hint=LOOK)
     target = pinned(target, outlook.server)
-    account = _opened_account(target, outlook, options, looked)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs, looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell):
@@ -233,13 +229,12 @@ def rehearse_upgrade(
 
 def _phases(listed: tuple[Phase, ...], options: UpgradeOptions) -> tuple[Phase, ...]:
     """Pure. The phases of a run with these options."""
-    left_out = {Phase.PROOF, Phase.REHEARSAL, Phase.HANDOVER} if not options.prove else set()
-    left_out |= set() if options.rehearsal else {Phase.REHEARSAL}
-    left_out |= set() if options.backup.after else {Phase.HANDOVER}
-    return tuple(phase for phase in listed if phase not in left_out)
+    rehearsed, handed = options.prove and options.rehearsal, options.prove and bool(options.backup.after)
+    wanted = {Phase.PROOF: options.prove, Phase.REHEARSAL: rehearsed, Phase.HANDOVER: handed}
+    return tuple(phase for phase in listed if wanted.get(phase, True))
 
 
-def _looked_ahead(target: Target, revision: str, options: UpgradeOptions, looked: Errand, on_event: OnEvent) -> Outlook:
+def _look(target: Target, revision: str, options: UpgradeOptions, looked: Errand, on_event: OnEvent) -> Outlook:
     """Plan and preflight as the first phase, which no journal knows of yet. Raises `Refused` where there is something to run
     and it must not begin."""
     with looking(looked, on_event, Phrase("whether the upgrade may begin")):
@@ -248,14 +243,6 @@ def _looked_ahead(target: Target, revision: str, options: UpgradeOptions, looked
             refuse_unless(outlook.checks)
             refuse_unasked(outlook.choices, options.reinstate)
     return outlook
-
-
-def _opened_account(target: Target, outlook: Outlook, options: UpgradeOptions, looked: Errand) -> Account:
-    """The account of a run, with what it has behind it and what earlier runs say of what lies before it."""
-    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
-    steps = tuple(step.revision for step in outlook.plan.steps)
-    pace = pace_of(looked.pace.phases, options.runs, outlook.server, Direction.UPGRADE, steps)
-    return go_on(account, pace, looked)
 
 
 def _confirm(account: Account, expected: Catalog) -> None:
