@@ -138,7 +138,7 @@ def test_a_program_that_reads_nothing_and_says_much_is_no_problem(adopted_url: s
     program = script(tmp_path / "loud", "head -c 3000000 /dev/zero | tr '\\0' x")
     ended = back_up(tmp_path, adopted_url, program, "--json")
     assert ended.code == 0, ended.said
-    assert "Note" not in ended.said
+    assert '"name": "notice"' not in ended.err
     assert Path(ended.document["folder"], "manifest.json").exists()
 
 
