@@ -94,7 +94,8 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
     tell(report.state)
     if report.folder:
         for timing in report.timings:
-            say(f"  {padded(said(Phrase(timing.phase.value)), PHASE_CELLS)} {timing.duration_s:8.2f} s")
+            phase = padded(said(Phrase(timing.phase.value)), PHASE_CELLS)
+            say(f"  {phase} {timing.duration_s:8.2f} s")
         for line in _told(report):
             say(Phrase("  {line}", line=line))
         tell(Phrase("Report: {folder}/report.html", folder=short_path(report.folder)))
@@ -179,7 +180,7 @@ def show_checks(checks: tuple[Check, ...]) -> None:
     """A line a check, under its code if it has one; what is as expected in few words, what is not in full, with what to do
     about it in a second line."""
     for check in checks:
-        name = f"{check.code} {said(check.name)}" if LISTED.fullmatch(check.code) else said(check.name)
+        name = joined((check.code, check.name), " ") if LISTED.fullmatch(check.code) else check.name
         left_out = check.found.startswith(LEFT_OUT)
         line = Phrase("{name}: {found}", name=name, found=_why(check) if left_out else check.found)
         if check.ok is not True and not left_out:
@@ -187,7 +188,7 @@ def show_checks(checks: tuple[Check, ...]) -> None:
         mark = _mark(check)
         tell(line, mark=padded(said(mark), MARK_CELLS) + "  ", mark_tone=TONES[mark])
         if check.hint and check.ok is not True:
-            tell(f"{HANGING}{said(Phrase('Next: {hint}', hint=check.hint))}")
+            tell(joined((HANGING, Phrase("Next: {hint}", hint=check.hint)), ""))
 
 
 def _why(check: Check) -> str:
