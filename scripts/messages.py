@@ -88,11 +88,17 @@ def _of_contracts() -> Iterator[tuple[str, str]]:
 
 
 def _of_words() -> Iterator[tuple[str, str]]:
-    """Values that are words, shown as they are in English."""
+    """Values that are words, shown as they are in English; some begin a line, and are written large there."""
     from lawsker_db.evidence import Direction, Phase, Verdict
+    from lawsker_db.postgres.arrival import Cause
+    from lawsker_db.record.history import FIRST_DIRECTIONS, REPLAY, RESTORE
+    from lawsker_db.safety import audit, leftovers, readiness, standing
 
-    words: tuple[type[Enum], ...] = (Phase, Verdict, Direction)
+    words: tuple[type[Enum], ...] = (Phase, Verdict, Direction, Cause, leftovers.Kind)
     yield from ((str(word.value), "src/lawsker_db/evidence.py") for kind in words for word in kind)
+    yield from ((word, "src/lawsker_db/record/history.py") for word in (*FIRST_DIRECTIONS, RESTORE, REPLAY))
+    yield from ((word.value.upper(), "src/lawsker_db/cli/standing.py") for word in (*standing.Word, *audit.Kind))
+    yield from ((word.value.capitalize(), "src/lawsker_db/cli/doctoring.py") for word in readiness.Subject)
 
 
 def merged(found: dict[str, str], old: Catalog) -> Catalog:

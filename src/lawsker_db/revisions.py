@@ -112,6 +112,11 @@ def current_revisions(conn: Connection) -> tuple[str, ...]:
     return tuple(str(row[0]) for row in conn.execute(text("SELECT version_num FROM alembic_version ORDER BY 1")))
 
 
+def is_known(chain: Chain, revisions: tuple[str, ...]) -> bool:
+    """Whether the chain has all these revisions. Reads revision files."""
+    return set(revisions) <= {script.revision for script in chain.scripts.walk_revisions()}
+
+
 def plan_upgrade(chain: Chain, current: tuple[str, ...], revision: str = "head") -> Plan:
     """Pure but for reading revision files. The steps from `current` up to `revision`; none when it is there already.
 

@@ -19,6 +19,7 @@ from lawsker_db.revisions import (
     Chain,
     Plan,
     current_revisions,
+    is_known,
     load_chain,
     plan_stamp,
     plan_upgrade,
@@ -28,7 +29,6 @@ from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.expectation import Promise, not_as_promised
 from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless, required_checks
-from lawsker_db.safety.standing import is_known
 from lawsker_db.target import Target
 
 BASELINE = "012"

@@ -18,7 +18,15 @@ from lawsker_db.postgres.catalog import PATIENT, Catalog, read_catalog
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.session import PINNED, find_schema, identify, literal, pin_session, quoted_as_read
 from lawsker_db.record.history import PastRun, first_made, read_history
-from lawsker_db.revisions import Chain, are_modelled, contracts_up_to, current_revisions, load_chain, model_differences
+from lawsker_db.revisions import (
+    Chain,
+    are_modelled,
+    contracts_up_to,
+    current_revisions,
+    is_known,
+    load_chain,
+    model_differences,
+)
 from lawsker_db.safety.behaviour import check_behaviour
 from lawsker_db.safety.checklist import (
     CHECKLIST,
@@ -49,7 +57,6 @@ from lawsker_db.safety.performance import (
 )
 from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.safety.shelf import BACKUP
-from lawsker_db.safety.standing import is_known
 from lawsker_db.safety.structure import check_structure
 from lawsker_db.safety.surroundings import check_leftovers, check_names, check_owners, check_stamp
 from lawsker_db.target import Target, said_by_server
