@@ -118,11 +118,9 @@ def _check_lines(checks: list[Check]) -> Iterator[str]:
     """Pure. A line a check with what was found and what is wanted; what is simply there, or simply not, shares
     one. Then what mends it."""
     together = [check for check in checks if check.ok and check.found in SHARED]
-    for found, alike in groupby(sorted(together, key=lambda check: check.found), key=lambda check: check.found):
-        names = list(alike)
-        yield Phrase(
-            "{mark}  {found}: {names}", mark=_mark("PASS"), found=names[0].found, names=joined(c.name for c in names)
-        )
+    for found in dict.fromkeys(check.found for check in together):
+        names = joined(check.name for check in together if check.found == found)
+        yield Phrase("{mark}  {found}: {names}", mark=_mark("PASS"), found=found, names=names)
     for check in checks:
         if check in together:
             continue

@@ -173,7 +173,7 @@ def _leftover_line(left: Leftover, now: datetime) -> Phrase:
 def _short_line(past: PastRun) -> Phrase:
     """Pure. A run of the history in one line."""
     return Phrase(
-        "{at} UTC  {direction:<9} to {to} by {user} via {via}{place}{flaw}",
+        "{at}  {direction:<9} to {to} by {user} via {via}{place}{flaw}",
         at=_moment(past.made_at),
         direction=past.direction,
         to=", ".join(past.to_revisions) or "base",
@@ -192,13 +192,13 @@ def _place(past: PastRun) -> str:
 
 
 def _moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _run_lines(past: PastRun) -> Iterator[str]:
     """Pure. All that the history says of a run, in a few short lines."""
     yield Phrase(
-        "{at} UTC  {direction}  {start} → {to}",
+        "{at}  {direction}  {start} → {to}",
         at=_moment(past.made_at),
         direction=Phrase(past.direction),
         start=", ".join(past.from_revisions) or "base",

@@ -41,7 +41,8 @@ def _dump_check(conn: Connection, server: Server) -> Check:
     """pg_dump reads every table and sequence, whoever owns it, and ends at the first that it may not read."""
     rows = conn.execute(
         text(
-            "SELECT format('%I.%I', n.nspname, c.relname), quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            "SELECT format('%I.%I', n.nspname, c.relname), quote_ident(n.nspname)"
+            " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
             " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid"
             " AND d.deptype = 'e')"
