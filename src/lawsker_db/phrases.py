@@ -77,6 +77,12 @@ def joined(parts: Iterable[str], separator: str = ", ") -> Phrase:
     return Phrase(separator.join(f"{{{name}}}" for name in listed), **listed)
 
 
+def told_by(failed: BaseException) -> str:
+    """Pure. What an exception says; the phrase that it was raised with stays one."""
+    told = failed.args[0] if len(failed.args) == 1 else None
+    return told if isinstance(told, Phrase) else str(failed)
+
+
 def in_language(text: str, language: str) -> str:
     """Pure but for the catalogue, which is read once. A phrase in that language; any other text as it is.
 

@@ -63,7 +63,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.plans",
         "postgres.activity",
     ),
-    "3 alembic": ("revisions", "ops"),
+    "3 alembic": ("hazards", "revisions", "ops"),
     "4 memory": (
         "record",
         "record.journal",
@@ -115,6 +115,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.afterwards",
         "safety.rescue_files",
         "safety.restore_account",
+        "safety.ended",
         "safety.recovery",
         "safety.leftovers",
         "safety.standing",

@@ -74,7 +74,7 @@ def refuse_standby(server: Server, target: Target) -> None:
     """Pure. Raise `Refused` when the server takes no writes, not even those that are rolled back."""
     if server.in_recovery:
         raise Refused(
-            Phrase("{label} is a standby, which takes no writes.", label=target.label),
+            Phrase("{database} is a standby, which takes no writes.", database=target.label),
             hint=Phrase("connect to the primary"),
         )
 

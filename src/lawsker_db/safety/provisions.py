@@ -8,14 +8,14 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from lawsker_db.errors import Refused
+from lawsker_db.errors import BackupUnproven, Refused
 from lawsker_db.evidence import Check, Server
 from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.databases import may_create_databases, room_beside, room_needed
 from lawsker_db.postgres.dumpable import client_check, dump_checks
 from lawsker_db.postgres.session import quoted
 from lawsker_db.postgres.tools import find_tool, find_tools, is_local, speaks_tls
-from lawsker_db.record.manifest import swappable
+from lawsker_db.record.manifest import Manifest, swappable
 
 SHOWN = 5
 # A compressed dump of text-heavy tables takes a quarter to a half of the database's size (indexes are not dumped);
@@ -175,3 +175,38 @@ def _disk_check(server: Server, runs: Path) -> Check:
         found=problem or Phrase("{free:.0f} MB free in {place}", free=free / 1e6, place=str(place)),
         detail=mend if problem or free < needed else "",
     )
+
+
+def require_place(conn: Connection, server: Server, manifest: Manifest) -> None:
+    """Raise `BackupUnproven` where a copy cannot stand on this server: same major (a proof compares what it prints), right,
+    room on the disk. A full disk would stop the original too. Reads only."""
+    origin = int(manifest.server["version"]) // 10000
+    if server.major != origin:
+        raise BackupUnproven(
+            Phrase(
+                "The backup cannot be proven here: it is of a PostgreSQL {origin}, and this server is a {here}.",
+                origin=origin,
+                here=server.major,
+            ),
+            hint=Phrase(
+                "--proof-server URL of a PostgreSQL {origin}: what a server prints of its schema differs by major",
+                origin=origin,
+            ),
+        )
+    if not may_create_databases(conn):
+        raise BackupUnproven(
+            Phrase("The backup cannot be proven: the role may not create the scratch database of a trial restore."),
+            hint="ALTER ROLE … CREATEDB",
+        )
+    needed = room_needed(int(manifest.server["data_bytes"]))
+    free = room_beside(conn)
+    if free is not None and free < needed:
+        raise BackupUnproven(
+            Phrase(
+                "The backup cannot be proven: a copy needs {needed:.0f} MB on the server's disk, where "
+                "{free:.0f} MB are free.",
+                needed=needed / 1e6,
+                free=free / 1e6,
+            ),
+            hint=Phrase("free disk space there"),
+        )

@@ -21,6 +21,7 @@ from lawsker_db.evidence import (
     Verdict,
     ignore,
 )
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.catalog import Catalog
@@ -64,6 +65,7 @@ from lawsker_db.safety.rollback import RollbackOptions
 from lawsker_db.safety.way_back import Choose, go_back, keep
 from lawsker_db.target import Target
 
+LOOK = Phrase("{command} checks what is there", command=VERIFY)
 ACCEPT = "safe-upgrade --accept-unproven-backup REASON"
 
 
@@ -177,7 +179,7 @@ def upgrade_proven(
     outlook = look_ahead(target, revision, options)
     plan = outlook.plan
     if not plan.steps:
-        return nothing_to_do(target, outlook.plan, outlook.server, hint=f"{VERIFY} checks what is there")
+        return nothing_to_do(target, outlook.plan, outlook.server, hint=LOOK)
     refuse_unless(outlook.checks)
     refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
@@ -192,9 +194,9 @@ def upgrade_proven(
             account.notes += filter(None, [note_plans(target, account.folder, plan.contracts, options.queries)])
             account.restore_point = _mark(account, tell)
             expected = _migrate(account, outlook.chain, options, tell)
-            with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
+            with timed(account, Phase.CONFIRM, tell, Phrase("look again on a fresh connection")):
                 _confirm(account, expected)
-            with timed(account, Phase.VERIFY, tell, "every check of the list that needs no trial"):
+            with timed(account, Phase.VERIFY, tell, Phrase("every check of the list that needs no trial")):
                 _verify(account, outlook.chain, tell)
         said.verdict = Verdict.DONE
     return said.report
@@ -210,7 +212,7 @@ def rehearse_upgrade(
     """
     outlook = look_ahead(target, revision, options)
     if not outlook.plan.steps:
-        return nothing_to_do(target, outlook.plan, outlook.server, hint=f"{VERIFY} checks what is there")
+        return nothing_to_do(target, outlook.plan, outlook.server, hint=LOOK)
     refuse_unless(outlook.checks)
     refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
@@ -250,18 +252,24 @@ def _verify(account: Account, chain: Chain, tell: OnEvent) -> None:
     account.notes += found.notes
     done = sum(check.ok is not None for check in found.checks)
     warned = sum(check.ok is False for check in found.checks)
-    words = f"{done} of {len(found.checks)} checks made, none failed, {warned} warnings"
+    words = Phrase(
+        "{made} of {checks} checks made, none failed, {warnings} warnings",
+        made=done,
+        checks=len(found.checks),
+        warnings=warned,
+    )
     tell(Event(phase=Phase.VERIFY, name="verified", text=words, facts={"made": done, "warnings": warned}))
     try:
         account.figures = read_figures(account.target, account.plan.contracts)
     except (LawskerError, DBAPIError):
-        account.notes.append("the figures of the report could not be read after COMMIT")
+        account.notes.append(Phrase("the figures of the report could not be read after COMMIT"))
 
 
 def _back_up(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
     """The backup of a run, in the run's folder."""
     folder = account.folder / "backup"
-    with timed(account, Phase.BACKUP, tell, f"pg_dump into {account.folder.name}/backup"):
+    words = Phrase("pg_dump into {run_id}/backup", run_id=account.folder.name)
+    with timed(account, Phase.BACKUP, tell, words):
         account.backup = take_backup(account.target, folder, account.run_id, options=options.backup, on_event=tell)
 
 
@@ -276,7 +284,7 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
         return
     folder = account.folder / "backup"
     with ExitStack() as until_dropped:
-        with timed(account, Phase.PROOF, tell, "trial restore and comparison"):
+        with timed(account, Phase.PROOF, tell, Phrase("trial restore and comparison")):
             manifest = read_manifest(folder)
             place = options.proof_server or account.target
             copying = restored_copy(place, folder, manifest, jobs=options.backup.jobs, on_event=tell)
@@ -285,27 +293,31 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
                 account.proof = prove(copy, folder, manifest, on_event=tell)
             except BackupUnproven as unproven:
                 if not options.accept_unproven:
-                    unproven.hint = f"{unproven.hint}, or {ACCEPT}"
+                    unproven.hint = Phrase("{hint}, or {command}", hint=unproven.hint, command=ACCEPT)
                     raise
-                reason = f"{unproven.message} Accepted: {options.accept_unproven}"
-                account.skipped += [f"{NOT_RESTORED}. {reason}", NOT_REHEARSED]
+                accepted = options.accept_unproven
+                reason = Phrase("{message} Accepted: {reason}", message=unproven.message, reason=accepted)
+                account.skipped += [joined((NOT_RESTORED, reason), ". "), NOT_REHEARSED]
                 tell(Event(phase=Phase.PROOF, name="accepted", text=reason))
                 return
             if account.backup:
                 account.backup = replace(account.backup, proven=True)
         if not options.rehearsal:
-            account.skipped.append(f"{NOT_REHEARSED}, because the operator said so")
+            account.skipped.append(Phrase("{what}, because the operator said so", what=NOT_REHEARSED))
             return
-        with timed(account, Phase.REHEARSAL, tell, "upgrade, verify, downgrade, compare, upgrade again on the copy"):
+        words = Phrase("upgrade, verify, downgrade, compare, upgrade again on the copy")
+        with timed(account, Phase.REHEARSAL, tell, words):
             account.rehearsal = _rehearse(account, chain, copy, options, tell)
         if options.proof_server:
-            account.notes.append(f"rehearsed on {place.label}: times and locks are of that server")
+            account.notes.append(
+                Phrase("rehearsed on {server}: times and locks are of that server", server=place.label)
+            )
 
 
 def _carry_off(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
     """Hand the proven backup to the operator's command, when its copy is gone: it may take long."""
     if options.backup.after and account.proof:
-        with timed(account, Phase.BACKUP, tell, "the command after the backup"):
+        with timed(account, Phase.BACKUP, tell, Phrase("the command after the backup")):
             hand_over(options.backup.after, account.folder / "backup", tell)
 
 
@@ -314,7 +326,8 @@ def _mark(account: Account, tell: OnEvent) -> RestorePoint:
     with account.target.connect() as conn:
         point = mark_restore_point(conn, f"lawsker_before_{account.run_id}")
         conn.rollback()
-    words = f"restore point {point.name or '(not allowed to this role)'}, WAL at {point.lsn}"
+    name = point.name or Phrase("(not allowed to this role)")
+    words = Phrase("restore point {name}, WAL at {lsn}", name=name, lsn=point.lsn)
     tell(Event(phase=Phase.MIGRATION, name="restore point", text=words, facts=asdict(point)))
     return point
 
@@ -358,4 +371,4 @@ def _migrate(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
         on_event=tell,
     )
     steps = ", ".join(step.revision for step in account.plan.steps)
-    return carry_out(account, chain, run, f"revision {steps} in one transaction")
+    return carry_out(account, chain, run, Phrase("revision {steps} in one transaction", steps=steps))
