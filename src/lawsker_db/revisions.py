@@ -33,6 +33,10 @@ class Chain:
     scripts: ScriptDirectory
     head: str
 
+    def knows(self, revisions: tuple[str, ...]) -> bool:
+        """Whether it has all these revisions. Reads revision files."""
+        return set(revisions) <= {script.revision for script in self.scripts.walk_revisions()}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -121,11 +125,6 @@ def current_revisions(conn: Connection) -> tuple[str, ...]:
             hint=f"GRANT SELECT ON {stands} TO {quoted(user)}",
         )
     return tuple(str(row[0]) for row in conn.execute(text("SELECT version_num FROM alembic_version ORDER BY 1")))
-
-
-def is_known(chain: Chain, revisions: tuple[str, ...]) -> bool:
-    """Whether the chain has all these revisions. Reads revision files."""
-    return set(revisions) <= {script.revision for script in chain.scripts.walk_revisions()}
 
 
 def plan_upgrade(chain: Chain, current: tuple[str, ...], revision: str = "head") -> Plan:

@@ -530,7 +530,7 @@ def test_doctor_tells_which_setting_came_from_where_and_what_overrides_it(adopte
     )
     assert "IGNORED" in found["pass file", "default"]["note"]
     assert found["language", "LAWSKER_LANG"]["value"] == "en"
-    assert found["runs", "--runs"]["value"] == str(tmp_path / "r")
+    assert found["runs folder", "--runs"]["value"] == str(tmp_path / "r")
     people = run(tmp_path, *typed[:-1], **variables)
     assert "geheim" not in people.said
     assert "host: elsewhere, from PGHOST, OVERRIDDEN by --database-url" in people.out

@@ -51,9 +51,9 @@ def settings_found(typed: Typed, target: Target, environment: Mapping[str, str])
     url = "--database-url" if typed.database_url else DATABASE_URL if environment.get(DATABASE_URL, "").strip() else ""
     direct = _direct(typed, environment, url)
     named = direct if target.application is not None else url
-    found = [Setting(name="database", value=target.label, source=named or _variables(environment))]
+    found = [Setting(name=Phrase("database"), value=target.label, source=named or _variables(environment))]
     if target.application is not None:
-        found.append(Setting(name="application's address", value=target.application.label, source=url))
+        found.append(Setting(name=Phrase("application's address"), value=target.application.label, source=url))
     if typed.database_url and environment.get(DATABASE_URL, "").strip():
         found.append(Setting(name=DATABASE_URL, value=HIDDEN, source=DATABASE_URL, overridden_by="--database-url"))
     found += _of_libpq(target, named, environment)
@@ -129,7 +129,7 @@ def _pass_file(target: Target, named: str, environment: Mapping[str, str]) -> Se
     except OSError:
         note = Phrase("not there")
     source = named if target.parameters.get(PASS_FILE) else "PGPASSFILE" if given else DEFAULT
-    return Setting(name="pass file", value=str(path), source=source, note=note)
+    return Setting(name=Phrase("pass file"), value=str(path), source=source, note=note)
 
 
 def _programs(environment: Mapping[str, str]) -> Setting:
@@ -149,10 +149,12 @@ def _language(words: Sequence[str], environment: Mapping[str, str]) -> Setting:
         source = ASKED_FIRST  # whatever the locale says
     if any(word == OPTION or word.startswith(f"{OPTION}=") for word in words):
         source = OPTION
-    return Setting(name="language", value=chosen, source=source)
+    return Setting(name=Phrase("language"), value=chosen, source=source)
 
 
 def _runs(runs: Path) -> Setting:
     note = Phrase("there") if runs.is_dir() else Phrase("not there yet")
     default = runs == Path("lawsker-runs")
-    return Setting(name="runs", value=str(runs.absolute()), source=DEFAULT if default else "--runs", note=note)
+    return Setting(
+        name=Phrase("runs folder"), value=str(runs.absolute()), source=DEFAULT if default else "--runs", note=note
+    )

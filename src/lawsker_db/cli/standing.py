@@ -175,7 +175,7 @@ def _short_line(past: PastRun) -> Phrase:
     return Phrase(
         "{at}  {direction:<9} to {to} by {user} via {via}{place}{flaw}",
         at=_moment(past.made_at),
-        direction=past.direction,
+        direction=Phrase(past.direction),
         to=", ".join(past.to_revisions) or "base",
         user=past.by_user,
         via=past.via,
@@ -208,7 +208,7 @@ def _run_lines(past: PastRun) -> Iterator[str]:
     yield Phrase(
         "  by {user} from {address}, via {via}, lawsker-db {version}",
         user=past.by_user,
-        address=past.from_address,
+        address=Phrase("local socket") if past.from_address == "local socket" else past.from_address,
         via=past.via,
         version=past.tool_version,
     )

@@ -19,7 +19,6 @@ from lawsker_db.revisions import (
     Chain,
     Plan,
     current_revisions,
-    is_known,
     load_chain,
     plan_stamp,
     plan_upgrade,
@@ -56,7 +55,7 @@ def adopt(target: Target, *, dry_run: bool = False, on_event: OnEvent = ignore) 
     with target.connect() as conn:
         pin_session(conn, find_schema(conn))
         current = current_revisions(conn)
-        if current and is_known(chain, current):
+        if current and chain.knows(current):
             return Adoption(stamped_before=current, stamped_now=current, checks=(), differences=(), extras=())
         refuse_standby(server := identify(conn), target)
         found = _look(conn, chain, current)

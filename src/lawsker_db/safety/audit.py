@@ -14,8 +14,8 @@ from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import find_schema, identify, pin_session, quoted
 from lawsker_db.record.history import PastRun, Replaced, may_read_history, read_history, read_replaced
 from lawsker_db.safety.doubt import Outcome
+from lawsker_db.safety.ended import EndedRun, read_ended
 from lawsker_db.safety.leftovers import begun_at, runs_of, told_as
-from lawsker_db.safety.recovery import EndedRun, read_ended
 from lawsker_db.target import Target
 
 COMMITTED = (Verdict.DONE.value, Verdict.COMMITTED_UNPROVEN.value, Outcome.COMMITTED.value)

@@ -19,8 +19,8 @@ from lawsker_db.postgres.databases import SCRATCH_NAME
 from lawsker_db.postgres.kept import find_archives, unknown_archives
 from lawsker_db.record.history import PastRun, Replaced
 from lawsker_db.record.report import read_verdict
+from lawsker_db.safety.ended import SETTLED, EndedRun, read_ended
 from lawsker_db.safety.errands import RECOVER, find_leftovers, find_unfinished
-from lawsker_db.safety.recovery import SETTLED, EndedRun, read_ended
 
 RUNS = Path("lawsker-runs")
 STAMP = "%Y%m%dT%H%M%SZ"  # how the id of a run begins (record.journal.new_run_id)

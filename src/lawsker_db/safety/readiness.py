@@ -12,9 +12,9 @@ from lawsker_db.evidence import Check, Server, failures
 from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.arrival import Cause, Way, why_not
 from lawsker_db.postgres.session import quoted
+from lawsker_db.safety.ended import read_ended
 from lawsker_db.safety.leftovers import recovering
 from lawsker_db.safety.provisions import tools_found
-from lawsker_db.safety.recovery import read_ended
 from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead
 from lawsker_db.target import Target
 

@@ -17,9 +17,9 @@ from lawsker_db.phrases import Phrase
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.record.history import PastRun, Replaced, may_read_history, read_history, read_replaced
-from lawsker_db.revisions import Chain, current_revisions, is_known, load_chain
+from lawsker_db.revisions import Chain, current_revisions, load_chain
+from lawsker_db.safety.ended import EndedRun, read_ended
 from lawsker_db.safety.leftovers import RUNS, Kind, Leftover, begun_at, find_left, recovering, runs_of, told_as
-from lawsker_db.safety.recovery import EndedRun, read_ended
 from lawsker_db.safety.shelf import list_backups
 from lawsker_db.target import Target
 
@@ -143,7 +143,7 @@ def _read(conn: Connection, chain: Chain, config: Path | None, runs: Path) -> St
 
 def _pending(chain: Chain, current: tuple[str, ...]) -> Mapping[str, str] | None:
     """What would be run, in order, with its titles; None where the chain does not know where the database is."""
-    if not current or not is_known(chain, current):
+    if not current or not chain.knows(current):
         return None
     upward = reversed(list(chain.scripts.iterate_revisions(chain.head, current[0])))
     return {script.revision: script.doc for script in upward}

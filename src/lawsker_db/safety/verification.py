@@ -19,15 +19,7 @@ from lawsker_db.postgres.catalog import PATIENT, Catalog, read_catalog
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.session import PINNED, find_schema, identify, literal, pin_session, quoted_as_read
 from lawsker_db.record.history import PastRun, first_made, read_history
-from lawsker_db.revisions import (
-    Chain,
-    are_modelled,
-    contracts_up_to,
-    current_revisions,
-    is_known,
-    load_chain,
-    model_differences,
-)
+from lawsker_db.revisions import Chain, are_modelled, contracts_up_to, current_revisions, load_chain, model_differences
 from lawsker_db.safety.behaviour import check_behaviour
 from lawsker_db.safety.checklist import (
     CHECKLIST,
@@ -170,7 +162,7 @@ def _require_stamp(conn: Connection, chain: Chain) -> tuple[str, ...]:
     hint = "lawsker-db adopt --dry-run"
     if not current:
         raise Refused(Phrase("The database is not stamped with any revision."), hint=hint)
-    if not is_known(chain, current):
+    if not chain.knows(current):
         raise Refused(
             Phrase("The database is stamped with {stamp}, which this chain does not know.", stamp=", ".join(current)),
             hint=hint,
