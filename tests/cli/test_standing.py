@@ -5,7 +5,6 @@ What doctor says mends a lack is typed as it stands, and mends it.
 
 from __future__ import annotations
 
-import json
 import secrets
 import socket
 from collections.abc import Iterator
@@ -357,7 +356,7 @@ def test_whatever_somebody_writes_into_a_row_it_is_read_and_named(
 def test_a_role_that_may_not_read_the_history_is_told_the_grant_and_status_goes_on(
     adopted_url: str, tmp_path: Path
 ) -> None:
-    with ordinary_role(adopted_url, "GRANT SELECT ON alembic_version TO {role}") as (role, url):
+    with ordinary_role(adopted_url, "GRANT SELECT ON alembic_version TO {role}") as url:
         ended = run(tmp_path, "history", url=url)
         assert ended.code == 10
         grants = ended.line("Next").split("; ")
@@ -365,7 +364,7 @@ def test_a_role_that_may_not_read_the_history_is_told_the_grant_and_status_goes_
         assert (found.code, "this role may not read the history" in found.out) == (0, True), found.said
         execute(adopted_url, *grants)
         assert run(tmp_path, "history", url=url).code == 0
-        assert f"{role}@" in run(tmp_path, "status", url=url).out or role
+        assert "may not read the history" not in run(tmp_path, "status", url=url).out
 
 
 # ---- doctor: no connection -------------------------------------------------------------------------------------------
@@ -400,10 +399,10 @@ def test_a_host_that_does_not_exist_is_told_from_one_that_does_not_answer(tmp_pa
     assert connection(tmp_path, "postgresql:///x?host=/nowhere&user=somebody")[0] == "no socket there"
 
 
-def test_what_answers_and_is_no_server_is_another_reason(tmp_path: Path) -> None:
+def test_what_takes_connections_and_never_answers_is_silent(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
         url = f"postgresql://somebody@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=2"
-        assert connection(tmp_path, url)[0] in ("no answer", "another reason")
+        assert connection(tmp_path, url)[0] == "no answer"
 
 
 def test_a_database_that_does_not_exist_is_told_in_any_language_of_the_server(server: Any, tmp_path: Path) -> None:
@@ -443,14 +442,14 @@ def test_wrong_passwords_missing_rules_and_missing_tls_are_told_apart(tmp_path: 
 
 
 @contextmanager
-def ordinary_role(url: str, *grants: str) -> Iterator[tuple[str, str]]:
-    """A role that may do nothing but what it is granted, and the URL with which it connects; gone after the block."""
+def ordinary_role(url: str, *grants: str) -> Iterator[str]:
+    """The URL of a role that may do nothing but what it is granted, which is gone after the block."""
     role = f'clerk "{secrets.token_hex(3)}"'
     name = role.replace('"', '""')
     execute(url, f'CREATE ROLE "{name}" LOGIN', *(grant.format(role=f'"{name}"') for grant in grants))
     joint = "&" if "?" in url else "?"
     try:
-        yield role, f"{url}{joint}user={quote(role)}" if "user=" not in url else _as(url, role)
+        yield f"{url}{joint}user={quote(role)}" if "user=" not in url else _as(url, role)
     finally:
         execute(url, f'DROP OWNED BY "{name}"', f'DROP ROLE "{name}"')
 
@@ -463,7 +462,7 @@ def _as(url: str, role: str) -> str:
 def test_every_lack_of_an_ordinary_role_is_mended_by_the_very_statement_that_doctor_prints(
     adopted_url: str, tmp_path: Path
 ) -> None:
-    with ordinary_role(adopted_url) as (_, url):
+    with ordinary_role(adopted_url) as url:
         typed: list[str] = []
         for _ in range(8):
             ended = run(tmp_path, "doctor", "--json", url=url)
@@ -477,7 +476,7 @@ def test_every_lack_of_an_ordinary_role_is_mended_by_the_very_statement_that_doc
                 execute(adopted_url, *mend.split("; "))
         assert (ended.code, ended.document["ready"]) == (0, True), ended.said
         kinds = {" ".join(mend.split()[:2]) for mend in typed}
-        assert {"GRANT CREATE", "ALTER ROLE", "GRANT pg_read_all_data"} <= kinds or len(typed) > 4
+        assert {"GRANT CREATE", "GRANT SELECT", "ALTER ROLE"} <= kinds, typed
         warned = [check for check in ended.document["checks"] if check["name"] == "right: to see other sessions"]
         execute(adopted_url, *(check["detail"] for check in warned))
         out = run(tmp_path, "doctor", url=url).out
@@ -545,13 +544,11 @@ def test_json_is_the_same_whatever_the_language(adopted_url: str, tmp_path: Path
             run(tmp_path, command, "--json", "--lang", one, url=adopted_url).out for one in ("en", "zh")
         )
         assert english == chinese
-    english, chinese = (
-        run(tmp_path, "doctor", "--json", "--lang", one, url=adopted_url).document for one in ("en", "zh")
-    )
-    assert [(c["name"], c["expected"], c["detail"], c["status"]) for c in english["checks"]] == [
-        (c["name"], c["expected"], c["detail"], c["status"]) for c in chinese["checks"]
+    here, there = (run(tmp_path, "doctor", "--json", "--lang", one, url=adopted_url).document for one in ("en", "zh"))
+    assert [(c["name"], c["expected"], c["detail"], c["status"]) for c in here["checks"]] == [
+        (c["name"], c["expected"], c["detail"], c["status"]) for c in there["checks"]
     ]
-    assert json.dumps(english["server"]) == json.dumps(chinese["server"])
+    assert here["server"] == there["server"]
     for command in ("status", "history", "doctor"):
         said = run(tmp_path, command, "--lang", "zh", url=adopted_url).out
         assert any("一" <= char <= "鿿" for char in said)
