@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from command_line import everything, run
+from command_line import everything, run, script
 from killed import killed_at_commit
 from proxy import At
 from servers import breakable, standby_of
@@ -492,11 +492,11 @@ def test_without_client_programs_doctor_says_which_package_to_install(adopted_ur
 
 
 def test_a_program_whose_tls_cannot_be_told_is_not_run_and_never_passed(adopted_url: str, tmp_path: Path) -> None:
-    odd = tmp_path / "pg_restore"
-    odd.write_text('#!/bin/sh\necho "pg_restore (PostgreSQL) 15.2"\n')
-    odd.chmod(0o755)
-    ended = run(tmp_path, "doctor", url=adopted_url, LAWSKER_PG_BIN=str(tmp_path))
-    assert f"NOT RUN  tool: pg_restore 15.2 at {odd}, NOT CHECKED whether with TLS" in ended.out
+    """A pg_restore without the pg_dump that is asked for it, and a pg_dump that says nothing to the point."""
+    for name in ("pg_restore", "pg_dump"):
+        odd = script(tmp_path / name, f'echo "{name} (PostgreSQL) 15.2"')
+        ended = run(tmp_path, "doctor", url=adopted_url, LAWSKER_PG_BIN=str(tmp_path))
+        assert f"NOT RUN  tool: {name} 15.2 at {odd}, NOT CHECKED whether with TLS" in ended.out
 
 
 def test_doctor_tells_which_setting_came_from_where_and_what_overrides_it(adopted_url: str, tmp_path: Path) -> None:
