@@ -145,7 +145,7 @@ def _refused(*typed: str) -> str:
         ("backup nope", "No such command 'nope'."),
         ("backup --lang zh", "Missing command."),
         ("status --nope", "No such option: --nope"),
-        ("status --runn x", "No such option: --runn (Possible options: --run)"),
+        ("status --runn x", "No such option: --runn (Possible options: --run, --runs)"),
         ("status -x", "No such option: -x"),
         ("--json", "No such option: --json"),
         ("status --run", "Option '--run' requires an argument."),
