@@ -27,6 +27,8 @@ FOLDER = SOURCE / "locale" / "zh_CN" / "LC_MESSAGES"
 PO, MO = FOLDER / "lawsker_db.po", FOLDER / "lawsker_db.mo"
 # What Typer says through gettext, in the process's own domain.
 OF_TYPER = ("Arguments", "Options", "Commands", "default: {default}", "required", "env var: {var}", "(dynamic)")
+# Kinds of objects in the words of postgres/dependants.py, beside those that postgres/facts.py has a question about.
+KINDS = ("view", "materialized view", "generated column", "default", "parent table")
 UNDATED = datetime(2026, 1, 1, tzinfo=UTC)  # git has the date; another one here would be a conflict in every merge
 HEADER = "# Simplified Chinese for lawsker-db. Terms as in docs/glossary.md."
 
@@ -90,9 +92,13 @@ def _of_contracts() -> Iterator[tuple[str, str]]:
 def _of_words() -> Iterator[tuple[str, str]]:
     """Values that are words, shown as they are in English."""
     from lawsker_db.evidence import Direction, Phase, Verdict
+    from lawsker_db.postgres.closed import CLOSED_QUERIES, SECRETS
+    from lawsker_db.postgres.facts import NEWER_QUERIES, QUERIES
 
     words: tuple[type[Enum], ...] = (Phase, Verdict, Direction)
     yield from ((str(word.value), "src/lawsker_db/evidence.py") for kind in words for word in kind)
+    kinds = (QUERIES, *NEWER_QUERIES.values(), CLOSED_QUERIES, SECRETS, KINDS)
+    yield from ((kind, "src/lawsker_db/postgres/catalog.py") for queries in kinds for kind in queries)
 
 
 def merged(found: dict[str, str], old: Catalog) -> Catalog:

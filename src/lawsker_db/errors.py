@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-UNTOUCHED = "The database was not changed."
-ROLLED_BACK = "The transaction was rolled back; the database is as it was."
+from lawsker_db.phrases import Phrase
+
+UNTOUCHED = Phrase("The database was not changed.")
+ROLLED_BACK = Phrase("The transaction was rolled back; the database is as it was.")
 
 
 class LawskerError(Exception):
@@ -81,28 +83,28 @@ class OutcomeUnknown(LawskerError):
     """The connection was lost at COMMIT and the server could not be asked since."""
 
     exit_code = 12
-    default_state = "It is not known whether the migration was committed."
+    default_state = Phrase("It is not known whether the migration was committed.")
 
 
 class CommittedUnproven(LawskerError):
     """The migration was committed; a check after it failed."""
 
     exit_code = 13
-    default_state = "The migration is committed."
+    default_state = Phrase("The migration is committed.")
 
 
 class ChangedOutside(LawskerError):
     """The migration was rolled back; another connection committed a change of the schema meanwhile, which stays."""
 
     exit_code = 13
-    default_state = "The migration was rolled back; what another connection committed meanwhile stays."
+    default_state = Phrase("The migration was rolled back; what another connection committed meanwhile stays.")
 
 
 class RestoreFailed(LawskerError):
     """A backup could not be restored beside the database, or is not what was dumped; nothing was renamed."""
 
     exit_code = 14
-    default_state = "Nothing was renamed; the database is the one that it was, and open."
+    default_state = Phrase("Nothing was renamed; the database is the one that it was, and open.")
 
 
 class Busy(LawskerError):

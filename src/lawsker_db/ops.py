@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.session import CORE_UUID_MAJOR, literal, server_major
 
@@ -124,7 +125,9 @@ def refuse_rows(tables: tuple[str, ...]) -> None:
     not have to strengthen a lock.
     """
     if context.is_offline_mode():
-        raise Refused("This downgrade looks at the database first; it has no --sql form.", hint="run it online")
+        raise Refused(
+            Phrase("This downgrade looks at the database first; it has no --sql form."), hint=Phrase("run it online")
+        )
     connection = _connection()
     lock_tables(dict.fromkeys(tables, "ACCESS EXCLUSIVE"))
     holding = [
@@ -132,8 +135,8 @@ def refuse_rows(tables: tuple[str, ...]) -> None:
     ]
     if holding:
         raise Refused(
-            f"The downgrade would drop tables that hold rows: {', '.join(holding)}.",
-            hint="nothing overrides this; to throw a test database away: DROP DATABASE",
+            Phrase("The downgrade would drop tables that hold rows: {holding}.", holding=", ".join(holding)),
+            hint=Phrase("nothing overrides this; to throw a test database away: DROP DATABASE"),
         )
 
 
@@ -147,8 +150,11 @@ def refuse_adopted() -> None:
     ).scalar_one()
     if adopted:
         raise Refused(
-            "The baseline of this database was adopted, not made by this chain: its downgrade would drop live tables.",
-            hint="nothing overrides this; the lowest revision of this database is 012",
+            Phrase(
+                "The baseline of this database was adopted, not made by this chain: its downgrade would drop "
+                "live tables."
+            ),
+            hint=Phrase("nothing overrides this; the lowest revision of this database is 012"),
         )
 
 
@@ -160,5 +166,5 @@ def _gate() -> Gate | None:
 def _connection() -> Connection:
     bind = op.get_bind()
     if not isinstance(bind, Connection):
-        raise Refused("This revision needs a connection.", hint="run it online, without --sql")
+        raise Refused(Phrase("This revision needs a connection."), hint=Phrase("run it online, without --sql"))
     return bind

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypedDict
 
+from lawsker_db.phrases import Phrase
+
 PIPE = subprocess.PIPE
 Child = subprocess.Popen[bytes]
 
@@ -85,7 +87,9 @@ def run(
             **_identity(user),
         )
     except subprocess.TimeoutExpired as late:
-        raise TimeoutError(f"{command[0]} did not end within {timeout_s} s") from late
+        raise TimeoutError(
+            Phrase("{program} did not end within {timeout_s} s", program=command[0], timeout_s=str(timeout_s))
+        ) from late
     return Finished(
         command=tuple(command),
         exit_code=done.returncode,

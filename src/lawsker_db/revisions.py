@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,8 @@ from sqlalchemy import Connection, text
 from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused, RevisionFailed
 from lawsker_db.evidence import Check, Direction
-from lawsker_db.postgres.seal import transaction_control
+from lawsker_db.hazards import find_hazards
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import quoted
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from alembic.script import Script, ScriptDirectory
 
 RELATIVE = re.compile(r"[+-]\d+")
-EXECUTING = ("execute", "text", "exec_driver_sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,10 @@ def load_chain(config_file: Path | None = None, options: Mapping[str, str] | Non
 
     path = config_file or shipped_config()
     if not path.is_file():
-        raise Refused(f"There is no Alembic configuration at {path}.", hint="name it: --config path/to/alembic.ini")
+        raise Refused(
+            Phrase("There is no Alembic configuration at {path}.", path=str(path)),
+            hint=Phrase("name it: --config path/to/alembic.ini"),
+        )
     config = Config(str(path))
     config.attributes["options"] = dict(options or {})
     try:
@@ -84,12 +85,19 @@ def load_chain(config_file: Path | None = None, options: Mapping[str, str] | Non
     except Exception as failed:  # revision files are foreign code, which may raise anything while it is read
         kind = "" if isinstance(failed, CommandError) else f"{type(failed).__name__}: "
         raise Refused(
-            f"The revisions of {path} cannot be read: {kind}{failed}", hint="mend the revision files"
+            Phrase(
+                "The revisions of {path} cannot be read: {kind}{failed}", path=str(path), kind=kind, failed=str(failed)
+            ),
+            hint=Phrase("mend the revision files"),
         ) from failed
     if len(heads) != 1:
         raise Refused(
-            f"The chain has {len(heads)} heads: {', '.join(heads) or 'no revision at all'}.",
-            hint="merge them into one (alembic merge heads), or name the configuration of the right chain",
+            Phrase(
+                "The chain has {number} heads: {heads}.",
+                number=len(heads),
+                heads=", ".join(heads) or Phrase("no revision at all"),
+            ),
+            hint=Phrase("merge them into one (alembic merge heads), or name the configuration of the right chain"),
         )
     return Chain(config=config, scripts=scripts, head=heads[0])
 
@@ -108,7 +116,10 @@ def current_revisions(conn: Connection) -> tuple[str, ...]:
     if stands is None:
         return ()
     if not may:
-        raise Refused(f"{user} may not read alembic_version.", hint=f"GRANT SELECT ON {stands} TO {quoted(user)}")
+        raise Refused(
+            Phrase("{user} may not read alembic_version.", user=user),
+            hint=f"GRANT SELECT ON {stands} TO {quoted(user)}",
+        )
     return tuple(str(row[0]) for row in conn.execute(text("SELECT version_num FROM alembic_version ORDER BY 1")))
 
 
@@ -121,13 +132,15 @@ def plan_upgrade(chain: Chain, current: tuple[str, ...], revision: str = "head")
     goal = _resolve(chain, revision, current)
     if goal == "base":
         raise Refused(
-            "base lies below every revision, so there is nothing to upgrade to.",
-            hint="to go back: alembic downgrade base",
+            Phrase("base lies below every revision, so there is nothing to upgrade to."),
+            hint=Phrase("to go back: alembic downgrade base"),
         )
     if current and goal in _ancestors(chain, current) and goal not in current:
         raise Refused(
-            f"Revision {goal} lies below the database's revision {', '.join(current)}.",
-            hint=f"to go back: alembic downgrade {goal}",
+            Phrase(
+                "Revision {goal} lies below the database's revision {current}.", goal=goal, current=", ".join(current)
+            ),
+            hint=Phrase("to go back: alembic downgrade {goal}", goal=goal),
         )
     passed = _ancestors(chain, current)
     scripts = [script for script in chain.scripts.iterate_revisions(goal, "base") if script.revision not in passed]
@@ -147,8 +160,12 @@ def plan_downgrade(chain: Chain, current: tuple[str, ...], revision: str) -> Pla
         kept = _ancestors(chain, goal)
         if goal[0] not in _ancestors(chain, current):
             raise Refused(
-                f"Revision {goal[0]} does not lie below the database's revision {', '.join(current) or 'base'}.",
-                hint="lawsker-db status shows where the database stands",
+                Phrase(
+                    "Revision {goal} does not lie below the database's revision {current}.",
+                    goal=goal[0],
+                    current=", ".join(current) or "base",
+                ),
+                hint=Phrase("lawsker-db status shows where the database stands"),
             )
     steps = [
         _step(script)
@@ -186,15 +203,22 @@ def plan_checks(plan: Plan) -> tuple[Check, ...]:
     for step in plan.steps:
         checks.append(
             Check(
-                name=f"contract of {step.revision}",
+                name=Phrase("contract of {revision}", revision=step.revision),
                 ok=step.contract is not None,
-                expected="a contract beside upgrade()",
-                found="there" if step.contract else f"revision {step.revision} has none: nothing to prove it against",
+                expected=Phrase("a contract beside upgrade()"),
+                found=Phrase("there")
+                if step.contract
+                else Phrase("revision {revision} has none: nothing to prove it against", revision=step.revision),
                 detail=step.path,
             )
         )
         checks += [
-            Check(name=f"transaction of {step.revision}", ok=False, expected="one transaction", found=hazard)
+            Check(
+                name=Phrase("transaction of {revision}", revision=step.revision),
+                ok=False,
+                expected=Phrase("one transaction"),
+                found=hazard,
+            )
             for hazard in step.hazards
         ]
     return tuple(checks)
@@ -227,10 +251,14 @@ def _require_asked(given: Mapping[str, str], asked: set[str]) -> None:
     """Pure. Raise `RevisionFailed` when an option was given that no revision asked for."""
     unheard = sorted(set(given) - asked)
     if unheard:
-        known = f"they ask for {', '.join(sorted(asked))}" if asked else "they ask for none"
+        known = Phrase("they ask for {asked}", asked=", ".join(sorted(asked))) if asked else Phrase("they ask for none")
         raise RevisionFailed(
-            f"No revision of this run asks for the option {', '.join(unheard)}: {known}.",
-            hint="mend its name, or leave it out: --option NAME=VALUE",
+            Phrase(
+                "No revision of this run asks for the option {unheard}: {known}.",
+                unheard=", ".join(unheard),
+                known=known,
+            ),
+            hint=Phrase("mend its name, or leave it out: --option NAME=VALUE"),
         )
 
 
@@ -276,33 +304,6 @@ COMPARISON: Mapping[str, Any] = {
 }
 
 
-@cache
-def find_hazards(source: str) -> tuple[str, ...]:
-    """Pure. What in a revision's source would leave the guarded transaction: sentences, with line numbers.
-
-    Remembered by the text: a run asks six times, and reading 013 takes 30 ms.
-    """
-    return tuple(sorted(set(_hazards(ast.parse(source)))))
-
-
-def _hazards(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr == "autocommit_block":
-            yield f"line {node.lineno}: autocommit_block() leaves the transaction"
-        if isinstance(node, ast.keyword) and node.arg == "postgresql_concurrently":
-            yield f"line {node.value.lineno}: CONCURRENTLY cannot run in a transaction"
-        if isinstance(node, ast.Call) and _called(node) in EXECUTING:
-            for argument in node.args:
-                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                    word = transaction_control(argument.value)
-                    if word:
-                        yield f"line {argument.lineno}: {word} ends or begins a transaction"
-
-
-def _called(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-
-
 def _step(script: Script) -> Step:
     contract = getattr(script.module, "contract", None)
     return Step(
@@ -329,7 +330,10 @@ def _resolve(chain: Chain, revision: str, current: tuple[str, ...]) -> str:
     except (CommandError, RevisionError):
         found = None
     if found is None:
-        raise Refused(f"Revision {revision} is not in the chain.", hint="alembic history lists them")
+        raise Refused(
+            Phrase("Revision {revision} is not in the chain.", revision=revision),
+            hint=Phrase("alembic history lists them"),
+        )
     return str(found.revision)
 
 
@@ -342,8 +346,12 @@ def _relative(chain: Chain, current: tuple[str, ...], steps: int) -> str:
     place = line.index(current[0]) + steps if current and current[0] in line else steps
     if not 0 <= place < len(line):
         raise Refused(
-            f"There is no revision {steps:+d} from {current[0] if current else 'base'}.",
-            hint="alembic history lists them",
+            Phrase(
+                "There is no revision {steps:+d} from {current}.",
+                steps=steps,
+                current=current[0] if current else "base",
+            ),
+            hint=Phrase("alembic history lists them"),
         )
     return line[place]
 
@@ -359,8 +367,13 @@ def _require_known(chain: Chain, current: tuple[str, ...]) -> None:
             known = None
         if known is None:
             raise Refused(
-                f"The database is stamped with revision {revision}, which this chain does not know.",
-                hint="lawsker-db adopt --dry-run shows what it is; without --dry-run it is stamped as the baseline",
+                Phrase(
+                    "The database is stamped with revision {revision}, which this chain does not know.",
+                    revision=revision,
+                ),
+                hint=Phrase(
+                    "lawsker-db adopt --dry-run shows what it is; without --dry-run it is stamped as the baseline"
+                ),
             )
 
 

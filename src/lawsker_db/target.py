@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Resourc
 from sqlalchemy.pool import NullPool
 
 from lawsker_db.errors import Refused, Unreachable, UsageError
+from lawsker_db.phrases import Phrase, joined
 
 APPLICATION = "lawsker-db"
 CONNECT_TIMEOUT_S = 10  # a dead host otherwise takes the kernel's two minutes; the user's own setting wins
@@ -29,10 +30,9 @@ KEEPALIVES = {
 PG_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
 SCHEMES = ("postgres", "postgresql")
 DIVISION_BY_ZERO = "22012"
-UNREADABLE = "cannot be read as a PostgreSQL URL."
-HOW_TO_NAME_IT = "set DATABASE_URL=postgresql://user@host:5432/database (or PGHOST, PGDATABASE, PGSERVICE …)"
-
-HOW_TO_ENCODE = "percent-encode special characters in the password (@ is %40, / is %2F, : is %3A, % is %25)"
+LOCAL_SOCKET = Phrase("local socket")
+HOW_TO_NAME_IT = Phrase("set DATABASE_URL=postgresql://user@host:5432/database (or PGHOST, PGDATABASE, PGSERVICE …)")
+HOW_TO_ENCODE = Phrase("percent-encode special characters in the password (@ is %40, / is %2F, : is %3A, % is %25)")
 VALUES = "22"  # class "data exception": its sentences quote the value
 DATABASE_URL = "DATABASE_URL"
 DIRECT_URL = "LAWSKER_DIRECT_URL"
@@ -62,9 +62,15 @@ class Target:
         port = given.get("port") or os.environ.get("PGPORT", "")
         user = given.get("user") or os.environ.get("PGUSER", "")
         service = given.get("service") or os.environ.get("PGSERVICE", "")
-        name = given.get("dbname") or os.environ.get("PGDATABASE", "") or (f"service {service}" if service else "")
-        place = (host or "local socket") + (f":{port}" if port else "")
-        return f"{user}@{place}/{name or user}" if user else f"{place}/{name}"
+        name = (
+            given.get("dbname")
+            or os.environ.get("PGDATABASE", "")
+            or (Phrase("service {service}", service=service) if service else "")
+        )
+        values = {"user": user, "host": host or LOCAL_SOCKET, "port": port, "name": name or user}
+        place = "{host}:{port}" if port else "{host}"
+        template = f"{{user}}@{place}/{{name}}" if user else f"{place}/{{name}}"
+        return Phrase(template, **values)
 
     def raw_connection(self) -> RawConnection:
         """Open a connection. READ COMMITTED and read-write (but on a standby) whatever the role's defaults are.
@@ -127,7 +133,7 @@ def find_target(url: str | None, direct_url: str | None = None) -> Target:
     elif any(os.environ.get(name) for name in PG_VARIABLES):
         target = Target(parameters={})
     else:
-        raise UsageError("No database was named.", hint=HOW_TO_NAME_IT)
+        raise UsageError(Phrase("No database was named."), hint=HOW_TO_NAME_IT)
     return replace(parse_target(direct, DIRECT_URL), application=target) if direct.strip() else target
 
 
@@ -136,22 +142,39 @@ def parse_target(url: str, variable: str = DATABASE_URL) -> Target:
 
     `variable` is what people know it by. Raises `UsageError`; its text never repeats the URL, which may hold a password.
     """
-    naming = HOW_TO_NAME_IT if variable == DATABASE_URL else f"give {variable} a postgresql://user@host:5432/database"
+    naming = (
+        HOW_TO_NAME_IT
+        if variable == DATABASE_URL
+        else Phrase("give {variable} a postgresql://user@host:5432/database", variable=variable)
+    )
     scheme, found, rest = url.strip().partition("://")
     if found:
         dialect = scheme.lower().split("+")[0]
         if dialect not in SCHEMES:
-            raise UsageError(f"{variable} starts with {scheme}://, which is not PostgreSQL.", hint=naming)
+            raise UsageError(
+                Phrase(
+                    "{variable} starts with {scheme}://, which is not PostgreSQL.", variable=variable, scheme=scheme
+                ),
+                hint=naming,
+            )
         if _misleading(rest):
-            raise UsageError(f"{variable} {UNREADABLE}", hint=f"{HOW_TO_ENCODE}; {naming}")
+            raise _unreadable(variable, naming)
         url = f"postgresql://{rest}"
     try:
         parameters = {name: str(value) for name, value in conninfo.conninfo_to_dict(url).items() if value is not None}
     except (psycopg.ProgrammingError, UnicodeDecodeError):
-        raise UsageError(f"{variable} {UNREADABLE}", hint=f"{HOW_TO_ENCODE}; {naming}") from None
+        raise _unreadable(variable, naming) from None
     if found and not parameters.get("dbname") and "?" not in rest:
-        raise UsageError(f"{variable} names no database.", hint=naming)
+        raise UsageError(Phrase("{variable} names no database.", variable=variable), hint=naming)
     return Target(parameters=parameters)
+
+
+def _unreadable(variable: str, naming: str) -> UsageError:
+    """Pure. That a URL is none, without the URL."""
+    return UsageError(
+        Phrase("{variable} cannot be read as a PostgreSQL URL.", variable=variable),
+        hint=joined((HOW_TO_ENCODE, naming), "; "),
+    )
 
 
 def said_by_server(failed: BaseException | None) -> str | None:
@@ -161,7 +184,7 @@ def said_by_server(failed: BaseException | None) -> str | None:
         return None
     state = failed.sqlstate or ""
     if state.startswith(VALUES) and state != DIVISION_BY_ZERO:  # whose sentence has no value in it
-        return f"a value was refused: {type(failed).__name__}"
+        return Phrase("a value was refused: {kind}", kind=type(failed).__name__)
     return failed.diag.message_primary
 
 
@@ -228,13 +251,17 @@ def _refused(target: Target, failed: DBAPIError) -> Refused:
     state = original.sqlstate if isinstance(original, psycopg.Error) else None
     if failed.connection_invalidated or state is None or state in LOST:
         return Unreachable(
-            f"The connection to {target.label} was lost: {said or 'the server went away'}.",
-            hint="when the server is back, type it again",
+            Phrase(
+                "The connection to {target} was lost: {said}.",
+                target=target.label,
+                said=said or Phrase("the server went away"),
+            ),
+            hint=Phrase("when the server is back, type it again"),
             sqlstate=state,
         )
     return Refused(
-        f"The server refused a statement ({state}): {said}.",
-        hint="mend what it names (a right, a standby, a full disk), then type it again",
+        Phrase("The server refused a statement ({state}): {said}.", state=state, said=str(said)),
+        hint=Phrase("mend what it names (a right, a standby, a full disk), then type it again"),
         sqlstate=state,
     )
 
@@ -246,6 +273,8 @@ def _unreachable(target: Target, failed: BaseException | None) -> Unreachable:
     if secret:
         said = said.replace(secret, "***")
     return Unreachable(
-        f"No connection to {target.label}: {said}",
-        hint="check host, port, database and password (psql with the same settings must work), then type it again",
+        Phrase("No connection to {target}: {said}", target=target.label, said=said),
+        hint=Phrase(
+            "check host, port, database and password (psql with the same settings must work), then type it again"
+        ),
     )

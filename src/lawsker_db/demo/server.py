@@ -20,6 +20,7 @@ from lawsker_db import processes
 from lawsker_db.demo import keeper
 from lawsker_db.demo.binaries import Binaries, find_binaries
 from lawsker_db.errors import Refused
+from lawsker_db.phrases import Phrase
 
 # What differs from PostgreSQL's own defaults. Nothing here is for data that anyone wants to keep.
 DEFAULT_SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -121,10 +122,13 @@ def _kept(order: keeper.Order) -> Iterator[tuple[Path, int]]:
         assert child.stderr is not None  # noqa: S101
         answer = json.loads(child.stdout.readline() or b"{}")
         if "pid" not in answer:
-            why = answer.get("failure") or child.stderr.read().decode(errors="replace")
+            if "failure" in answer:
+                why: str = Phrase(answer["failure"], **answer["values"])
+            else:
+                why = child.stderr.read().decode(errors="replace").strip()
             raise Refused(
-                f"The throwaway server did not start: {why.strip()}",
-                hint="mend what the lines above name, or let LAWSKER_PG_BIN name other server programs",
+                Phrase("The throwaway server did not start: {why}", why=why),
+                hint=Phrase("mend what the lines above name, or let LAWSKER_PG_BIN name other server programs"),
             )
         folder, pid = Path(answer["folder"]), int(answer["pid"])
         try:
@@ -165,9 +169,11 @@ def _way_as_nobody(postgres: tuple[str, ...]) -> _Way:
     except PermissionError as failure:
         if failure.errno == errno.EPERM:  # setuid itself; a file that may not be run is EACCES
             raise Refused(
-                "PostgreSQL does not run as root, and this root may neither make a user namespace "
-                "nor become another user.",
-                hint="run the command as a normal user",
+                Phrase(
+                    "PostgreSQL does not run as root, and this root may neither make a user namespace nor become "
+                    "another user."
+                ),
+                hint=Phrase("run the command as a normal user"),
             ) from failure
         readable = False
     return _Way(user=user, copy_tree=not readable)

@@ -10,12 +10,18 @@ from enum import StrEnum
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.target import APPLICATION
 
 CLIENT = "client backend"
 PREPARED = "prepared transaction"
 AUTOVACUUM = "autovacuum worker"
-WRAPAROUND = "autovacuum to prevent wraparound"
+WRAPAROUND = Phrase("autovacuum to prevent wraparound")
+WALSENDER = Phrase("a walsender (a copy for a subscriber or a standby)")
+THIS_HOST = Phrase("this host")
+NOT_SHOWN = Phrase("state not shown to this role")
+WORDS = {str(word): word for word in (WRAPAROUND, WALSENDER, THIS_HOST, NOT_SHOWN)}  # which the server gives back
+WAITING = ", waiting for "
 IDLE = ("idle in transaction", "idle in transaction (aborted)")
 # Who copies the database by these names, and would have to begin anew: ours are backups and verifications.
 DUMPS = ("pg_dump", "pg_dumpall", "pg_basebackup", APPLICATION)
@@ -47,18 +53,18 @@ CONFLICTS = {
 _WHAT = f"""
     CASE WHEN a.query LIKE 'autovacuum: % (to prevent wraparound)' THEN '{WRAPAROUND}'
         WHEN a.backend_type = 'autovacuum worker' THEN 'autovacuum'
-        WHEN a.backend_type = 'walsender' THEN 'a walsender (a copy for a subscriber or a standby)'
+        WHEN a.backend_type = 'walsender' THEN '{WALSENDER}'
         WHEN i.command LIKE '%CONCURRENTLY' THEN i.command
         WHEN v.pid IS NOT NULL THEN 'VACUUM'
         WHEN a.query ILIKE 'COPY %TO STDOUT%' AND a.state = 'active' THEN 'COPY TO STDOUT'
         ELSE '' END"""
 _SESSIONS = f"""
     SELECT a.pid, coalesce(a.usename, '?') AS user, coalesce(a.application_name, '') AS application,
-        coalesce(host(a.client_addr), a.client_hostname, 'this host') AS address,
-        coalesce(a.state, a.backend_type, 'state not shown to this role') AS state,
+        coalesce(host(a.client_addr), a.client_hostname, '{THIS_HOST}') AS address,
+        coalesce(a.state, a.backend_type, '{NOT_SHOWN}') AS state,
         coalesce(a.xact_start, a.state_change, a.backend_start) AS since, a.query_start, a.backend_start AS connected,
         extract(epoch FROM clock_timestamp() - a.xact_start)::bigint AS age_s,
-        CASE WHEN a.wait_event_type <> 'Client' THEN ', waiting for ' || a.wait_event ELSE '' END AS doing,
+        CASE WHEN a.wait_event_type <> 'Client' THEN '{WAITING}' || a.wait_event ELSE '' END AS doing,
         coalesce(a.backend_type, '{CLIENT}') AS kind, {_WHAT} AS what, a.xact_start IS NULL AS resting
     FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index i ON i.pid = a.pid
     LEFT JOIN pg_stat_progress_vacuum v ON v.pid = a.pid"""
@@ -150,12 +156,33 @@ class Blocker:
         personal data."""
         locks = f" ({self.holds})" if self.holds else ""
         if self.kind == PREPARED:
-            return f"prepared transaction '{self.gid}', owner {self.user}, prepared {self._since()}{locks}"
+            return Phrase(
+                "prepared transaction '{gid}', owner {user}, prepared {since}{locks}",
+                gid=self.gid,
+                user=self.user,
+                since=self._since(),
+                locks=locks,
+            )
         if self.kind != CLIENT:
-            return f"pid {self.pid}, {self.what or self.kind}, since {self._since()}{self.doing}{locks}"
-        who = f"pid {self.pid}, user {self.user}, {self.application or 'no application name'}, from {self.address}"
-        work = f", {self.what}" if self.what else ""
-        return f"{who}, {self._times()}{self.doing}{work}{locks}"
+            return Phrase(
+                "pid {pid}, {what}, since {since}{doing}{locks}",
+                pid=str(self.pid),
+                what=_worded(self.what or self.kind),
+                since=self._since(),
+                doing=self._waiting(),
+                locks=locks,
+            )
+        return Phrase(
+            "pid {pid}, user {user}, {application}, from {address}, {times}{doing}{work}{locks}",
+            pid=str(self.pid),
+            user=self.user,
+            application=self.application or Phrase("no application name"),
+            address=_worded(self.address),
+            times=self._times(),
+            doing=self._waiting(),
+            work=Phrase(", {what}", what=_worded(self.what)) if self.what else "",
+            locks=locks,
+        )
 
     @property
     def named(self) -> Named:
@@ -177,24 +204,39 @@ class Blocker:
         return self.since is None or self.since <= moment
 
     def _times(self) -> str:
+        state = _worded(self.state)
         if self.resting:
-            return f"{self.state}, connected since {shown(self.connected)}"
-        asked = f", query since {shown(self.query_start)}" if self.query_start and self.state == "active" else ""
-        return f"{self.state}, transaction since {self._since()}{asked}"
+            return Phrase("{state}, connected since {moment}", state=state, moment=shown(self.connected))
+        if self.query_start and self.state == "active":
+            asked = shown(self.query_start)
+            return Phrase(
+                "{state}, transaction since {since}, query since {asked}", state=state, since=self._since(), asked=asked
+            )
+        return Phrase("{state}, transaction since {since}", state=state, since=self._since())
 
     def _since(self) -> str:
-        age = "" if self.age_s is None else f" ({self.age_s} s)"
-        return f"{shown(self.since)}{age}"
+        moment = shown(self.since)
+        return moment if self.age_s is None else Phrase("{moment} ({age_s} s)", moment=moment, age_s=self.age_s)
+
+    def _waiting(self) -> str:
+        return Phrase(", waiting for {event}", event=self.doing.removeprefix(WAITING)) if self.doing else ""
+
+
+def _worded(said: str) -> str:
+    """Pure. A text of the server's answer, as a phrase where it is one of our own words."""
+    return WORDS.get(said, said)
 
 
 def shown(moment: datetime | None) -> str:
     """Pure. A time in UTC, or that this role may not know it."""
-    return "a time not shown to this role" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return (
+        Phrase("a time not shown to this role") if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    )
 
 
 def named(sessions: tuple[Blocker, ...]) -> str:
     """Pure. Who stands in the way, in one sentence."""
-    return "; ".join(session.label for session in sessions) or "sessions that come and go"
+    return joined((session.label for session in sessions), "; ") or Phrase("sessions that come and go")
 
 
 def find_sessions(conn: Connection, condition: str, values: Mapping[str, object]) -> tuple[Blocker, ...]:
@@ -234,7 +276,9 @@ def end_blocker(conn: Connection, blocker: Blocker, policy: BlockerPolicy) -> tu
     session = {"pid": blocker.pid, "connected": blocker.connected, "since": blocker.since}
     conn.execute(text("SELECT pg_stat_clear_snapshot()"))
     if not conn.execute(text(_MAY_END), session).scalar():
-        return False, "left alone: this role may not end it (pg_signal_backend, and a superuser's only as a superuser)"
+        return False, Phrase(
+            "left alone: this role may not end it (pg_signal_backend, and a superuser's only as a superuser)"
+        )
     function = "pg_cancel_backend" if policy.on_blocker is OnBlocker.CANCEL else "pg_terminate_backend"
     try:
         with conn.begin_nested():
@@ -247,24 +291,26 @@ def end_blocker(conn: Connection, blocker: Blocker, policy: BlockerPolicy) -> tu
             ).scalar()
     except DBAPIError:
         sent = False
-    done = "cancelled" if policy.on_blocker is OnBlocker.CANCEL else "terminated"
-    return bool(sent), done if sent else "left alone: it had ended, or the server refused"
+    done = Phrase("cancelled") if policy.on_blocker is OnBlocker.CANCEL else Phrase("terminated")
+    return bool(sent), done if sent else Phrase("left alone: it had ended, or the server refused")
 
 
 def _why_not(blocker: Blocker, policy: BlockerPolicy) -> str:
     """Pure. Why this one is not to be touched, empty when it may be."""
     if blocker.kind == PREPARED:
-        return f"left alone: {prepared_hint(blocker)}"
+        return Phrase("left alone: {hint}", hint=prepared_hint(blocker))
     if blocker.kind != CLIENT:
-        return "left alone: it is no client's session"
+        return Phrase("left alone: it is no client's session")
     if blocker.is_concurrent:
-        return "left alone: it would leave an invalid index"
+        return Phrase("left alone: it would leave an invalid index")
     if blocker.since is None:
-        return "left alone: this role cannot see since when it is there (pg_read_all_stats)"
+        return Phrase("left alone: this role cannot see since when it is there (pg_read_all_stats)")
     if blocker.is_dump and not policy.even_dumps:
-        return "left alone: a dump or a session of this tool (--even-dumps would)"
+        return Phrase("left alone: a dump or a session of this tool (--even-dumps would)")
     if policy.on_blocker is OnBlocker.CANCEL and blocker.state in IDLE:
-        return "left alone: it is idle in its transaction, which a cancel does not end (--on-blocker terminate would)"
+        return Phrase(
+            "left alone: it is idle in its transaction, which a cancel does not end (--on-blocker terminate would)"
+        )
     return ""
 
 
@@ -281,4 +327,8 @@ def _as_shown(mode: str) -> str:
 def prepared_hint(blocker: Blocker) -> str:
     """Pure. What only the operator can do about a prepared transaction: nobody else knows which of the two is right."""
     gid = blocker.gid.replace("'", "''")
-    return f"COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}', by {blocker.user} or a superuser in this database"
+    return Phrase(
+        "COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}', by {user} or a superuser in this database",
+        gid=gid,
+        user=blocker.user,
+    )

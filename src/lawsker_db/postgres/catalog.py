@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.closed import CLOSED_QUERIES, SECRETS
 from lawsker_db.postgres.facts import NEWER_QUERIES, OWN_LEFT_OUT, QUERIES
 from lawsker_db.postgres.session import CATALOG_PATH, quoted_as_read, server_major
@@ -24,6 +25,8 @@ from lawsker_db.postgres.session import CATALOG_PATH, quoted_as_read, server_maj
 # Printing a definition takes ACCESS SHARE on its table. Whoever waits for that holds up nobody but an ACCESS EXCLUSIVE
 # lock behind it, so somebody's TRUNCATE or VACUUM FULL is waited for, not taken for a failure.
 PATIENT = "60s"
+
+ABSENT, PRESENT, MISSING = Phrase("absent"), Phrase("present"), Phrase("missing")
 
 Identity = tuple[str, str]
 Facts = Mapping[str, object]
@@ -50,8 +53,21 @@ class Difference:
     def label(self) -> str:
         """Pure. "index public.ix_users_email: missing"."""
         if self.attribute:
-            return f"{self.kind} {self.name}: {self.attribute} is {self.found}, expected {self.expected}"
-        return f"{self.kind} {self.name}: {self.found}, expected {self.expected}"
+            return Phrase(
+                "{kind} {name}: {attribute} is {found}, expected {expected}",
+                kind=Phrase(self.kind),
+                name=self.name,
+                attribute=self.attribute,
+                found=self.found,
+                expected=self.expected,
+            )
+        return Phrase(
+            "{kind} {name}: {found}, expected {expected}",
+            kind=Phrase(self.kind),
+            name=self.name,
+            found=self.found,
+            expected=self.expected,
+        )
 
 
 def read_catalog(
@@ -111,7 +127,7 @@ def compare_catalogs(expected: Catalog, found: Catalog) -> tuple[Difference, ...
     for kind, name in sorted(expected.objects.keys() | found.objects.keys()):
         before, after = expected.objects.get((kind, name)), found.objects.get((kind, name))
         if before is None or after is None:
-            words = ("absent", "present") if before is None else ("present", "missing")
+            words = (ABSENT, PRESENT) if before is None else (PRESENT, MISSING)
             differences.append(Difference(kind=kind, name=name, attribute="", expected=words[0], found=words[1]))
             continue
         differences += [
@@ -140,4 +156,4 @@ def catalog_digest(catalog: Catalog) -> str:
 
 
 def _shown(fact: object) -> str:
-    return "nothing" if fact is None else str(fact)
+    return Phrase("nothing") if fact is None else str(fact)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import Fingerprint
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.pulse import shut
 from lawsker_db.postgres.session import literal, pin_session
@@ -23,7 +24,7 @@ from lawsker_db.target import Target
 
 # Two connections with a queue of tables beat one with parallel query (measured), and leave the dump its share.
 CONNECTIONS = 2
-LARGE_OBJECTS = "large objects"
+LARGE_OBJECTS = Phrase("large objects")
 CHUNK_BYTES = 8 << 20
 LOCK_WAIT = "30s"  # behind somebody's DDL, then we give up: we start nothing
 FOR_EVER = "0"  # on a copy of our own only we ourselves can be in the way, and we end
@@ -86,7 +87,12 @@ class ContentDifference:
     @property
     def label(self) -> str:
         """Pure. One line for people."""
-        return f"{self.name}: expected {self.expected}, found {self.found}"
+        return Phrase(
+            "{name}: expected {expected}, found {found}",
+            name=self.name,
+            expected=self.expected,
+            found=self.found,
+        )
 
 
 def read_content(
@@ -162,7 +168,11 @@ def compare_content(
     for sequence in found.sequences:
         low, high = lowest.get(sequence.name), highest.get(sequence.name)
         if low is None or high is None or not _between(low, sequence, high):
-            shown = "no such sequence" if low is None or high is None else f"{low.last_value} to {high.last_value}"
+            shown = (
+                Phrase("no such sequence")
+                if low is None or high is None
+                else Phrase("{low} to {high}", low=low.last_value, high=high.last_value)
+            )
             differences.append(ContentDifference(name=sequence.name, expected=shown, found=str(sequence.last_value)))
     return tuple(differences)
 
@@ -303,8 +313,11 @@ def _large_objects(conn: Connection) -> Fingerprint:
 def _left_out(name: str, kind: str, of_extension: bool) -> tuple[str, str]:
     """Pure. Why the content of a relation is not compared."""
     if of_extension:
-        return name, "belongs to an extension, which fills it itself"
-    reasons = {"m": "a materialized view: a restore fills it afresh", "f": "a foreign table: its rows are elsewhere"}
+        return name, Phrase("belongs to an extension, which fills it itself")
+    reasons = {
+        "m": Phrase("a materialized view: a restore fills it afresh"),
+        "f": Phrase("a foreign table: its rows are elsewhere"),
+    }
     return name, reasons[kind]
 
 
@@ -316,4 +329,6 @@ def _between(low: Sequence, found: Sequence, high: Sequence) -> bool:
 
 
 def _shown(table: Fingerprint | None) -> str:
-    return "nothing" if table is None else f"{table.rows} rows, {table.sums[0]}/{table.sums[1]}"
+    if table is None:
+        return Phrase("nothing")
+    return Phrase("{rows} rows, {first}/{second}", rows=table.rows, first=table.sums[0], second=table.sums[1])

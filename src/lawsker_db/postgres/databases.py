@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import LawskerError, Refused
 from lawsker_db.evidence import Server
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import identify, literal, pinned, quoted, server_major
 from lawsker_db.postgres.tools import is_local
 from lawsker_db.target import Target
@@ -125,8 +126,14 @@ def apply_settings(
         whose = f"DATABASE {quoted(name)}" if role == EVERYBODY else f"ROLE {quoted(role)} IN DATABASE {quoted(name)}"
         refused = _apply_setting(conn, whose, setting)
         if refused:
-            of_role = "" if role in (EVERYBODY, user) else f" of role {role}"
-            failed.append(f"setting {setting.partition('=')[0]}{of_role}: {refused}")
+            parameter = setting.partition("=")[0]
+            failed.append(
+                Phrase("setting {parameter}: {refused}", parameter=parameter, refused=refused)
+                if role in (EVERYBODY, user)
+                else Phrase(
+                    "setting {parameter} of role {role}: {refused}", parameter=parameter, role=role, refused=refused
+                )
+            )
     return tuple(failed)
 
 
@@ -201,8 +208,13 @@ def beside(target: Target, server: Server | None = None) -> Target:
             return place
         if (there.system_identifier, there.started_at) == (server.system_identifier, server.started_at):
             return pinned(place, there)
-        failed = failed or Refused(f"{place.label} leads to another server.", hint="find out where the address leads")
-    raise failed or Refused("No database beside this one can be reached.", hint="name one with DATABASE_URL")
+        failed = failed or Refused(
+            Phrase("{target} leads to another server.", target=place.label),
+            hint=Phrase("find out where the address leads"),
+        )
+    raise failed or Refused(
+        Phrase("No database beside this one can be reached."), hint=Phrase("name one with DATABASE_URL")
+    )
 
 
 def stands(conn: Connection, name: str) -> bool:

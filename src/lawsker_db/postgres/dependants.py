@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.kept import qualified_names
 
 
@@ -152,6 +153,12 @@ def find_dependants(
         family = {name: values[name] for name in ("tables", "of", "columns")}
         rows = [*rows, *conn.execute(text(_FAMILY), family).all()]
     return tuple(
-        Dependant(kind=str(kind), name=str(name), on=str(on), label=f"{kind} {name} on {on}", way_out=str(way_out))
+        Dependant(
+            kind=str(kind),
+            name=str(name),
+            on=str(on),
+            label=Phrase("{kind} {name} on {on}", kind=Phrase(str(kind)), name=str(name), on=str(on)),
+            way_out=str(way_out),
+        )
         for kind, name, on, way_out in rows
     )

@@ -17,6 +17,7 @@ from psycopg.rows import tuple_row
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.pulse import cancel
 from lawsker_db.postgres.rows import BUCKETS, Pair, Shape, known_rows, sums_by_bucket
 from lawsker_db.postgres.session import literal
@@ -104,7 +105,7 @@ def broken(failed: DBAPIError) -> str:
     state = getattr(failed.orig, "sqlstate", None) or ""
     if failed.connection_invalidated or not state.startswith(BROKEN):
         raise failed
-    return f"cannot be read ({state}): {said_by_server(failed.orig)}"
+    return Phrase("cannot be read ({state}): {said}", state=state, said=str(said_by_server(failed.orig)))
 
 
 def count_rows(conn: Connection, shape: Shape) -> int:

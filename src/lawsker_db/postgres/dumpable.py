@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 from lawsker_db.evidence import Check
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.tools import Tool
 
 # Holes of the client programs (postgresql.org/support/security, the CVE records of PostgreSQL's own authority), which
@@ -29,31 +30,31 @@ NO_FIX = 1 << 16
 
 _QUESTIONS: tuple[tuple[str, str, str], ...] = (
     (
-        "rows of extensions",
-        "their rows are dumped only where the extension says so",
+        Phrase("rows of extensions"),
+        Phrase("their rows are dumped only where the extension says so"),
         """SELECT c.oid::regclass::text FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass
            AND d.objid = c.oid AND d.deptype = 'e' JOIN pg_extension x ON x.oid = d.refobjid
            WHERE c.relkind = 'r' AND pg_relation_size(c.oid) > 0 AND NOT c.oid = ANY (coalesce(x.extconfig, '{}'))""",
     ),
     (
-        "foreign tables",
-        "their rows are on another server and are not dumped",
+        Phrase("foreign tables"),
+        Phrase("their rows are on another server and are not dumped"),
         "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'f'",
     ),
     (
-        "unlogged tables",
-        "they are dumped, but a crash of the server empties them",
+        Phrase("unlogged tables"),
+        Phrase("they are dumped, but a crash of the server empties them"),
         """SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'r' AND c.relpersistence = 'u'""",
     ),
     (
-        "invalid indexes",
-        "they are not dumped; REINDEX or DROP each, or let the one that is being built be finished",
+        Phrase("invalid indexes"),
+        Phrase("they are not dumped; REINDEX or DROP each, or let the one that is being built be finished"),
         """SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
            WHERE NOT i.indisvalid AND c.relkind = 'i'""",
     ),
     (
-        "large objects",
-        "this role may not read them, so pg_dump fails",
+        Phrase("large objects"),
+        Phrase("this role may not read them, so pg_dump fails"),
         """SELECT m.oid::text FROM pg_largeobject_metadata m JOIN pg_roles r ON r.rolname = current_user
            WHERE NOT r.rolsuper AND NOT current_setting('lo_compat_privileges')::bool
            AND NOT pg_has_role(m.lomowner, 'USAGE')
@@ -61,19 +62,19 @@ _QUESTIONS: tuple[tuple[str, str, str], ...] = (
                AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))""",
     ),
     (
-        "row-level security",
-        "its policies hide rows from this role, so pg_dump fails",
+        Phrase("row-level security"),
+        Phrase("its policies hide rows from this role, so pg_dump fails"),
         "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind IN ('r', 'p') AND row_security_active(c.oid)",
     ),
     (
-        "subscriptions",
-        "they are dumped by a superuser only, and restored disabled, without their slot",
+        Phrase("subscriptions"),
+        Phrase("they are dumped by a superuser only, and restored disabled, without their slot"),
         """SELECT quote_ident(s.subname) FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
            WHERE d.datname = current_database()""",
     ),
     (
-        "invalid databases",
-        "an interrupted DROP DATABASE left them; nobody can connect to or dump one: DROP DATABASE each",
+        Phrase("invalid databases"),
+        Phrase("an interrupted DROP DATABASE left them; nobody can connect to or dump one: DROP DATABASE each"),
         "SELECT quote_ident(datname) FROM pg_database WHERE datconnlimit = -2",  # DATCONNLIMIT_INVALID_DB
     ),
 )
@@ -86,14 +87,16 @@ def dump_checks(conn: Connection) -> tuple[Check, ...]:
     checks: list[Check] = []
     for name, why, query in _QUESTIONS:
         found = [str(row[0]) for row in conn.execute(text(query))]
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        listed = ", ".join(found[:SHOWN])
+        if len(found) > SHOWN:
+            listed = Phrase("{listed} and {number} more", listed=listed, number=len(found) - SHOWN)
         checks.append(
             Check(
-                name=f"dump: {name}",
+                name=Phrase("dump: {name}", name=name),
                 ok=not found,
-                expected="none",
-                found=f"{', '.join(found[:SHOWN])}{more}: {why}" if found else "none",
-                detail="back up as a superuser, or as a role with BYPASSRLS" if found and name in FATAL else "",
+                expected=Phrase("none"),
+                found=Phrase("{listed}: {why}", listed=listed, why=why) if found else Phrase("none"),
+                detail=Phrase("back up as a superuser, or as a role with BYPASSRLS") if found and name in FATAL else "",
                 warning=name not in FATAL,
             )
         )
@@ -106,13 +109,20 @@ def client_check(tool: Tool) -> Check:
     program = tool.path.name
     fixes = [(cve, _fixed_in(major, minors)) for cve, programs, minors in HOLES if program in programs]
     holes = [(cve, fix) for cve, fix in fixes if minor < fix]
+    named = ", ".join(cve for cve, _ in holes)
     whole = max((fix for _, fix in holes), default=0)
-    remedy = "use the client of a newer major" if whole == NO_FIX else f"upgrade the client to {major}.{whole} or newer"
+    remedy = (
+        Phrase("use the client of a newer major")
+        if whole == NO_FIX
+        else Phrase("upgrade the client to {major}.{whole} or newer", major=major, whole=whole)
+    )
     return Check(
-        name=f"holes of {program}",
+        name=Phrase("holes of {program}", program=program),
         ok=not holes,
-        expected="none that is known",
-        found=f"{tool.label} has {', '.join(cve for cve, _ in holes)}: {remedy}" if holes else f"none in {tool.label}",
+        expected=Phrase("none that is known"),
+        found=Phrase("{tool} has {holes}: {remedy}", tool=tool.label, holes=named, remedy=remedy)
+        if holes
+        else Phrase("none in {tool}", tool=tool.label),
         detail=remedy if holes else "",
         warning=True,
     )

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, RowMapping, text
 
 from lawsker_db.errors import RolledBack
 from lawsker_db.evidence import Fingerprint
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
 from lawsker_db.postgres.session import CATALOG_PATH, literal, quoted
 
@@ -194,8 +195,11 @@ def keep_columns(
     key = primary_key(conn, place)
     if not key or set(key) & set(columns):
         raise RolledBack(
-            f"Columns of {place} cannot be kept: it has no primary key that stays.",
-            hint=f"copy them aside by hand, then throw them away by word: alembic -x discard=yes downgrade … ({place})",
+            Phrase("Columns of {place} cannot be kept: it has no primary key that stays.", place=place),
+            hint=Phrase(
+                "copy them aside by hand, then throw them away by word: alembic -x discard=yes downgrade … ({place})",
+                place=place,
+            ),
         )
     with qualified_names(conn):
         definitions = _ask(conn, _DEFINITIONS_OF_COLUMNS, place, columns)
@@ -319,11 +323,8 @@ def _revoke_defaults(conn: Connection, schema: str) -> None:
 
 def _free_name(conn: Connection, schema: str, wanted: str, original: str) -> str:
     """A name that no relation of the archive has yet: the wanted one, else the original's with a number behind."""
-    taken = set(
-        conn.execute(
-            text("SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(:schema)"), {"schema": schema}
-        ).scalars()
-    )
+    names = text("SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(:schema)")
+    taken = set(conn.execute(names, {"schema": schema}).scalars())
     number = 1
     while wanted in taken or len(wanted.encode()) > LONGEST_NAME:
         number += 1

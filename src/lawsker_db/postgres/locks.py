@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from lawsker_db.errors import Busy, LockNotObtained
 from lawsker_db.evidence import LockHeld
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.blockers import (
     AUTOVACUUM,
     PREPARED,
@@ -105,7 +106,8 @@ def _require_held(conn: Connection) -> None:
         held = False
     if not held:
         raise Busy(
-            "The lock that keeps a second run out was lost.", hint="look who ended our session, then type it again"
+            Phrase("The lock that keeps a second run out was lost."),
+            hint=Phrase("look who ended our session, then type it again"),
         )
 
 
@@ -117,10 +119,12 @@ def take_migration_lock(conn: Connection) -> None:
 def busy(conn: Connection, key: int) -> Busy:
     """Say who holds an advisory lock of ours. Reads pg_locks and pg_stat_activity."""
     found = holders(conn, key)
-    who = "; ".join(holder.label for holder in found) or "a session that has just ended"
+    who = named(found) if found else Phrase("a session that has just ended")
     return Busy(
-        f"Another run is going on in this database: {who}.",
-        hint="wait for it to end, or ask whoever runs it, then type it again (a run that was killed: lawsker-db recover)",
+        Phrase("Another run is going on in this database: {who}.", who=who),
+        hint=Phrase(
+            "wait for it to end, or ask whoever runs it, then type it again (a run that was killed: lawsker-db recover)"
+        ),
         blockers=found,
     )
 
@@ -240,8 +244,11 @@ def _require_nobody_awaits_us(conn: Connection, in_the_way: tuple[Blocker, ...])
     waiting = tuple(blocker for blocker in in_the_way if blocker.pid in pids)
     if waiting:
         raise LockNotObtained(
-            f"We wait for a session that waits for our transaction to end, so it was ended: {named(waiting)}.",
-            hint="let that session end, then type it again",
+            Phrase(
+                "We wait for a session that waits for our transaction to end, so it was ended: {who}.",
+                who=named(waiting),
+            ),
+            hint=Phrase("let that session end, then type it again"),
             blockers=waiting,
             sqlstate="40P01",
         )
@@ -335,9 +342,14 @@ def _attempt(conn: Connection, tables: Mapping[str, str], within_s: float = ATTE
 
 def _not_obtained(tables: Mapping[str, str], in_the_way: tuple[Blocker, ...], patience_s: float) -> LockNotObtained:
     who = named(in_the_way)
-    wanted = ", ".join(f"{mode} on {table}" for table, mode in tables.items())
+    wanted = joined(Phrase("{mode} on {table}", mode=mode, table=table) for table, mode in tables.items())
     return LockNotObtained(
-        f"Not obtained within {patience_s:g} s: {wanted}. In the way: {who}.",
+        Phrase(
+            "Not obtained within {patience_s:g} s: {wanted}. In the way: {who}.",
+            patience_s=patience_s,
+            wanted=wanted,
+            who=who,
+        ),
         hint=way_out(in_the_way),
         blockers=in_the_way,
     )
@@ -347,7 +359,10 @@ def way_out(in_the_way: tuple[Blocker, ...]) -> str:
     """Pure. What the operator can do about them."""
     prepared = [blocker for blocker in in_the_way if blocker.kind == PREPARED]
     if prepared:
-        return f"{prepared_hint(prepared[0])}, then type it again"
+        return Phrase("{hint}, then type it again", hint=prepared_hint(prepared[0]))
     if any(blocker.what == WRAPAROUND for blocker in in_the_way):
-        return "let that VACUUM end (pg_stat_progress_vacuum shows how far it is), then type it again"
-    return "end that session or wait for it, then type it again (longer: --lock-patience; to end it: --on-blocker terminate)"
+        return Phrase("let that VACUUM end (pg_stat_progress_vacuum shows how far it is), then type it again")
+    return Phrase(
+        "end that session or wait for it, then type it again (longer: --lock-patience; to end it: "
+        "--on-blocker terminate)"
+    )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from lawsker_db.errors import LockNotObtained
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.blockers import Blocker, find_sessions, named
 
 OnWait = Callable[[tuple[Blocker, ...], int], None]  # told sessions and which try, or look, it was
@@ -84,8 +85,11 @@ def snapshot_in_the_way(sessions: tuple[Blocker, ...]) -> LockNotObtained:
     """Pure. The refusal that names sessions whose snapshot would see a rewritten table empty."""
     who = named(sessions)
     return LockNotObtained(
-        "A session holds an older snapshot; if it is REPEATABLE READ, the rewritten table would look empty to it:"
-        f" {who}.",
-        hint="let that transaction end (a report, a dump), then type it again",
+        Phrase(
+            "A session holds an older snapshot; if it is REPEATABLE READ, the rewritten table would look "
+            "empty to it: {who}.",
+            who=who,
+        ),
+        hint=Phrase("let that transaction end (a report, a dump), then type it again"),
         blockers=sessions,
     )

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import literal, server_major
 from lawsker_db.target import said_by_server
 
@@ -69,11 +70,19 @@ def compare_plans(before: tuple[QueryPlan, ...], after: tuple[QueryPlan, ...]) -
         short = " ".join(now.query.split())
         lost = _tables_read(now.shape) & _tables_indexed(old.shape) - _tables_read(old.shape)
         if now.problem:
-            worse.append(f"{short}: cannot be planned any more ({now.problem})")
+            worse.append(Phrase("{query}: cannot be planned any more ({problem})", query=short, problem=now.problem))
         elif lost and now.cost > max(old.cost, FLOOR):
-            worse.append(f"{short}: {', '.join(sorted(lost))} read from end to end, by an index before")
+            worse.append(
+                Phrase(
+                    "{query}: {tables} read from end to end, by an index before",
+                    query=short,
+                    tables=", ".join(sorted(lost)),
+                )
+            )
         elif now.cost > max(old.cost * WORSE, FLOOR):
-            worse.append(f"{short}: cost {now.cost:.0f}, {old.cost:.0f} before")
+            worse.append(
+                Phrase("{query}: cost {now:.0f}, {before:.0f} before", query=short, now=now.cost, before=old.cost)
+            )
     return tuple(worse)
 
 
@@ -85,7 +94,7 @@ def split_queries(written: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     pieces = [piece.strip() for piece in re.sub(r"(?m)^\s*--.*$", "", written).split(";")]
     queries = tuple(piece for piece in pieces if piece and SELECT.match(piece))
     refused = tuple(
-        f"not a SELECT, so it is not explained: {' '.join(piece.split())[:60]}"
+        Phrase("not a SELECT, so it is not explained: {query}", query=" ".join(piece.split())[:60])
         for piece in pieces
         if piece and not SELECT.match(piece)
     )
@@ -128,9 +137,12 @@ def top_statements(conn: Connection, table: str) -> tuple[str, ...]:
 def _plan(conn: Connection, query: str, *, generic: bool) -> QueryPlan:
     with_parameters = bool(PARAMETER.search(query))
     if ";" in query or not SELECT.match(query):
-        return QueryPlan(query=query, problem="not one SELECT")
+        return QueryPlan(query=query, problem=Phrase("not one SELECT"))
     if with_parameters and not generic:
-        return QueryPlan(query=query, problem=f"it has parameters: servers below {GENERIC_MAJOR} cannot plan it")
+        return QueryPlan(
+            query=query,
+            problem=Phrase("it has parameters: servers below {major} cannot plan it", major=GENERIC_MAJOR),
+        )
     savepoint = conn.begin_nested()
     try:
         root = explain(conn, query, generic=with_parameters)
@@ -138,7 +150,7 @@ def _plan(conn: Connection, query: str, *, generic: bool) -> QueryPlan:
         if failed.connection_invalidated:
             raise
         said = said_by_server(failed.orig)
-        return QueryPlan(query=query, problem=said or "the server refused it")
+        return QueryPlan(query=query, problem=said or Phrase("the server refused it"))
     finally:
         if savepoint.is_active and not conn.invalidated:
             savepoint.rollback()

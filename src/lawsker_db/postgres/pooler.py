@@ -17,6 +17,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from lawsker_db.errors import Refused, Unreachable
 from lawsker_db.evidence import Check
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import identify, leads_to, whereabouts
 from lawsker_db.target import DIRECT_URL, RawConnection, Target
 
@@ -25,8 +26,13 @@ ANSWER_S = 5.0  # a pooler that has no server process to lend makes its clients 
 # one pooler may listen at one port (so_reuseport), each with server processes of its own.
 PROBES = 6
 WHO = b"SELECT pg_backend_pid()"
-WAY_OUT = f"--direct-url URL (or {DIRECT_URL}), an address that leads to the server itself; DATABASE_URL stays as it is"
-ALONE = f"if it is down on purpose, name the direct address alone: DATABASE_URL, without {DIRECT_URL}"
+WAY_OUT = Phrase(
+    "--direct-url URL (or {variable}), an address that leads to the server itself; DATABASE_URL stays as it is",
+    variable=DIRECT_URL,
+)
+ALONE = Phrase(
+    "if it is down on purpose, name the direct address alone: DATABASE_URL, without {variable}", variable=DIRECT_URL
+)
 
 
 def require_direct(target: Target) -> tuple[Check, ...]:
@@ -44,20 +50,25 @@ def require_direct(target: Target) -> tuple[Check, ...]:
 def _told_apart(target: Target, first: RawConnection) -> Check:
     """One finding, or the refusal. The process that is named at start-up is the one that answers, unless a pooler stands in
     between, which fills that field with keys of its own."""
-    pid, expected = _ask(target, first), "the server itself, or a pooler that lends a process for a whole session"
+    pid = _ask(target, first)
     direct = pid == first.info.backend_pid
     if not direct and _lends_shortly(target, first, pid):
         raise Refused(
-            f"Between this tool and {target.label} is a pooler that lends a server process for a transaction only: the"
-            " lock of a session, which keeps a second run out, would be nobody's.",
+            Phrase(
+                "Between this tool and {target} is a pooler that lends a server process for a transaction only: "
+                "the lock of a session, which keeps a second run out, would be nobody's.",
+                target=target.label,
+            ),
             hint=WAY_OUT,
         )
-    told = "a pooler in session mode, as far as can be seen: about ten connections must be free, also to the trial copy"
+    told = Phrase(
+        "a pooler in session mode, as far as can be seen: about ten connections must be free, also to the trial copy"
+    )
     return Check(
-        name="connection",
+        name=Phrase("connection"),
         ok=direct,
-        expected=expected,
-        found="the server itself" if direct else told,
+        expected=Phrase("the server itself, or a pooler that lends a process for a whole session"),
+        found=Phrase("the server itself") if direct else told,
         detail="" if direct else WAY_OUT,
         warning=True,
     )
@@ -89,19 +100,30 @@ def _same_database(target: Target, application: Target) -> Check:
             _ask(application, pooled)
             same, there = leads_to(pooled, server), whereabouts(pooled)
     except (Refused, psycopg.Error) as failed:
-        said = failed.message if isinstance(failed, Refused) else "it does not say where it leads"
+        said = failed.message if isinstance(failed, Refused) else Phrase("it does not say where it leads")
         raise Refused(
-            f"Nobody can tell whether the direct address leads to the application's database: {said}", hint=ALONE
+            Phrase("Nobody can tell whether the direct address leads to the application's database: {said}", said=said),
+            hint=ALONE,
         ) from failed
     with _open(target) as direct:
         here = whereabouts(direct)
     if not same:
         raise Refused(
-            f"The direct address {target.label} leads to {here}, but {application.label}, which the application uses,"
-            f" to {there}.",
-            hint=f"mend {DIRECT_URL} or --direct-url, or DATABASE_URL",
+            Phrase(
+                "The direct address {direct} leads to {here}, but {application}, which the application uses, to {there}.",
+                direct=target.label,
+                here=here,
+                application=application.label,
+                there=there,
+            ),
+            hint=Phrase("mend {variable} or --direct-url, or DATABASE_URL", variable=DIRECT_URL),
         )
-    return Check(name="direct address", ok=True, expected="the application's database", found=f"so it is: {here}")
+    return Check(
+        name=Phrase("direct address"),
+        ok=True,
+        expected=Phrase("the application's database"),
+        found=Phrase("so it is: {here}", here=here),
+    )
 
 
 @contextmanager
@@ -124,12 +146,16 @@ def _ask(target: Target, connection: RawConnection) -> int:
         answer = None
     except TimeoutError:
         raise Refused(
-            f"{target.label} takes connections, and gives no answer within {ANSWER_S:g} s: a pooler that is paused, or has"
-            " no server process to lend.",
+            Phrase(
+                "{target} takes connections, and gives no answer within {answer_s:g} s: a pooler that is paused, "
+                "or has no server process to lend.",
+                target=target.label,
+                answer_s=ANSWER_S,
+            ),
             hint=WAY_OUT,
         ) from None
     if answer is None:
-        raise Unreachable(f"{target.label} takes connections, and gives no answer.", hint=WAY_OUT)
+        raise Unreachable(Phrase("{target} takes connections, and gives no answer.", target=target.label), hint=WAY_OUT)
     return int(answer)
 
 

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import LawskerError
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import Session, own_session
 from lawsker_db.target import Target
 
@@ -50,8 +51,12 @@ class Doing:
     def label(self) -> str:
         """Pure. For people."""
         if not self.state:
-            return "its server process is gone"
-        return f"its server process is {self.state}" + (f", waiting for {self.waits_for}" if self.waits_for else "")
+            return Phrase("its server process is gone")
+        if not self.waits_for:
+            return Phrase("its server process is {state}", state=self.state)
+        return Phrase(
+            "its server process is {state}, waiting for {waits_for}", state=self.state, waits_for=self.waits_for
+        )
 
 
 @dataclass(slots=True, kw_only=True)

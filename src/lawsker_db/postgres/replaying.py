@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import Refused
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.differing import CHANGED, DELETED, INSERTED, copying, raw
 from lawsker_db.postgres.fingerprint import SEEDS
 from lawsker_db.postgres.rescuing_sql import text_literal
@@ -298,7 +299,10 @@ def sleeping_triggers(conn: Connection, shapes: tuple[Shape, ...]) -> Iterator[N
         always = "ALWAYS " if mode == "A" else ""
         conn.execute(literal(f"ALTER TABLE ONLY {relation} ENABLE {always}TRIGGER {quoted(name)}"))
     if _triggers(conn, shapes) != before:
-        raise Refused("A trigger did not wake up as it was before.", hint="type it again when no one alters the tables")
+        raise Refused(
+            Phrase("A trigger did not wake up as it was before."),
+            hint=Phrase("type it again when no one alters the tables"),
+        )
 
 
 def _triggers(conn: Connection, shapes: tuple[Shape, ...]) -> list[tuple[str, str, str]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.catalog import Catalog, Difference, Facts, Identity, parts_of
 from lawsker_db.postgres.session import server_major
 
@@ -137,12 +138,16 @@ def select_entries(entries: tuple[str, ...], catalog: Catalog, restorer: Restore
     prefixes = _prefixes(restorer)
     going = {entry for entry in entries if (what := _what(entry)).startswith(prefixes) or what.rstrip() in exact}
     gone = tuple(what for entry in entries if entry in going and not (what := _what(entry)).startswith(REMARKS))
-    owners = f"owners and grants: roles that {restorer.user} is not, or that are not on this server: {_few(foreign)}"
+    owners = Phrase(
+        "owners and grants: roles that {user} is not, or that are not on this server: {roles}",
+        user=restorer.user,
+        roles=_few(foreign),
+    )
     return Selection(
         entries=tuple(entry for entry in entries if entry not in going),
         options=("--no-owner", "--no-acl") if foreign else (),
         omitted=(
-            *(f"{what}: {_why(what)}" for what in gone),
+            *(Phrase("{entry}: {why}", entry=what, why=_why(what)) for what in gone),
             *((owners,) if foreign else ()),
             *_unlike(catalog, restorer),
         ),
@@ -215,21 +220,26 @@ def _unlike(catalog: Catalog, restorer: Restorer) -> tuple[str, ...]:
         return ()
     extensions = any(kind == "extension" and name != "plpgsql" for kind, name in catalog.objects)
     public = _owner_of_public(catalog) not in (None, OWNER_OF_DATABASE, restorer.user)
-    what = " and of ".join((*(("extensions",) if extensions else ()), *(("schema public",) if public else ())))
-    return (f"owner, grants and comment of {what}: {restorer.user} cannot give them in a copy",) if what else ()
+    if not extensions and not public:
+        return ()
+    both = Phrase("extensions and of schema public")
+    what = both if extensions and public else Phrase("extensions") if extensions else Phrase("schema public")
+    return (
+        Phrase("owner, grants and comment of {what}: {user} cannot give them in a copy", what=what, user=restorer.user),
+    )
 
 
 def _why(what: str) -> str:
     """Pure. Why an entry is left out."""
     if what.startswith(SUBSCRIPTIONS):
-        return "a copy must not touch the original's slot"
+        return Phrase("a copy must not touch the original's slot")
     if what.startswith("EXTENSION "):
-        return "the server does not have it, or only a superuser may create it"
+        return Phrase("the server does not have it, or only a superuser may create it")
     if what.startswith("SCHEMA "):
-        return "it is somebody else's"
+        return Phrase("it is somebody else's")
     if what.startswith(SUPERUSERS_ONLY):
-        return "only a superuser may create it"
-    return "it hangs on what only a superuser may create"
+        return Phrase("only a superuser may create it")
+    return Phrase("it hangs on what only a superuser may create")
 
 
 def _hanging(catalog: Catalog) -> dict[Identity, set[str]]:
@@ -342,5 +352,7 @@ def _what(entry: str) -> str:
 
 
 def _few(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    listed = ", ".join(names[:SHOWN])
+    if len(names) <= SHOWN:
+        return listed
+    return Phrase("{listed} and {number} more", listed=listed, number=len(names) - SHOWN)

@@ -11,12 +11,20 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.fingerprint import FIRST_WITH_RECORD_HASH, SEEDS, as_hashed, column_forms, hashed_form
 from lawsker_db.postgres.session import literal, pin_session, quoted
 from lawsker_db.postgres.touched import OWN_SCHEMA
 
 STAMP = "alembic_version"
-NEW_COLUMNS = "columns made since: their values stand in the damaged database, and make no row a changed one"
+NEW_COLUMNS = Phrase("columns made since: their values stand in the damaged database, and make no row a changed one")
+OF_THIS_TOOL = Phrase("a record of this tool about this database alone")
+OF_THE_CHAIN = Phrase("tells where the chain stands, of this database alone")
+REFRESHED = Phrase("a materialized view: a refresh fills it")
+ELSEWHERE = Phrase("a foreign table: its rows are elsewhere")
+OF_EXTENSION = Phrase("belongs to an extension, which fills it itself")
+TORN = Phrase("has a foreign partition: its other partitions are compared one by one")
+WORDS = {str(why): why for why in (OF_THIS_TOOL, OF_THE_CHAIN, REFRESHED, ELSEWHERE, OF_EXTENSION, TORN)}
 LOCK_WAIT = "30s"  # as the readers of a backup wait: we stand in nobody's way
 # Rows are counted and summed by bucket in the first pass, and only those of buckets that differ are read again. More
 # buckets single out fewer rows and cost memory, some 30 MB here (measured): of 1,000,000 rows of which 10,000 differ, 14 %
@@ -32,14 +40,14 @@ CHEAPLY_HASHED = (
 _RELATIONS = f"""
     SELECT c.oid::bigint AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS label,
         n.nspname::text AS schema, c.relname::text AS name, c.relkind = 'p' AS partitioned,
-        CASE WHEN n.nspname = '{OWN_SCHEMA}' THEN 'a record of this tool about this database alone'
-            WHEN c.relname = '{STAMP}' THEN 'tells where the chain stands, of this database alone'
-            WHEN c.relkind = 'm' THEN 'a materialized view: a refresh fills it'
-            WHEN c.relkind = 'f' THEN 'a foreign table: its rows are elsewhere'
+        CASE WHEN n.nspname = '{OWN_SCHEMA}' THEN '{OF_THIS_TOOL}'
+            WHEN c.relname = '{STAMP}' THEN '{OF_THE_CHAIN}'
+            WHEN c.relkind = 'm' THEN '{REFRESHED}'
+            WHEN c.relkind = 'f' THEN '{ELSEWHERE}'
             WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
-                AND d.deptype = 'e') THEN 'belongs to an extension, which fills it itself'
+                AND d.deptype = 'e') THEN '{OF_EXTENSION}'
             WHEN c.relkind = 'p' AND torn.root IS NOT NULL
-                THEN 'has a foreign partition: its other partitions are compared one by one'
+                THEN '{TORN}'
             ELSE '' END AS left_out
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN (SELECT DISTINCT pg_partition_root(f.oid) AS root FROM pg_class f
@@ -135,6 +143,7 @@ def read_shapes(conn: Connection) -> tuple[Shape, ...]:
 
 
 def _shape(conn: Connection, facts: dict[str, object]) -> Shape:
+    facts["left_out"] = WORDS.get(str(facts["left_out"]), "")
     shape = Shape(**facts)  # type: ignore[arg-type]
     if shape.left_out:
         return shape

@@ -18,6 +18,7 @@ import psycopg
 from sqlalchemy import Connection, event, text
 
 from lawsker_db.errors import GateRefused
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import transaction_id
 
 SEALED = "LW001"  # our SQLSTATE: class LW is used by nobody else
@@ -106,8 +107,11 @@ class Seal:
         """Raise `GateRefused` when the transaction that was sealed has ended and another has begun."""
         if transaction_id(self._conn) != self._transaction:
             raise GateRefused(
-                "The revision ended the transaction that it was run in; the gate can prove nothing about what it did.",
-                hint="take COMMIT and ROLLBACK out of the revision",
+                Phrase(
+                    "The revision ended the transaction that it was run in; the gate can prove nothing about what "
+                    "it did."
+                ),
+                hint=Phrase("take COMMIT and ROLLBACK out of the revision"),
             )
 
 
@@ -206,6 +210,6 @@ def _comment_end(sql: str, place: int) -> int:
 
 def _refusal(word: str) -> GateRefused:
     return GateRefused(
-        f"The revision tried {word} inside the guarded transaction.",
-        hint=f"take {word} out of the revision: the tool commits, once, after the gate",
+        Phrase("The revision tried {word} inside the guarded transaction.", word=word),
+        hint=Phrase("take {word} out of the revision: the tool commits, once, after the gate", word=word),
     )

@@ -15,7 +15,8 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import Refused, Unreachable
 from lawsker_db.evidence import Server
-from lawsker_db.target import RawConnection, Target
+from lawsker_db.phrases import Phrase, joined
+from lawsker_db.target import LOCAL_SOCKET, RawConnection, Target
 
 OLDEST_MAJOR = 12
 NEWEST_MAJOR = 18
@@ -24,19 +25,20 @@ APPLICATION_TABLE = "users"
 # Since 1970: a date would be read in the form that the role's DateStyle gives it, which is pinned later.
 STARTED = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ADDRESS = "coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local socket')"
+ADDRESS = f"coalesce(host(inet_server_addr()) || ':' || inet_server_port(), '{LOCAL_SOCKET}')"
 # Nothing but the catalog, and that before temporary objects: an empty path would search those first.
 CATALOG_PATH = "pg_catalog, pg_temp"
 
-UNKNOWN = "unknown"  # a system identifier that this role may not read
+UNKNOWN = Phrase("unknown")  # a system identifier that this role may not read
 # How long a transaction may stand idle before the server ends it. None of our statements follow one another that slowly
 # (a wait asks again within 1.5 s), so an idle one belongs to a tool that was stopped or a machine that sleeps.
 IDLE_LIMIT = "2min"
 IDLED = "25P03"
-IDLED_OUT = (
-    f"The transaction stood idle for longer than the server lets it ({IDLE_LIMIT}, unless a revision sets it): this tool was"
-    " stopped, its machine slept, or a revision was at work outside of the database. So that nobody waits for its locks"
-    " for ever, the server ended it."
+IDLED_OUT = Phrase(
+    "The transaction stood idle for longer than the server lets it ({idle_limit}, unless a revision "
+    "sets it): this tool was stopped, its machine slept, or a revision was at work outside of the "
+    "database. So that nobody waits for its locks for ever, the server ended it.",
+    idle_limit=IDLE_LIMIT,
 )
 # For the server to notice within a minute that a client's machine is gone, and its locks with it: 30 s of silence, three
 # questions 10 s apart; the time-out, in milliseconds, does the same where something is being sent. Each is 0 on a Unix
@@ -144,7 +146,7 @@ def identify(conn: Connection, *, sized: bool = True) -> Server:
     facts = dict(row)
     may_read_control = facts.pop("may_read_control")
     facts["started_at"] = _moment(facts["started_at"])
-    identifier = UNKNOWN
+    identifier: str = UNKNOWN
     if may_read_control:
         identifier = str(conn.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one())
     return Server(system_identifier=identifier, **facts)
@@ -168,10 +170,19 @@ def require_same(conn: Connection, server: Server) -> None:
     same = _identity(here) == _identity(server) and not here.in_recovery
     if same and here.started_at == server.started_at:
         return
-    why = "The server was restarted, or a standby took its place" if same else "This is another server or database"
+    why = (
+        Phrase("The server was restarted, or a standby took its place")
+        if same
+        else Phrase("This is another server or database")
+    )
     raise Refused(
-        f"{why}, since the start: {_described(server)} then, {_described(here)} now.",
-        hint="find out where the address leads, then type the same command again",
+        Phrase(
+            "{why}, since the start: {before} then, {now} now.",
+            why=why,
+            before=_described(server),
+            now=_described(here),
+        ),
+        hint=Phrase("find out where the address leads, then type the same command again"),
     )
 
 
@@ -200,7 +211,7 @@ def whereabouts(connection: RawConnection) -> str:
     except psycopg.errors.InsufficientPrivilege:
         row = connection.execute(_whereabouts(with_identifier=False)).fetchone()
     name, oid, _, _, address, identifier = row or ("?",) * 6
-    return f"database {name} (OID {oid}) of server {identifier} at {address}"
+    return _place(str(name), str(oid), str(identifier), str(address))
 
 
 def _whereabouts(*, with_identifier: bool) -> bytes:
@@ -220,11 +231,19 @@ def _admit(server: Server, label: str, connection: RawConnection) -> None:
         there = whereabouts(connection)
     except psycopg.Error:
         raise Unreachable(
-            f"The connection to {label} was lost as soon as it was made.", hint="look at the server, then type it again"
+            Phrase("The connection to {target} was lost as soon as it was made.", target=label),
+            hint=Phrase("look at the server, then type it again"),
         ) from None
     raise Refused(
-        f"{label} leads to another server than at the start, or to a standby: {_described(server)} then, {there} now.",
-        hint="find out where the address leads (several hosts? a name that moves?), then type the same command again",
+        Phrase(
+            "{target} leads to another server than at the start, or to a standby: {before} then, {there} now.",
+            target=label,
+            before=_described(server),
+            there=there,
+        ),
+        hint=Phrase(
+            "find out where the address leads (several hosts? a name that moves?), then type the same command again"
+        ),
     )
 
 
@@ -238,8 +257,17 @@ def _identity(server: Server) -> tuple[str, int]:
 
 def _described(server: Server) -> str:
     """Pure. A server and database for people, as `whereabouts` has them."""
-    place = f"database {server.database} (OID {server.database_oid})"
-    return f"{place} of server {server.system_identifier} at {server.address}"
+    return _place(server.database, str(server.database_oid), server.system_identifier, server.address)
+
+
+def _place(database: str, oid: str, identifier: str, address: str) -> Phrase:
+    return Phrase(
+        "database {database} (OID {oid}) of server {identifier} at {address}",
+        database=database,
+        oid=oid,
+        identifier=UNKNOWN if identifier == UNKNOWN else identifier,
+        address=LOCAL_SOCKET if address == LOCAL_SOCKET else address,
+    )
 
 
 def find_schema(conn: Connection) -> str:
@@ -256,8 +284,8 @@ def find_schema(conn: Connection) -> str:
     ).scalar_one()
     if schema is None:
         raise Refused(
-            "The session's search_path leads to no schema.",
-            hint="set one for the role: ALTER ROLE … SET search_path = public",
+            Phrase("The session's search_path leads to no schema."),
+            hint=Phrase("set one for the role: ALTER ROLE … SET search_path = public"),
         )
     return str(schema)
 
@@ -286,19 +314,21 @@ def pin_session(conn: Connection, schema: str, *, idle_limit: str = "0") -> None
         {"names": list(pins), "values": list(pins.values())},
     )
     refused = [
-        f"{name} is {found}, not {pins[name]}"
+        Phrase("{name} is {found}, not {pinned}", name=name, found=found, pinned=pins[name])
         for name, found in rows
         if found != pins[name] and not (name in VIGILANT and found == "0")
     ]
     if refused:
         raise Refused(
-            f"The server did not take settings that the session needs: {'; '.join(refused)}.",
-            hint="look which extension or pooler changes them, then type it again",
+            Phrase(
+                "The server did not take settings that the session needs: {refused}.", refused=joined(refused, "; ")
+            ),
+            hint=Phrase("look which extension or pooler changes them, then type it again"),
         )
     if not fires_triggers(conn):
         raise Refused(
-            "The session runs with session_replication_role = replica or local: triggers would be silent.",
-            hint="ALTER ROLE … RESET session_replication_role, then type it again",
+            Phrase("The session runs with session_replication_role = replica or local: triggers would be silent."),
+            hint=Phrase("ALTER ROLE … RESET session_replication_role, then type it again"),
         )
 
 

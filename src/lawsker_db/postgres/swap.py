@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import RolledBack
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.databases import EVERYBODY, apply_settings, read_properties, shortened, stands
 from lawsker_db.postgres.session import literal, quoted
 from lawsker_db.target import said_by_server
@@ -119,12 +120,15 @@ def end_everybody(conn: Connection, oid: int, *, keep: tuple[int, ...] = (), unt
         found = conn.execute(text(who), {"oid": oid, "keep": list(keep)}).all()
         prepared = prepared_in(conn, oid)
         if prepared:
-            raise _given_up(f"a prepared transaction came meanwhile: {prepared[0]}")
+            raise _given_up(Phrase("a prepared transaction came meanwhile: {prepared}", prepared=prepared[0]))
         if not found:
             return
         if time.monotonic() > until:
-            told = ", ".join(f"{user} ({name or 'no name'}, process {pid})" for pid, user, name in found[:SHOWN])
-            raise _given_up(f"sessions did not end: {told}")
+            told = joined(
+                Phrase("{user} ({name}, process {pid})", user=str(user), name=name or Phrase("no name"), pid=pid)
+                for pid, user, name in found[:SHOWN]
+            )
+            raise _given_up(Phrase("sessions did not end: {told}", told=told))
         for pid, _, _ in found:
             with suppress(DBAPIError):  # somebody whom this role may not end: told when the time is over
                 conn.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
@@ -188,9 +192,9 @@ def exchange(conn: Connection, swap: Swap, belongings: Belongings, before_commit
             raise
         with suppress(DBAPIError):
             conn.exec_driver_sql("ROLLBACK")
-        raise _given_up(f"the server refused: {said_by_server(failed.orig)}") from failed
+        raise _given_up(Phrase("the server refused: {said}", said=str(said_by_server(failed.orig)))) from failed
     if not renamed:  # COMMIT of a failed transaction answers ROLLBACK, and raises nothing
-        raise _given_up("the server did not commit it")
+        raise _given_up(Phrase("the server did not commit it"))
 
 
 def is_swapped(conn: Connection, swap: Swap) -> bool | None:
@@ -265,4 +269,6 @@ def _impatient(conn: Connection) -> None:
 
 def _given_up(why: str) -> RolledBack:
     """Pure. That the swap was not made. What undoes it says so once it has."""
-    return RolledBack(f"The names were not swapped: {why}.", hint="look who that is, then type it again")
+    return RolledBack(
+        Phrase("The names were not swapped: {why}.", why=why), hint=Phrase("look who that is, then type it again")
+    )

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from lawsker_db import processes
 from lawsker_db.errors import Refused
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.target import DIRECT_URL
 
 SECRET = ("PGPASSWORD", "DATABASE_URL", DIRECT_URL)  # variables that may hold a password
@@ -90,7 +91,11 @@ class Tool:
     @property
     def described(self) -> str:
         """Pure. The label, and that it speaks no TLS where that is so."""
-        return f"{self.label} (embedded wheel, no TLS: for local servers only)" if self.embedded else self.label
+        return (
+            Phrase("{tool} (embedded wheel, no TLS: for local servers only)", tool=self.label)
+            if self.embedded
+            else self.label
+        )
 
 
 def find_tool(name: str, server_major: int, *, local: bool = True, at_least: int = 0) -> Tool:
@@ -108,12 +113,26 @@ def find_tool(name: str, server_major: int, *, local: bool = True, at_least: int
     ]
     if fitting:
         return min(fitting, key=lambda tool: (tool.version[0] - server_major, -tool.version[1]))
-    found = ", ".join(sorted({tool.described for tool in tools})) or f"no {name} at all"
+    found = joined(sorted({tool.described for tool in tools})) or Phrase("no {program} at all", program=name)
     wanted = max(server_major, at_least)
     raise Refused(
-        f"No {name} fits a server of version {server_major}"
-        f"{f' and an archive of pg_dump {at_least}' if at_least > server_major else ''}; found {found}.",
-        hint=f"apt-get install postgresql-client-{wanted}, or set LAWSKER_PG_BIN to the folder that has it",
+        Phrase(
+            "No {program} fits a server of version {server_major}; found {found}.",
+            program=name,
+            server_major=server_major,
+            found=found,
+        )
+        if at_least <= server_major
+        else Phrase(
+            "No {program} fits a server of version {server_major} and an archive of pg_dump {at_least}; found {found}.",
+            program=name,
+            server_major=server_major,
+            at_least=at_least,
+            found=found,
+        ),
+        hint=Phrase(
+            "apt-get install postgresql-client-{wanted}, or set LAWSKER_PG_BIN to the folder that has it", wanted=wanted
+        ),
     )
 
 
@@ -177,8 +196,8 @@ def _pass_file(password: str) -> Iterator[Path]:
     """Write a libpq pass file (0600 by mkstemp) and remove it after the block."""
     if "\n" in password or "\r" in password:
         raise Refused(
-            "The password holds a line break, which a pass file for pg_dump cannot hold.",
-            hint="give the role a password without line breaks, or use another way to authenticate",
+            Phrase("The password holds a line break, which a pass file for pg_dump cannot hold."),
+            hint=Phrase("give the role a password without line breaks, or use another way to authenticate"),
         )
     escaped = password.replace("\\", "\\\\").replace(":", "\\:")
     handle, name = tempfile.mkstemp(prefix=own_prefix(), suffix=PASS_FILE)

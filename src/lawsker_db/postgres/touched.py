@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from lawsker_db.errors import Refused
+from lawsker_db.phrases import Phrase
 
 # Writing rows takes ROW EXCLUSIVE on the table (manual, "Table-Level Locks"), also through a view, a trigger, a rule, a
 # cascade, or into a partition; TRUNCATE and a rewrite take ACCESS EXCLUSIVE. Each mode that is held is a row of pg_locks
@@ -171,8 +172,10 @@ def require_counting(conn: Connection) -> None:
         return
     if not superuser:
         raise Refused(
-            "The session runs with track_counts = off: what it writes to large objects could not be told.",
-            hint=f"ALTER ROLE {user} RESET track_counts, or ALTER SYSTEM RESET it, then type it again",
+            Phrase("The session runs with track_counts = off: what it writes to large objects could not be told."),
+            hint=Phrase(
+                "ALTER ROLE {user} RESET track_counts, or ALTER SYSTEM RESET it, then type it again", user=user
+            ),
         )
     conn.execute(text("SET LOCAL track_counts = on"))
 
