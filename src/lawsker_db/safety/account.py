@@ -29,12 +29,14 @@ from lawsker_db.evidence import (
     LockHeld,
     OnEvent,
     Phase,
+    Promised,
     Proof,
     Rehearsal,
     Reinstated,
     RestorePoint,
     RunReport,
     Server,
+    SizeChange,
     Timing,
     Verdict,
 )
@@ -44,6 +46,7 @@ from lawsker_db.record.report import write_report
 from lawsker_db.revisions import Plan
 from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.gate import Gate
+from lawsker_db.safety.promises import changed_tables, kept_promises
 from lawsker_db.safety.reinstatement import back_notes
 from lawsker_db.target import Target
 
@@ -85,6 +88,7 @@ class Account:
     confirmed: tuple[Check, ...] = ()
     verified: tuple[Check, ...] = ()
     figures: dict[str, int] = field(default_factory=dict)
+    sizes: tuple[SizeChange, ...] = ()
     notes: list[str] = field(default_factory=list)
     guarded: Guarded | None = None
     ended_at: datetime | None = None
@@ -258,6 +262,9 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         locks=_locks(account, gate),
         checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed, *account.verified),
         contents=gate.contents if gate else (),
+        promised=_promised(account, gate),
+        changes=changed_tables(account.plan.contracts, gate.began_with if gate else None, account.plan.direction),
+        sizes=account.sizes,
         rows_made=dict(gate.rows_made) if gate else {},
         reinstated=account.reinstated,
         archive=gate.keeping.schema if gate and gate.keeping and gate.keeping.kept else "",
@@ -270,6 +277,15 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         hint=failed.hint if failed else SAFE_UPGRADE if rehearsed else f"{verify} looks again at any time",
         folder=str(account.folder),
     )
+
+
+def _promised(account: Account, gate: Gate | None) -> tuple[Promised, ...]:
+    """Pure. What the contracts promise, beside what the gate has found of it."""
+    contracts, direction = account.plan.contracts, account.plan.direction
+    if gate is None:
+        return kept_promises(contracts, {}, None, direction, ())
+    seen = None if gate.seen is gate.began_with else gate.seen
+    return kept_promises(contracts, gate.promises, seen, direction, tuple(gate.checks))
 
 
 def _message(account: Account, verdict: Verdict) -> str:

@@ -1,0 +1,138 @@
+"""What contracts promise, counted by kind beside what was found, and what they make of tables: for the report. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from lawsker_db.contract import Contract, Table
+from lawsker_db.evidence import Check, ColumnShape, Direction, Promised, Reference, TableChange
+from lawsker_db.postgres.catalog import Catalog, parts_of
+from lawsker_db.postgres.scratch import promised_identities
+from lawsker_db.safety.expectation import Promise, not_as_promised
+
+KINDS = ("table", "column", "constraint", "index", "trigger", "function", "sequence", "type")
+SEEDS = "seed rows"
+ROWS = "rows of "  # how the gate names its check of a table's rows
+ANY_SCHEMA = "public"  # where nobody has looked, only how many counts
+
+
+def kept_promises(
+    contracts: tuple[Contract, ...],
+    promises: Mapping[str, Promise],
+    seen: Catalog | None,
+    direction: Direction,
+    checks: tuple[Check, ...],
+) -> tuple[Promised, ...]:
+    """Pure. Of each contract, how many things of each kind it promises, and how many of them are so in the catalog `seen`
+    (None: nobody looked). A downgrade promises that they are gone. `checks` are the gate's, which knows the rows."""
+    found: list[Promised] = []
+    for contract in contracts:
+        promise = promises.get(contract.revision)
+        found += _objects(contract, promise, None if promise is None else seen, direction)
+        if direction is Direction.UPGRADE:
+            found += _seeds(contract, checks)
+    return tuple(found)
+
+
+def changed_tables(
+    contracts: tuple[Contract, ...], before: Catalog | None, direction: Direction
+) -> tuple[TableChange, ...]:
+    """Pure. The tables that these contracts make, extend or take away, as they were in `before` (None: not read) and as they
+    are afterwards: those that stood before first."""
+    found: dict[str, TableChange] = {}
+    for contract in contracts:
+        for extension in contract.extensions:
+            own = tuple(ColumnShape(name=column.name, type=column.type) for column in extension.columns)
+            found[extension.table] = _extended(found, extension.table, own, before, direction)
+        found |= {table.name: _whole(table, direction) for table in contract.tables}
+    return tuple(sorted(found.values(), key=lambda change: (change.before == (), not change.after)))
+
+
+def _objects(
+    contract: Contract, promise: Promise | None, seen: Catalog | None, direction: Direction
+) -> Iterator[Promised]:
+    """Pure. The promised objects by kind, and of those kinds alone that are promised."""
+    identities = promised_identities(contract, promise.schema if promise else ANY_SCHEMA)
+    wrong: dict[tuple[str, str], list[str]] = {}
+    if seen is not None and promise is not None and direction is Direction.UPGRADE:
+        for difference in not_as_promised(seen, promise):
+            wrong.setdefault((difference.kind, difference.name), []).append(difference.label)
+    if seen is not None and direction is Direction.DOWNGRADE:
+        wrong = {one: [f"{one[0]} {one[1]}"] for one in identities if one in seen.objects}
+    for kind in KINDS:
+        ours = sorted(identity for identity in identities if identity[0] == kind)
+        deviating = [identity for identity in ours if identity in wrong]
+        if ours:
+            yield Promised(
+                revision=contract.revision,
+                kind=kind,
+                promised=len(ours),
+                found=None if seen is None else len(ours) - len(deviating),
+                deviations=tuple(label for identity in deviating for label in wrong[identity]),
+            )
+
+
+def _seeds(contract: Contract, checks: tuple[Check, ...]) -> Iterator[Promised]:
+    """Pure. Tables whose rows are promised, and in how many of them the gate has counted so many."""
+    names = {f"{ROWS}{table.name}" for table in contract.tables}
+    counted = [check for check in checks if check.name in names]
+    if names:
+        yield Promised(
+            revision=contract.revision,
+            kind=SEEDS,
+            promised=len(names),
+            found=sum(check.ok is True for check in counted) if counted else None,
+            deviations=tuple(
+                f"{check.name}: {check.found}, expected {check.expected}" for check in counted if check.ok is not True
+            ),
+        )
+
+
+def _whole(table: Table, direction: Direction) -> TableChange:
+    columns = tuple(ColumnShape(name=column.name, type=column.type) for column in table.columns)
+    upwards = direction is Direction.UPGRADE
+    return TableChange(
+        table=table.name,
+        before=() if upwards else columns,
+        after=columns if upwards else (),
+        references=tuple(Reference(columns=key.columns, table=key.references) for key in table.foreign_keys),
+    )
+
+
+def _extended(
+    found: Mapping[str, TableChange],
+    table: str,
+    own: tuple[ColumnShape, ...],
+    before: Catalog | None,
+    direction: Direction,
+) -> TableChange:
+    """Pure. A table that stands, with the columns that a revision adds or takes away."""
+    known = found[table].after if table in found else _columns(before, table)
+    names = {column.name for column in own}
+    others = None if known is None else tuple(column for column in known if column.name not in names)
+    if direction is Direction.UPGRADE:
+        was = found[table].before if table in found else others
+        return TableChange(table=table, before=was, after=(*(others or ()), *own))
+    was = known if known is not None and table not in found else (*(others or ()), *own)
+    return TableChange(table=table, before=was, after=others or ())
+
+
+def _columns(catalog: Catalog | None, table: str) -> tuple[ColumnShape, ...] | None:
+    """Pure. The columns of a table in the catalog, None where it was not read."""
+    for (kind, name), facts in catalog.objects.items() if catalog is not None else ():
+        listed = facts.get("columns")
+        if kind == "table" and _bare(name) == table and isinstance(listed, list):
+            return tuple(ColumnShape(name=str(column), type=_type(catalog, name, str(column))) for column in listed)
+    return None
+
+
+def _type(catalog: Catalog | None, table: str, column: str) -> str:
+    names = (f"{table}.{column}", f'{table}."{column.replace(chr(34), chr(34) * 2)}"')
+    facts = [catalog.objects.get(("column", name)) for name in names] if catalog is not None else []
+    return str(next((one["type"] for one in facts if one), ""))
+
+
+def _bare(name: str) -> str:
+    """Pure. The last part of a qualified name, without its quotes."""
+    last = parts_of(name)[-1]
+    return last[1:-1].replace('""', '"') if last.startswith('"') else last
