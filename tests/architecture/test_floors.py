@@ -69,6 +69,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "4 memory": (
         "record",
         "record.journal",
+        "record.log",
         "record.history",
         "record.manifest",
         "record.plans",
@@ -84,6 +85,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     ),
     "5 procedures": (
         "safety",
+        "safety.pace",
         "safety.provisions",
         "safety.preflight",
         "safety.rights",
@@ -92,6 +94,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.backup",
         "safety.proof",
         "safety.shelf",
+        "safety.precedent",
         "safety.errands",
         "safety.drill",
         "safety.expectation",

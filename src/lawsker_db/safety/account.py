@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 from lawsker_db import __version__
 from lawsker_db.errors import (
@@ -42,10 +41,12 @@ from lawsker_db.evidence import (
 )
 from lawsker_db.postgres.locks import RunLock, run_lock
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
+from lawsker_db.record.log import log_event, log_outcome
 from lawsker_db.record.report import write_report
 from lawsker_db.revisions import Plan
 from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.gate import Gate
+from lawsker_db.safety.pace import Pace
 from lawsker_db.safety.promises import changed_tables, kept_promises
 from lawsker_db.safety.reinstatement import back_notes
 from lawsker_db.target import Target
@@ -78,6 +79,7 @@ class Account:
     began: float
     started_at: datetime
     server: Server
+    pace: Pace = field(default_factory=Pace)
     backup: BackupReceipt | None = None
     proof: Proof | None = None
     rehearsal: Rehearsal | None = None
@@ -198,6 +200,7 @@ def reported(account: Account) -> Iterator[Said]:
         problem = write_report(said.report, account.folder)
         if problem:
             said.report = replace(said.report, notes=(*said.report.notes, problem))
+        log_outcome(said.report, failed=failed is not None)
 
 
 def _told_truly(account: Account, error: LawskerError) -> LawskerError:
@@ -322,30 +325,11 @@ def teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
                 hint = "free disk space, then type it again"
                 raise RolledBack(f"The journal cannot be written: {failed}", hint=hint) from failed
             account.notes.append(f"the journal could not be written after COMMIT: {failed}")
+        log_event(account.folder, event)
         with suppress(OSError):
             on_event(event)
 
     return tell
-
-
-class Timed(Protocol):
-    """Whatever keeps how long its phases took."""
-
-    @property
-    def timings(self) -> list[Timing]:
-        """The phases that have ended, in their order."""
-
-
-@contextmanager
-def timed(account: Timed, phase: Phase, tell: OnEvent, words: str) -> Iterator[None]:
-    """Announce a phase, and note how long it took when it ends, well or not."""
-    tell(Event(phase=phase, name="begin", text=words))
-    began, started_at = time.monotonic(), datetime.now(UTC)
-    try:
-        yield
-    finally:
-        duration_s = round(time.monotonic() - began, 3)
-        account.timings.append(Timing(phase=phase, started_at=started_at, duration_s=duration_s))
 
 
 @contextmanager

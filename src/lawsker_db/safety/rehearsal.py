@@ -117,6 +117,7 @@ def _result(first: Meter, again: Meter, max_lock_s: float) -> Rehearsal:
         wal_bytes=first.wal_bytes,
         growth_bytes=first.growth_bytes,
         statements=tuple(cost for place, cost in enumerate(slowest) if place < SLOWEST or _is_felt(cost)),
+        statement_count=len(first.statements),
     )
 
 

@@ -28,8 +28,10 @@ from lawsker_db.evidence import (
 from lawsker_db.postgres.session import quoted
 from lawsker_db.postgres.swap import Swap
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
+from lawsker_db.record.log import log_event, log_outcome
 from lawsker_db.record.manifest import SUMS, Manifest, file_digest
 from lawsker_db.record.report import write_report
+from lawsker_db.safety.pace import Pace
 from lawsker_db.target import Target
 
 NOTED = ("left", "unnoted")
@@ -60,6 +62,7 @@ class RestoreAccount:
     manifest: Manifest
     began: float
     started_at: datetime
+    pace: Pace = field(default_factory=Pace)
     from_revisions: tuple[str, ...] = ()
     swap: Swap | None = None
     swapped: bool | None = False
@@ -137,6 +140,7 @@ def reported(account: RestoreAccount) -> Iterator[Told]:
         problem = write_report(told.report, account.folder)
         if problem:
             told.report = replace(told.report, notes=(*told.report.notes, problem))
+        log_outcome(told.report, failed=failed is not None)
 
 
 def swap_unknown(account: RestoreAccount, why: str) -> OutcomeUnknown:
@@ -254,6 +258,7 @@ def teller(account: RestoreAccount, journal: Journal, on_event: OnEvent) -> OnEv
                 words = f"The journal cannot be written: {failed}"
                 raise RestoreFailed(words, hint=f"free disk space, then {AGAIN}") from failed
             account.notes.append(f"the journal could not be written at the swap: {failed}")
+        log_event(account.folder, event)
         with suppress(OSError):
             on_event(event)
 

@@ -25,6 +25,7 @@ from lawsker_db.evidence import (
     failures,
     ignore,
 )
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.catalog import Catalog
@@ -43,13 +44,14 @@ from lawsker_db.safety.account import (
     opened,
     reported,
     teller,
-    timed,
 )
 from lawsker_db.safety.attempts import carry_out
 from lawsker_db.safety.confirmation import reading, require_confirmed, said_by
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import ROLLBACK, RunOptions
 from lawsker_db.safety.hanging import dependant_checks
+from lawsker_db.safety.pace import Errand, Pace, timed
+from lawsker_db.safety.precedent import pace_of
 from lawsker_db.safety.preflight import guarded_checks, refuse_unless
 from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.returned import check_returned, refusing_to_look
@@ -57,6 +59,7 @@ from lawsker_db.safety.since import Since, made_by, refuse_adopted_baseline, wri
 from lawsker_db.target import Target
 
 STATUS = "lawsker-db status"
+PHASES = (Phase.PREFLIGHT, Phase.MIGRATION, Phase.CONFIRM, Phase.VERIFY)
 HINT = f"{VERIFY_BACK} lists what differs; the archive, where one was kept, has all that was taken away"
 
 
@@ -138,13 +141,18 @@ def roll_back(
     state; the run's folder has a report in every case. With `shown`, the plan that somebody agreed to, it is `Refused`
     when another one would be carried out by now.
     """
-    outlook = look_back(target, revision, options)
-    _require_as_shown(outlook.plan, shown)
+    looked = Errand(pace=Pace(phases=PHASES))
+    with timed(looked, Phase.PREFLIGHT, on_event, Phrase("what was written since, and whether the rollback may begin")):
+        outlook = look_back(target, revision, options)
+        _require_as_shown(outlook.plan, shown)
     if not outlook.plan.steps:
         return nothing_to_do(target, outlook.plan, outlook.server, hint=STATUS)
     refuse_unless(outlook.checks, what="The rollback was not begun")
     target = pinned(target, outlook.server)
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
+    steps = tuple(step.revision for step in outlook.plan.steps)
+    account.pace = pace_of(PHASES, options.runs, outlook.server, Direction.DOWNGRADE, steps)
+    account.timings += looked.timings
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell) as lock:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed
 from lawsker_db.evidence import (
     Check,
+    Direction,
     Event,
     OnEvent,
     Phase,
@@ -21,6 +22,7 @@ from lawsker_db.evidence import (
     Verdict,
     ignore,
 )
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.catalog import Catalog
@@ -40,7 +42,6 @@ from lawsker_db.safety.account import (
     opened,
     reported,
     teller,
-    timed,
 )
 from lawsker_db.safety.afterwards import note_plans, read_sizes, refresh_statistics, verify_committed
 from lawsker_db.safety.attempts import carry_out
@@ -55,6 +56,8 @@ from lawsker_db.safety.confirmation import (
 )
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import SAFE_UPGRADE, RunOptions
+from lawsker_db.safety.pace import Errand, Pace, timed
+from lawsker_db.safety.precedent import pace_of
 from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
 from lawsker_db.safety.recovery import unsettled_check
@@ -65,6 +68,9 @@ from lawsker_db.safety.way_back import Choose, go_back, keep
 from lawsker_db.target import Target
 
 ACCEPT = "safe-upgrade --accept-unproven-backup REASON"
+# In their order. What the options leave out is not counted.
+REHEARSED = (Phase.PREFLIGHT, Phase.BACKUP, Phase.PROOF, Phase.REHEARSAL, Phase.HANDOVER)
+PHASES = (*REHEARSED, Phase.MIGRATION, Phase.CONFIRM, Phase.VERIFY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,14 +180,13 @@ def upgrade_proven(
     rehearsed upon in a scratch database; in the migration what the revisions take, until COMMIT. Raises a
     `LawskerError`, whose class tells the state; the run's folder has a report in every case.
     """
-    outlook = look_ahead(target, revision, options)
+    looked = Errand(pace=Pace(phases=_phases(PHASES, options)))
+    outlook = _looked_ahead(target, revision, options, looked, on_event)
     plan = outlook.plan
     if not plan.steps:
         return nothing_to_do(target, outlook.plan, outlook.server, hint=f"{VERIFY} checks what is there")
-    refuse_unless(outlook.checks)
-    refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
-    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
+    account = _opened_account(target, outlook, options, looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell) as lock:
@@ -208,13 +213,12 @@ def rehearse_upgrade(
     Locks: RUN (advisory) throughout; ACCESS SHARE while the dump runs. Raises what safe_upgrade raises before it
     migrates; the run's folder has a report in every case.
     """
-    outlook = look_ahead(target, revision, options)
+    looked = Errand(pace=Pace(phases=_phases(REHEARSED, options)))
+    outlook = _looked_ahead(target, revision, options, looked, on_event)
     if not outlook.plan.steps:
         return nothing_to_do(target, outlook.plan, outlook.server, hint=f"{VERIFY} checks what is there")
-    refuse_unless(outlook.checks)
-    refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
-    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
+    account = _opened_account(target, outlook, options, looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell):
@@ -223,6 +227,34 @@ def rehearse_upgrade(
             _carry_off(account, options, tell)
         said.verdict = Verdict.REHEARSED
     return said.report
+
+
+def _phases(listed: tuple[Phase, ...], options: UpgradeOptions) -> tuple[Phase, ...]:
+    """Pure. The phases of a run with these options."""
+    left_out = {Phase.PROOF, Phase.REHEARSAL, Phase.HANDOVER} if not options.prove else set()
+    left_out |= set() if options.rehearsal else {Phase.REHEARSAL}
+    left_out |= set() if options.backup.after else {Phase.HANDOVER}
+    return tuple(phase for phase in listed if phase not in left_out)
+
+
+def _looked_ahead(target: Target, revision: str, options: UpgradeOptions, looked: Errand, on_event: OnEvent) -> Outlook:
+    """Plan and preflight as the first phase, which no journal knows of yet. Raises `Refused` where there is something to run
+    and it must not begin."""
+    with timed(looked, Phase.PREFLIGHT, on_event, Phrase("whether the upgrade may begin")):
+        outlook = look_ahead(target, revision, options)
+        if outlook.plan.steps:
+            refuse_unless(outlook.checks)
+            refuse_unasked(outlook.choices, options.reinstate)
+    return outlook
+
+
+def _opened_account(target: Target, outlook: Outlook, options: UpgradeOptions, looked: Errand) -> Account:
+    """The account of a run, with what it has behind it and what earlier runs say of what lies before it."""
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
+    steps = tuple(step.revision for step in outlook.plan.steps)
+    account.pace = pace_of(looked.pace.phases, options.runs, outlook.server, Direction.UPGRADE, steps)
+    account.timings += looked.timings
+    return account
 
 
 def _confirm(account: Account, expected: Catalog) -> None:
@@ -299,6 +331,7 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
             return
         with timed(account, Phase.REHEARSAL, tell, "upgrade, verify, downgrade, compare, upgrade again on the copy"):
             account.rehearsal = _rehearse(account, chain, copy, options, tell)
+        account.pace = account.pace.knowing(Phase.MIGRATION, lasts_s=account.rehearsal.duration_s)
         if options.proof_server:
             account.notes.append(f"rehearsed on {place.label}: times and locks are of that server")
 
@@ -306,7 +339,7 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
 def _carry_off(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
     """Hand the proven backup to the operator's command, when its copy is gone: it may take long."""
     if options.backup.after and account.proof:
-        with timed(account, Phase.BACKUP, tell, "the command after the backup"):
+        with timed(account, Phase.HANDOVER, tell, Phrase("the command after the backup")):
             hand_over(options.backup.after, account.folder / "backup", tell)
 
 
