@@ -64,12 +64,14 @@ class View:
 def screen(view: View, *, width: int, height: int, now: datetime, monotonic: float, ascii_only: bool) -> Text:
     """Pure but for the language. Everything that fits, in at most `height` lines of at most `width` cells."""
     width, height = max(width, 8), max(height, 2)
-    look = view.look
-    lines = list(_head(view, width, now, monotonic, brief=height < BRIEF, ascii_only=ascii_only))
+    look, brief = view.look, height < BRIEF
+    lines = list(_head(view, width, now, monotonic, brief=brief, ascii_only=ascii_only))
     if look is not None:
-        lines += _run(look.sample, width, now, ascii_only=ascii_only)
+        run = list(_run(look.sample, width, now, brief=brief, ascii_only=ascii_only))
+        lines += [] if brief else run
         room = max(3, round((height - len(lines)) * PROBLEMS_SHARE))
-        lines += _problems(view, look, width, room, now, ascii_only=ascii_only)
+        lines += _problems(view, look, width, room, now, brief=brief, ascii_only=ascii_only)
+        lines += run if brief else []
     if view.reached is not None:
         lines += _body(view, view.reached, width, ascii_only=ascii_only)
     if len(lines) < height - 1:
@@ -169,7 +171,7 @@ def _side_by_side(parts: Sequence[tuple[str, str]], width: int) -> Iterator[Text
         yield line
 
 
-def _run(sample: Sample, width: int, now: datetime, *, ascii_only: bool) -> Iterator[Text]:
+def _run(sample: Sample, width: int, now: datetime, *, brief: bool, ascii_only: bool) -> Iterator[Text]:
     """Pure. The run that goes on, and the commands of which the server tells how far they are."""
     run = sample.run
     if run is not None:
@@ -181,7 +183,8 @@ def _run(sample: Sample, width: int, now: datetime, *, ascii_only: bool) -> Iter
                 "{done} of about {whole}", done=bytes_text(run.bytes_done or 0), whole=bytes_text(run.bytes_total or 0)
             )
             yield _progress(words, min(share, 1.0), width, ascii_only=ascii_only)  # fmt: skip
-        yield from (Text(line, style=SOFT) for line in folded(spoken(run.doing), width, hang=2)[:2])
+        if run.doing and not brief:
+            yield from (Text(line, style=SOFT) for line in folded(spoken(run.doing), width, hang=2)[:2])
     elif sample.holders:
         yield _titled(Phrase("A run is at work"), width, ascii_only=ascii_only)
         for holder in sample.holders[:2]:
@@ -226,7 +229,7 @@ def _progress(words: Phrase, share: float | None, width: int, *, ascii_only: boo
 
 
 def _problems(
-    view: View, look: Look, width: int, room: int, now: datetime, *, ascii_only: bool
+    view: View, look: Look, width: int, room: int, now: datetime, *, brief: bool, ascii_only: bool
 ) -> Iterator[Text]:  # fmt: skip
     """Pure. What somebody should look at: errors first, then the newest; in full, or shorter where room is short."""
     since = view.trends.open_since
@@ -234,7 +237,8 @@ def _problems(
     found.sort(key=lambda one: one.severity is not ERROR)
     errors = sum(one.severity is ERROR for one in found)
     title = Phrase("Problems: errors {errors}, warnings {warnings}", errors=errors, warnings=len(found) - errors)
-    yield _titled(title if found else Phrase("Problems"), width, ascii_only=ascii_only, tone=gravest(look))
+    if found or not brief:
+        yield _titled(title if found else Phrase("Problems"), width, ascii_only=ascii_only, tone=gravest(look))
     if not found:
         none = Phrase("No problem.") if look.sample.reachable else Phrase("nobody knows")
         yield Text(cut(spoken(none), width), style=STYLES[GOOD])
