@@ -23,7 +23,7 @@ export DATABASE_URL
 endif
 
 .PHONY: help demo test test-majors test-long test-faults lint typecheck build bench
-.PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover restore drill adopt verify backup status clean .revision-given
+.PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover restore drill adopt verify backup status monitor clean .revision-given
 
 help: ## list the targets
 	@echo "usage: make TARGET [DATABASE_URL=postgresql://...] [ARGS='...'] [PYTHON=/path/to/python]"
@@ -100,6 +100,9 @@ backup: .venv/.stamp-base ## take a backup and prove it by a trial restore
 
 status: .venv/.stamp-base ## where the database stands
 	@.venv/bin/lawsker-db status $(ARGS)
+
+monitor: .venv/.stamp-base ## watch the database and the run that goes on in it, until Ctrl-C
+	@.venv/bin/lawsker-db monitor $(ARGS)
 
 clean: ## remove what make made here; reports and backups in lawsker-runs/ stay
 	@rm -rf .venv .majors dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TARGETS = re.findall(r"^([a-z][a-z-]*):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
-COMMANDS = ("safe-upgrade", "rollback", "adopt", "verify", "backup", "status")
+COMMANDS = ("safe-upgrade", "rollback", "adopt", "verify", "backup", "status", "monitor")
 WITHOUT_DATABASE = ("demo", "test", "bench")
 HOSTILE_URL = "postgresql://lawsker:c4n4ry $HOME $(X) #'\"%25@db.example/lawsker"
 

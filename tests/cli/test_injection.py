@@ -51,6 +51,7 @@ FREE = {
     "reinstate": "{}",
     "junit": "{}",
     "prom_file": "{}",
+    "out": "{}",
     "run": "{}",
     "role": "{}",
     "name": "{}",

@@ -35,7 +35,7 @@ GRACE_S = 1.0
 MOST_WAITING = 64
 SAID_BYTES = 4096
 SHOWN_OF_BLOCKER = ("pid", "gid", "user", "application", "address", "state", "since", "age_s", "kind", "what", "holds")
-FOR_EXAMPLE = "for example --notify '/usr/local/bin/tell-the-team'; docs/notify.md has programs for mail and chat"
+FOR_EXAMPLE = Phrase("for example --notify /usr/local/bin/tell-the-team; docs/notify.md has programs for mail and chat")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,11 +131,9 @@ def notice_words(notify: str) -> tuple[str, ...]:
     try:
         words = tuple(shlex.split(notify))
     except ValueError as failed:
-        raise UsageError(
-            Phrase("--notify cannot be read: {why}.", why=str(failed)), hint=Phrase("{example}", example=FOR_EXAMPLE)
-        ) from None
+        raise UsageError(Phrase("--notify cannot be read: {why}.", why=str(failed)), hint=FOR_EXAMPLE) from None
     if not words:
-        raise UsageError(Phrase("--notify names no program."), hint=Phrase("{example}", example=FOR_EXAMPLE))
+        raise UsageError(Phrase("--notify names no program."), hint=FOR_EXAMPLE)
     return words
 
 

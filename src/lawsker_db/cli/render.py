@@ -96,7 +96,7 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
             say(f"  {padded(said(Phrase(timing.phase.value)), PHASE_CELLS)} {timing.duration_s:8.2f} s")
         for line in _told(report):
             say(Phrase("  {line}", line=line))
-        tell(Phrase("Report: {path}", path=f"{short_path(report.folder)}/report.html"))
+        tell(Phrase("Report: {folder}/report.html", folder=short_path(report.folder)))
     tell(Phrase("Next: {hint}", hint=report.hint))
 
 
@@ -219,7 +219,7 @@ def width(text: str) -> int:
 
 def one_line(text: str) -> str:
     """Pure. A text of several lines as one."""
-    return " ".join(text.split())
+    return "; ".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
 def coloured(stream: TextIO) -> bool:

@@ -46,7 +46,7 @@ from lawsker_db.record.report import write_report
 from lawsker_db.revisions import Plan
 from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.gate import Gate
-from lawsker_db.safety.pace import Pace
+from lawsker_db.safety.pace import Errand, Pace
 from lawsker_db.safety.promises import changed_tables, kept_promises
 from lawsker_db.safety.reinstatement import back_notes
 from lawsker_db.target import Target
@@ -86,6 +86,7 @@ class Account:
     restore_point: RestorePoint | None = None
     skipped: list[str] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     confirmed: tuple[Check, ...] = ()
     verified: tuple[Check, ...] = ()
@@ -125,6 +126,14 @@ def open_account(target: Target, plan: Plan, server: Server, checks: tuple[Check
         server=server,
         checks=list(checks),
     )
+
+
+def go_on(account: Account, pace: Pace, looked: Errand) -> Account:
+    """The account of a run that goes on from its preflight: what lies before it, and what was said and timed already."""
+    account.pace = pace
+    account.timings += looked.timings
+    account.told += looked.told
+    return account
 
 
 @contextmanager
@@ -315,7 +324,7 @@ def teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
     does what a run had to leave behind or could not note. A display that fails never matters.
     """
 
-    def tell(event: Event) -> None:
+    def keep(event: Event) -> None:
         if event.name in NOTED:
             account.notes.append(event.text)
         try:
@@ -326,9 +335,14 @@ def teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
                 raise RolledBack(f"The journal cannot be written: {failed}", hint=hint) from failed
             account.notes.append(f"the journal could not be written after COMMIT: {failed}")
         log_event(account.folder, event)
+
+    def tell(event: Event) -> None:
+        keep(event)
         with suppress(OSError):
             on_event(event)
 
+    for event in account.told:
+        keep(event)
     return tell
 
 

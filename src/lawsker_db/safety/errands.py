@@ -7,7 +7,7 @@ A run that is killed leaves its scratch database behind. Its journal, which nobo
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from lawsker_db.record.log import forget_log, log_event
 from lawsker_db.record.manifest import MANIFEST, read_manifest
 from lawsker_db.safety.archive import disk_failed
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
-from lawsker_db.safety.pace import Errand, Pace, Timed, timed
+from lawsker_db.safety.pace import Errand, Pace, Timed, looking, timed
 from lawsker_db.safety.precedent import pace_of, pace_of_restore
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless
 from lawsker_db.safety.proof import verify_backup
@@ -62,14 +62,14 @@ def create_backup(
     `BackupUnproven`, whose field `folder` names what was kept all the same.
     """
     times = Errand(pace=Pace(phases=_phases(options, proven=proven)))
-    with timed(times, Phase.PREFLIGHT, on_event, Phrase("whether a backup can be taken")):
+    with looking(times, on_event, Phrase("whether a backup can be taken")):
         server = _look(target, runs, prove=proven and proof_server is None)
     times.pace = pace_of(times.pace.phases, runs, server)
     target = pinned(target, server)
     run_id = new_run_id("backup")
     folder = create_run_folder(runs.absolute(), run_id)
     try:
-        with journalled(folder, on_event) as tell:
+        with journalled(folder, on_event, times.told) as tell:
             place = folder / BACKUP
             if proven:
                 return take_proven_backup(
@@ -209,19 +209,24 @@ def scratches_left(journal: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def journalled(folder: Path, on_event: OnEvent) -> Iterator[Callable[[Event], None]]:
+def journalled(folder: Path, on_event: OnEvent, told: Iterable[Event] = ()) -> Iterator[Callable[[Event], None]]:
     """The journal first, then whoever watches. It is removed at the end, unless it names something that was left."""
     try:
         with Journal(folder, ERRAND) as journal:
 
-            def tell(event: Event) -> None:
+            def keep(event: Event) -> None:
                 try:
                     journal.write(event)
                 except OSError as failed:
                     raise disk_failed(folder, failed) from failed
                 log_event(folder, event)
+
+            def tell(event: Event) -> None:
+                keep(event)
                 on_event(event)
 
+            for event in told:
+                keep(event)
             yield tell
     finally:
         path = folder / ERRAND

@@ -63,10 +63,11 @@ class Timed(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Errand:
-    """The times of what is no run and writes no report."""
+    """The times of what is no run and writes no report. `told` is what was said before there was a journal for it."""
 
     pace: Pace
     timings: list[Timing] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)
 
 
 @contextmanager
@@ -82,3 +83,15 @@ def timed(account: Timed, phase: Phase, tell: OnEvent, words: str) -> Iterator[N
         account.timings.append(Timing(phase=phase, started_at=started_at, duration_s=duration_s))
     took = Phrase("done in {duration_s:.1f} s", duration_s=duration_s)
     tell(Event(phase=phase, name="end", text=took, facts={**place, "duration_s": duration_s}))
+
+
+@contextmanager
+def looking(looked: Errand, on_event: OnEvent, words: str) -> Iterator[None]:
+    """The first phase of a procedure, its preflight: there is no journal yet, so what is said is remembered for it."""
+
+    def tell(event: Event) -> None:
+        looked.told.append(event)
+        on_event(event)
+
+    with timed(looked, Phase.PREFLIGHT, tell, words):
+        yield

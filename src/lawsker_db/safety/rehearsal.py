@@ -19,6 +19,7 @@ from lawsker_db.evidence import (
     failures,
     ignore,
 )
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.catalog import Catalog, compare_catalogs, read_catalog
 from lawsker_db.postgres.content import Content, read_content
 from lawsker_db.postgres.meter import STRONG, Meter, metered, telling
@@ -58,13 +59,16 @@ def rehearse(
     production's then will; `reinstate` says what they bring back, which both of them do.
     """
     try:
+        on_event(_now(Phrase("gathering statistics on the copy")))
         _cut_off(copy, on_event)
         catalog = _catalog(copy)
         _analyze(copy, on_event)
         measured, came = _pass(copy, chain, plan, "upgrade", on_event, full=full, reinstate=reinstate)
+        on_event(_now(Phrase("every check of the list on the upgraded copy")))
         _verify(copy, chain, on_event, reinstated=bool(came))
         back = plan_downgrade(chain, _current(copy), plan.start[0] if plan.start else "base")
         _pass(copy, chain, back, "downgrade", on_event)
+        on_event(_now(Phrase("comparing the copy with what it was before")))
         stays = {name for contract in plan.contracts for name in contract.may_install}
         _compare((catalog, content), (_catalog(copy), read_content(copy)), stays)
         on_event(_event("equal", "after the downgrade catalog and content are as before"))
@@ -254,6 +258,11 @@ def _progress(on_event: OnEvent) -> OnEvent:
         on_event(Event(phase=Phase.REHEARSAL, name=inner.name, text=inner.text, lasting=False))
 
     return tell
+
+
+def _now(words: str) -> Event:
+    """Pure. What goes on at this moment, for whoever watches."""
+    return Event(phase=Phase.REHEARSAL, name="progress", text=words, lasting=False)
 
 
 def _event(name: str, words: str, **facts: object) -> Event:

@@ -29,7 +29,7 @@ from lawsker_db.revisions import current_revisions
 from lawsker_db.safety.backup import BackupOptions
 from lawsker_db.safety.exchange import SETTLE_S, swap_in
 from lawsker_db.safety.leftover_rows import first_look, last_look
-from lawsker_db.safety.pace import Errand, Pace, timed
+from lawsker_db.safety.pace import Errand, Pace, looking, timed
 from lawsker_db.safety.precedent import pace_of, pace_of_restore
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless
 from lawsker_db.safety.proof import Copy, drop_copy, make_copy, prove
@@ -96,7 +96,7 @@ def restore(
     """
     manifest = read_manifest(backup)
     looked = Errand(pace=Pace(phases=TRIED if options.dry_run else PHASES))
-    with timed(looked, Phase.PREFLIGHT, on_event, READY):
+    with looking(looked, on_event, READY):
         server, checks = _look(target, manifest, options)
         refuse_unless(checks, what="The restore cannot begin")
         check_files(backup, manifest)
@@ -148,7 +148,7 @@ def restore_to(
     """
     manifest = read_manifest(backup)
     looked = Errand(pace=Pace(phases=COPIED))
-    with timed(looked, Phase.PREFLIGHT, on_event, READY):
+    with looking(looked, on_event, READY):
         place, server, checks = _look_for_place(target, manifest, name, options)
         refuse_unless(checks, what="The copy cannot be made")
         check_files(backup, manifest)
@@ -217,6 +217,7 @@ def _set_pace(account: RestoreAccount, looked: Errand, options: RestoreOptions) 
     known = pace_of(looked.pace.phases, options.runs, account.server, Direction.RESTORE)
     account.pace = pace_of_restore(known.phases, account.manifest, known)
     account.timings += looked.timings
+    account.told += looked.told
 
 
 def _opening(account: RestoreAccount) -> Event:

@@ -71,6 +71,7 @@ class RestoreAccount:
     proof: Proof | None = None
     checks: list[Check] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)
     figures: dict[str, int] = field(default_factory=dict)
     not_proven: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -248,7 +249,7 @@ def teller(account: RestoreAccount, journal: Journal, on_event: OnEvent) -> OnEv
     display that fails never matters.
     """
 
-    def tell(event: Event) -> None:
+    def keep(event: Event) -> None:
         if event.name in NOTED:
             account.notes.append(event.text)
         try:
@@ -259,7 +260,12 @@ def teller(account: RestoreAccount, journal: Journal, on_event: OnEvent) -> OnEv
                 raise RestoreFailed(words, hint=f"free disk space, then {AGAIN}") from failed
             account.notes.append(f"the journal could not be written at the swap: {failed}")
         log_event(account.folder, event)
+
+    def tell(event: Event) -> None:
+        keep(event)
         with suppress(OSError):
             on_event(event)
 
+    for event in account.told:
+        keep(event)
     return tell

@@ -39,6 +39,7 @@ from lawsker_db.safety.account import (
     BACK,
     VERIFY_BACK,
     Account,
+    go_on,
     nothing_to_do,
     open_account,
     opened,
@@ -50,7 +51,7 @@ from lawsker_db.safety.confirmation import reading, require_confirmed, said_by
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import ROLLBACK, RunOptions
 from lawsker_db.safety.hanging import dependant_checks
-from lawsker_db.safety.pace import Errand, Pace, timed
+from lawsker_db.safety.pace import Errand, Pace, looking, timed
 from lawsker_db.safety.precedent import pace_of
 from lawsker_db.safety.preflight import guarded_checks, refuse_unless
 from lawsker_db.safety.recovery import unsettled_check
@@ -142,7 +143,7 @@ def roll_back(
     when another one would be carried out by now.
     """
     looked = Errand(pace=Pace(phases=PHASES))
-    with timed(looked, Phase.PREFLIGHT, on_event, Phrase("what was written since, and whether the rollback may begin")):
+    with looking(looked, on_event, Phrase("what was written since, and whether the rollback may begin")):
         outlook = look_back(target, revision, options)
         _require_as_shown(outlook.plan, shown)
     if not outlook.plan.steps:
@@ -151,8 +152,7 @@ def roll_back(
     target = pinned(target, outlook.server)
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     steps = tuple(step.revision for step in outlook.plan.steps)
-    account.pace = pace_of(PHASES, options.runs, outlook.server, Direction.DOWNGRADE, steps)
-    account.timings += looked.timings
+    go_on(account, pace_of(PHASES, options.runs, outlook.server, Direction.DOWNGRADE, steps), looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell) as lock:

@@ -37,6 +37,7 @@ from lawsker_db.safety.account import (
     NOT_RESTORED,
     VERIFY,
     Account,
+    go_on,
     nothing_to_do,
     open_account,
     opened,
@@ -56,7 +57,7 @@ from lawsker_db.safety.confirmation import (
 )
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import SAFE_UPGRADE, RunOptions
-from lawsker_db.safety.pace import Errand, Pace, timed
+from lawsker_db.safety.pace import Errand, Pace, looking, timed
 from lawsker_db.safety.precedent import pace_of
 from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
@@ -240,7 +241,7 @@ def _phases(listed: tuple[Phase, ...], options: UpgradeOptions) -> tuple[Phase, 
 def _looked_ahead(target: Target, revision: str, options: UpgradeOptions, looked: Errand, on_event: OnEvent) -> Outlook:
     """Plan and preflight as the first phase, which no journal knows of yet. Raises `Refused` where there is something to run
     and it must not begin."""
-    with timed(looked, Phase.PREFLIGHT, on_event, Phrase("whether the upgrade may begin")):
+    with looking(looked, on_event, Phrase("whether the upgrade may begin")):
         outlook = look_ahead(target, revision, options)
         if outlook.plan.steps:
             refuse_unless(outlook.checks)
@@ -252,9 +253,8 @@ def _opened_account(target: Target, outlook: Outlook, options: UpgradeOptions, l
     """The account of a run, with what it has behind it and what earlier runs say of what lies before it."""
     account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
     steps = tuple(step.revision for step in outlook.plan.steps)
-    account.pace = pace_of(looked.pace.phases, options.runs, outlook.server, Direction.UPGRADE, steps)
-    account.timings += looked.timings
-    return account
+    pace = pace_of(looked.pace.phases, options.runs, outlook.server, Direction.UPGRADE, steps)
+    return go_on(account, pace, looked)
 
 
 def _confirm(account: Account, expected: Catalog) -> None:
