@@ -116,7 +116,9 @@ def _state(view: View, sample: Sample, width: int, monotonic: float, *, brief: b
     late = monotonic - view.looked_at
     parts: list[tuple[str, str]] = []
     if sample.reachable:
-        parts.append((Phrase("ANSWERS in {time}", time=seconds_text(sample.latency_s or 0.0)), GOOD))
+        latency = sample.latency_s
+        words = Phrase("ANSWERS") if latency is None else Phrase("ANSWERS in {time}", time=seconds_text(latency))
+        parts.append((words, GOOD))
     else:
         away = (sample.away_s or 0.0) + late
         parts.append((Phrase("NO ANSWER for {time}", time=seconds_text(round(away))), BAD))

@@ -34,6 +34,7 @@ CHARTS: tuple[tuple[Phrase, tuple[str, ...]], ...] = (
 )
 FROM_LEAST = ("database_bytes", "disk_free_bytes")  # lines that are flat when they begin at zero
 LINES = (PLAIN, WARN)
+HEIGHT, FLAT = 120, 36  # pixels of a chart, and of one whose line goes nowhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +140,13 @@ def _problems(say: Say, report: MonitoringReport) -> str:
         (
             span.problem.code,
             Phrase("ERROR") if span.problem.severity is ERROR else Phrase("WARN"),
-            _clock(span.first_at, whole),
-            _clock(span.last_at, whole) if span.over else Phrase("goes on"),
             span.problem.text,
+            _lasted(span, whole),
             span.problem.hint,
         )
         for span in spans
     ]
-    heads = (Phrase("Problem"), Phrase("Severity"), Phrase("From"), Phrase("To"), Phrase("What"), Phrase("Next"))
+    heads = (Phrase("Problem"), Phrase("Severity"), Phrase("What"), Phrase("From, to"), Phrase("Next"))
     tones = [BAD if span.problem.severity is ERROR else WARN for span in spans]
     chart = timeline(
         drawn,
@@ -155,7 +155,15 @@ def _problems(say: Say, report: MonitoringReport) -> str:
         title=say(Phrase("When each problem was one")),
         description=say(Phrase("{number} problems; the table has all.", number=len(spans))),
     )
-    return (chart + table(say, heads, rows, tones=tones)) if spans else ""
+    return (chart + table(say, heads, rows, tones=tones, kind="checks")) if spans else ""
+
+
+def _lasted(span: Lasted, whole: float) -> Phrase:
+    """Pure. From when to when something was a problem."""
+    first, last = _clock(span.first_at, whole), _clock(span.last_at, whole)
+    if span.over:
+        return Phrase("{first} to {last}", first=first, last=last)
+    return Phrase("from {first}, goes on", first=first)
 
 
 def _gaps(say: Say, report: MonitoringReport) -> str:
@@ -212,6 +220,7 @@ def _chart(say: Say, report: MonitoringReport, heading: Phrase, names: Sequence[
         high=Tick(at=high, label=amount_text(name, high)),
         title=say(heading),
         description=say(_described(name, report.summary, report.gaps)),
+        height=HEIGHT if max(known) > min(known) else FLAT,
     )
     return subheading(say, heading) + drawn
 
