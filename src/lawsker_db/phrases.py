@@ -45,17 +45,42 @@ class Phrase(str):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.template, dict(self.values))
+        return _again, (type(self), self.template, dict(self.values))
 
 
-def _again(template: str, values: dict[str, Value]) -> Phrase:
-    return Phrase(template, **values)
+class Clause(Phrase):
+    """A sentence as it stands within another one: without its full stop, in any language."""
+
+    __slots__ = ()
+
+    def __new__(cls, template: str, /, **values: Value) -> Self:
+        """Pure."""
+        whole = template.format_map(values) if values else template
+        made = str.__new__(cls, whole.rstrip("."))
+        made.template = template
+        made.values = values
+        return made
+
+
+def _again(kind: type[Phrase], template: str, values: dict[str, Value]) -> Phrase:
+    return kind(template, **values)
+
+
+def clause(text: str) -> str:
+    """Pure. A text without its full stop, to stand within another; a phrase stays one."""
+    return Clause(text.template, **text.values) if isinstance(text, Phrase) else text.rstrip(".")
 
 
 def joined(parts: Iterable[str], separator: str = ", ") -> Phrase:
     """Pure. Several texts as one, as `separator.join` does; those that are phrases stay such."""
     listed = {f"p{number}": part for number, part in enumerate(parts)}
     return Phrase(separator.join(f"{{{name}}}" for name in listed), **listed)
+
+
+def told_by(failed: BaseException) -> str:
+    """Pure. What an exception says; the phrase that it was raised with stays one."""
+    told = failed.args[0] if len(failed.args) == 1 else None
+    return told if isinstance(told, Phrase) else str(failed)
 
 
 def in_language(text: str, language: str) -> str:
@@ -65,13 +90,15 @@ def in_language(text: str, language: str) -> str:
     """
     if not isinstance(text, Phrase) or language == ENGLISH or not text:
         return text
-    template = catalogue(language).gettext(text.template)
-    if not text.values:
-        return template
-    said = {
-        name: in_language(value, language) if isinstance(value, str) else value for name, value in text.values.items()
-    }
-    return template.format_map(said)
+    told = catalogue(language).gettext(text.template)
+    if text.values:
+        told = told.format_map(
+            {
+                key: in_language(value, language) if isinstance(value, str) else value
+                for key, value in text.values.items()
+            }
+        )
+    return told.rstrip(".。") if isinstance(text, Clause) else told
 
 
 @cache

@@ -129,6 +129,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.afterwards",
         "safety.rescue_files",
         "safety.restore_account",
+        "safety.ended",
         "safety.recovery",
         "safety.returned",
         "safety.rollback",

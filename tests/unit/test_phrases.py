@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lawsker_db.cli.language import asked_language
 from lawsker_db.evidence import Check
-from lawsker_db.phrases import CHINESE, ENGLISH, Phrase, catalogue, in_language, joined
+from lawsker_db.phrases import CHINESE, ENGLISH, Phrase, catalogue, clause, in_language, joined
 from lawsker_db.postgres.blockers import Blocker, named
 from lawsker_db.postgres.catalog import Catalog, compare_catalogs
 
@@ -54,6 +54,15 @@ def test_joined_phrases_stay_phrases() -> None:
     assert both == f"{ROWS}; plain {{braces}}"
     assert both.values["p0"] is ROWS
     assert joined(()) == ""
+
+
+def test_a_clause_lost_its_full_stop_in_every_language() -> None:
+    within = clause(Phrase("The database was not changed."))
+    assert within == clause("The database was not changed.") == "The database was not changed"
+    for same in (within, pickle.loads(pickle.dumps(within))):  # noqa: S301
+        said = in_language(Phrase("{why}; so", why=same), CHINESE)
+        assert said.endswith("; so")
+        assert not {".", "。"} & set(said)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from typing import Any
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Event
+from lawsker_db.phrases import Phrase
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
@@ -43,12 +44,17 @@ def create_run_folder(root: Path, run_id: str) -> Path:
         folder.mkdir(mode=PRIVATE_FOLDER)
     except OSError as failed:
         raise Refused(
-            f"The folder for the run cannot be made: {folder}: {failed.strerror}.",
-            hint="name one that you may write to: --runs FOLDER",
+            Phrase(
+                "The folder for the run cannot be made: {folder}: {why}.", folder=str(folder), why=str(failed.strerror)
+            ),
+            hint=Phrase("name one that you may write to: --runs FOLDER"),
         ) from failed
     if mode & 0o022 and not mode & 0o1000:
         folder.rmdir()
-        raise Refused(f"Others may write into {root}: a backup there could be swapped.", hint=f"chmod go-w '{root}'")
+        raise Refused(
+            Phrase("Others may write into {folder}: a backup there could be swapped.", folder=str(root)),
+            hint=f"chmod go-w '{root}'",
+        )
     return folder
 
 
@@ -96,7 +102,9 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX)  # waits for nobody but a look, which lasts a moment
             sync_folder(folder)
         except OSError as failed:
-            raise Refused(f"The journal cannot be written: {failed}", hint="free disk space") from failed
+            raise Refused(
+                Phrase("The journal cannot be written: {why}", why=str(failed)), hint=Phrase("free disk space")
+            ) from failed
 
     def __enter__(self) -> Journal:
         return self

@@ -16,6 +16,7 @@ from typing import Any
 
 from lawsker_db.errors import BackupFailed
 from lawsker_db.evidence import Fingerprint, Proof, RestorePoint
+from lawsker_db.phrases import Phrase, told_by
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.record.journal import as_json, write_atomically
 
@@ -24,7 +25,7 @@ CATALOG = "catalog.json"
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-TAKE_ANOTHER = "to take another: lawsker-db backup create"
+TAKE_ANOTHER = Phrase("to take another: lawsker-db backup create")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +77,17 @@ def read_manifest(folder: Path) -> Manifest:
         written = facts.pop("format")
         if written != FORMAT:
             wrote = f"lawsker-db {facts.get('tool_version', 'of another version')}"
-            raise ValueError(f"it is of format {written}, by {wrote}; this version reads format {FORMAT}")
+            raise ValueError(
+                Phrase(
+                    "it is of format {written}, by {tool}; this version reads format {known}",
+                    written=written,
+                    tool=wrote,
+                    known=FORMAT,
+                )
+            )
         own = str(facts.pop("digest"))
         if hashlib.sha256(body.replace(own.encode(), b"", 1)).hexdigest() != own:
-            raise ValueError("it is not what was written")
+            raise ValueError(Phrase("it is not what was written"))
         facts["tables"] = tuple(_fingerprint(table) for table in facts["tables"])
         facts["large_objects"] = _fingerprint(facts["large_objects"])
         facts["left_out"] = tuple((name, why) for name, why in facts["left_out"])
@@ -93,8 +101,11 @@ def read_manifest(folder: Path) -> Manifest:
         _require_plain_facts(manifest)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as failed:
         raise BackupFailed(
-            f"{folder / MANIFEST} is no manifest that can be trusted: {_said(failed)}.",
-            hint=f"name the folder of a backup (lawsker-db backup list --runs FOLDER); {TAKE_ANOTHER}",
+            Phrase("{file} is no manifest that can be trusted: {why}.", file=str(folder / MANIFEST), why=_said(failed)),
+            hint=Phrase(
+                "name the folder of a backup (lawsker-db backup list --runs FOLDER); {otherwise}",
+                otherwise=TAKE_ANOTHER,
+            ),
         ) from failed
     return manifest
 
@@ -130,7 +141,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
     folders = {str(Path(name).parent) for name in manifest.files} - {"."}
     for place in (folder, *(folder / name for name in sorted(folders))):
         if place.is_symlink() or not place.is_dir():
-            raise _wrong(place, "is no ordinary folder")
+            raise _wrong(place, Phrase("is no ordinary folder"))
     outside = folder.absolute().parent
     if swappable(outside):
         raise _writable(outside, f"chmod go-w {shlex.quote(str(outside))}")
@@ -139,15 +150,15 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
     # A proof that was killed while it was noted leaves a half manifest beside the whole one, which says nothing.
     for name in sorted((present | manifest.files.keys() | {SUMS}) - {MANIFEST, f"{MANIFEST}.partial"} - folders):
         if name not in manifest.files and name != SUMS:
-            raise _wrong(folder / name, "is not in the manifest")
+            raise _wrong(folder / name, Phrase("is not in the manifest"))
         if name not in present:
-            raise _wrong(folder / name, "is missing")
+            raise _wrong(folder / name, Phrase("is missing"))
         if (folder / name).is_symlink() or not (folder / name).is_file():
-            raise _wrong(folder / name, "is no ordinary file")
+            raise _wrong(folder / name, Phrase("is no ordinary file"))
         _require_private(folder / name, folder)
         written = hashlib.sha256(_sums(manifest)).hexdigest() if name == SUMS else manifest.files[name]
         if file_digest(folder / name) != written:
-            raise _wrong(folder / name, "is not what was written")
+            raise _wrong(folder / name, Phrase("is not what was written"))
 
 
 @contextmanager
@@ -156,7 +167,9 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as failed:
-        raise _wrong(Path(failed.filename or path), f"cannot be read: {failed.strerror}") from failed
+        raise _wrong(
+            Path(failed.filename or path), Phrase("cannot be read: {why}", why=str(failed.strerror))
+        ) from failed
 
 
 def swappable(folder: Path) -> bool:
@@ -176,10 +189,10 @@ def _read_ordinary(path: Path) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as failed:
-        raise ValueError("it is a symbolic link" if path.is_symlink() else failed.strerror) from failed
+        raise ValueError(Phrase("it is a symbolic link") if path.is_symlink() else str(failed.strerror)) from failed
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise ValueError("it is no ordinary file")
+        raise ValueError(Phrase("it is no ordinary file"))
     with os.fdopen(handle, "rb") as file:
         return file.read()
 
@@ -188,14 +201,14 @@ def _require_plain_facts(manifest: Manifest) -> None:
     """What listing and showing go by is there, and of the right kind. Raises `LookupError`, `TypeError`, `ValueError`."""
     times = [manifest.taken_at] + ([manifest.proof.proven_at] if manifest.proof else [])
     if not all(datetime.fromisoformat(time).tzinfo for time in times):
-        raise ValueError("its time has no zone")
+        raise ValueError(Phrase("its time has no zone"))
     server, like = manifest.server, manifest.properties
     words = [server["database"], server["system_identifier"], manifest.snapshot["lsn"], *manifest.revision]
     words += [like[name] for name in ("encoding", "collate", "ctype", "provider", "locale")]
     words += [text for item in manifest.files.items() for text in item]
     numbers = [server["version"], manifest.bytes, manifest.client_major, *(table.rows for table in manifest.tables)]
     if not all(isinstance(word, str) for word in words) or not all(isinstance(number, int) for number in numbers):
-        raise TypeError("it says something of the wrong kind")
+        raise TypeError(Phrase("it says something of the wrong kind"))
 
 
 def _require_private(path: Path, folder: Path) -> None:
@@ -205,16 +218,16 @@ def _require_private(path: Path, folder: Path) -> None:
 
 def _writable(path: Path, mend: str) -> BackupFailed:
     return BackupFailed(
-        f"Others may write {path}, so that this backup cannot be trusted.",
-        hint=f"if you know that nobody did: {mend}; else {TAKE_ANOTHER}",
+        Phrase("Others may write {path}, so that this backup cannot be trusted.", path=str(path)),
+        hint=Phrase("if you know that nobody did: {mend}; else {otherwise}", mend=mend, otherwise=TAKE_ANOTHER),
     )
 
 
 def _said(failed: Exception) -> str:
     """Pure. What is wrong with a manifest, in words."""
     if isinstance(failed, KeyError):
-        return f"it lacks {failed}"
-    return "it is nested too deeply" if isinstance(failed, RecursionError) else str(failed)
+        return Phrase("it lacks {key}", key=str(failed))
+    return Phrase("it is nested too deeply") if isinstance(failed, RecursionError) else told_by(failed)
 
 
 def _sums(manifest: Manifest) -> bytes:
@@ -229,4 +242,7 @@ def _fingerprint(found: Mapping[str, Any]) -> Fingerprint:
 
 
 def _wrong(path: Path, what: str) -> BackupFailed:
-    return BackupFailed(f"{path} {what}.", hint=f"do not restore from this backup; {TAKE_ANOTHER}")
+    return BackupFailed(
+        Phrase("{path} {what}.", path=str(path), what=what),
+        hint=Phrase("do not restore from this backup; {otherwise}", otherwise=TAKE_ANOTHER),
+    )

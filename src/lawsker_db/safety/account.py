@@ -47,6 +47,7 @@ from lawsker_db.revisions import Plan
 from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.pace import Errand, Pace
+from lawsker_db.safety.precedent import pace_of
 from lawsker_db.safety.promises import changed_tables, kept_promises
 from lawsker_db.safety.reinstatement import back_notes
 from lawsker_db.target import Target
@@ -113,9 +114,13 @@ class Account:
         return self.guarded is not None and self.guarded.in_doubt
 
 
-def open_account(target: Target, plan: Plan, server: Server, checks: tuple[Check, ...], runs: Path) -> Account:
-    """Begin the account of a run: its id and its folder (0700). Raises `Refused` when the folder cannot be made."""
+def open_account(
+    target: Target, plan: Plan, server: Server, checks: tuple[Check, ...], runs: Path, looked: Errand
+) -> Account:
+    """Begin the account of a run that goes on from its preflight (`looked`): id, folder (0700), and what earlier runs
+    say of the phases that lie before it. Raises `Refused` when the folder cannot be made."""
     run_id = new_run_id("_".join(plan.goal))
+    steps = tuple(step.revision for step in plan.steps)
     return Account(
         run_id=run_id,
         target=target,
@@ -124,16 +129,11 @@ def open_account(target: Target, plan: Plan, server: Server, checks: tuple[Check
         began=time.monotonic(),
         started_at=datetime.now(UTC),
         server=server,
+        pace=pace_of(looked.pace.phases, runs, server, plan.direction, steps),
+        timings=list(looked.timings),
+        told=list(looked.told),
         checks=list(checks),
     )
-
-
-def go_on(account: Account, pace: Pace, looked: Errand) -> Account:
-    """The account of a run that goes on from its preflight: what lies before it, and what was said and timed already."""
-    account.pace = pace
-    account.timings += looked.timings
-    account.told += looked.told
-    return account
 
 
 @contextmanager

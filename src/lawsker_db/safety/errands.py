@@ -88,9 +88,8 @@ def create_backup(
 
 def _phases(options: BackupOptions, *, proven: bool) -> tuple[Phase, ...]:
     """Pure. The phases of a backup with these options."""
-    left_out = set() if proven else {Phase.PROOF}
-    left_out |= set() if options.after else {Phase.HANDOVER}
-    return tuple(phase for phase in PHASES if phase not in left_out)
+    wanted = {Phase.PROOF: proven, Phase.HANDOVER: bool(options.after)}
+    return tuple(phase for phase in PHASES if wanted.get(phase, True))
 
 
 def _look(target: Target, runs: Path, *, prove: bool) -> Server:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from lawsker_db.contract import Contract
 from lawsker_db.evidence import Check, Fingerprint
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.catalog import Catalog, Identity
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
 from lawsker_db.postgres.kept import (
@@ -85,7 +86,12 @@ class Keeping:
         )
         self.kept.append(kept)
         others = [line for line in kept.definitions if _trigger_name(line) and _trigger_name(line) not in own]
-        self.notes += [f"a trigger of others on {place} was taken off; the archive has its text: {o}" for o in others]
+        self.notes += [
+            Phrase(
+                "a trigger of others on {place} was taken off; the archive has its text: {text}", place=place, text=line
+            )
+            for line in others
+        ]
 
     def keep_columns(self, table: str, columns: tuple[str, ...], contract: Contract, digest: str) -> None:
         """Copy columns into the archive, as `kept.keep_columns` does."""
@@ -114,15 +120,22 @@ class Keeping:
         whole = {kept.original for kept in now if kept.kind == "table"}
         columns = {(kept.original, name) for kept in now if kept.kind == "columns" for name in kept.columns}
         checks += [
-            _check(f"archive of {table.name}", False, "kept", "dropped by the revision: it must use ops.drop_table")
+            _check(
+                Phrase("archive of {table}", table=table.name),
+                False,
+                Phrase("kept"),
+                Phrase("dropped by the revision: it must use ops.drop_table"),
+            )
             for table in contract.tables
             if table.name not in whole and not self._is_empty_baseline(table.name, contract)
         ]
         for extension in contract.extensions:
             lost = [column.name for column in extension.columns if (extension.table, column.name) not in columns]
-            words = f"{', '.join(lost)} dropped by the revision: it must use ops.drop_columns"
+            words = Phrase("{columns} dropped by the revision: it must use ops.drop_columns", columns=", ".join(lost))
             if lost:
-                checks.append(_check(f"archive of columns of {extension.table}", False, "kept", words))
+                checks.append(
+                    _check(Phrase("archive of columns of {table}", table=extension.table), False, Phrase("kept"), words)
+                )
         if self._began:
             checks += self._judge_schema(before, after, contract.revision)
         return checks
@@ -141,9 +154,14 @@ class Keeping:
         """One thing as it was behind its lock, and as it stands in the archive now. Reads it whole."""
         now = fingerprint_table(self._conn, kept.place)
         same = (kept.revision, kept.original) in self._observed and kept.fingerprint.same_content(now)
-        name = f"archive of {'columns of ' if kept.kind == 'columns' else ''}{kept.original}"
-        was = f"{kept.fingerprint.rows} rows, as behind its lock"
-        return _check(name, same, was, f"{now.rows} rows, {'the same' if same else 'other content or columns'}")
+        name = (
+            Phrase("archive of columns of {table}", table=kept.original)
+            if kept.kind == "columns"
+            else Phrase("archive of {table}", table=kept.original)
+        )
+        was = Phrase("{rows} rows, as behind its lock", rows=kept.fingerprint.rows)
+        other = Phrase("{rows} rows, other content or columns", rows=now.rows)
+        return _check(name, same, was, Phrase("{rows} rows, the same", rows=now.rows) if same else other)
 
     def _judge_schema(self, before: Catalog, after: Catalog, revision: str) -> list[Check]:
         """The archive in the catalog: what was moved and made, no more and no less, and closed to everybody else."""
@@ -153,14 +171,24 @@ class Keeping:
         for kept in self.kept:
             if kept.revision == revision and kept.kind == "table":
                 self._expected |= self._moved(before, kept)
-        wrong = [f"{kind} {name} is missing" for kind, name in sorted(self._expected - found)]
-        wrong += [f"{kind} {name} is there" for kind, name in sorted(found - self._expected)]
-        wrong += ["others have rights on it"] * ("acl" in after.objects.get(("schema", self.schema), {}))
+        wrong = [
+            Phrase("{kind} {name} is missing", kind=Phrase(kind), name=name)
+            for kind, name in sorted(self._expected - found)
+        ]
+        wrong += [
+            Phrase("{kind} {name} is there", kind=Phrase(kind), name=name)
+            for kind, name in sorted(found - self._expected)
+        ]
+        wrong += [Phrase("others have rights on it")] * ("acl" in after.objects.get(("schema", self.schema), {}))
         told = next((archive for archive in find_archives(self._conn) if archive.schema == self.schema), None)
         if told is None or list(told.kept) != self.kept:
-            wrong.append("it does not say of itself what was kept")
-        name = f"schema {self.schema}"
-        return [_check(name, not wrong, "exactly what was kept", "; ".join(wrong) or "so it is")]
+            wrong.append(Phrase("it does not say of itself what was kept"))
+        found_wrong = joined(wrong, "; ") if wrong else Phrase("so it is")
+        return [
+            _check(
+                Phrase("schema {schema}", schema=self.schema), not wrong, Phrase("exactly what was kept"), found_wrong
+            )
+        ]
 
     def _made(self, found: set[Identity], table: str) -> set[Identity]:
         """A table of the archive that this run made: its columns, one key and the index of that."""

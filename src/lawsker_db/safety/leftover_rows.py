@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import CommittedUnproven, LawskerError, Refused
 from lawsker_db.evidence import Event, OnEvent, Phase, RescuedTable
+from lawsker_db.phrases import Phrase, clause, joined
 from lawsker_db.postgres.databases import beside
 from lawsker_db.postgres.rows import NEW_COLUMNS
 from lawsker_db.postgres.session import identify, pinned
@@ -35,11 +36,11 @@ def first_look(account: RestoreAccount, copy: Copy, tell: OnEvent) -> tuple[str,
     What cannot be counted is said in the same place: it will be tried again after the swap.
     """
     try:
-        with timed(account, Phase.RESCUE, tell, "rows that were written since the backup"):
+        with timed(account, Phase.RESCUE, tell, Phrase("rows that were written since the backup")):
             found = find_rescue(account.target, copy.target, on_event=tell)
     except (LawskerError, DBAPIError) as failed:
         said = failed.message if isinstance(failed, LawskerError) else type(failed.orig).__name__
-        return (f"NOT COUNTED: what was written since the backup: {said}",)
+        return (Phrase("NOT COUNTED: what was written since the backup: {said}", said=said),)
     account.rescued = rescued_tables(found)
     return rescue_lines(found)
 
@@ -56,14 +57,23 @@ def rescue_lines(found: Rescue) -> tuple[str, ...]:
     """Pure. What a rescue found, a line a table, the rows that would be missed first."""
     ordered = sorted(found.tables, key=lambda table: (-(table.inserted + table.changed), table.table))
     lines = [
-        f"{table.table}: {table.inserted} rows only in the damaged database, {table.changed} changed,"
-        f" {table.deleted} only in the backup"
+        Phrase(
+            "{table}: {inserted} rows only in the damaged database, {changed} changed, {deleted} only in the backup",
+            table=table.table,
+            inserted=table.inserted,
+            changed=table.changed,
+            deleted=table.deleted,
+        )
         for table in ordered
     ]
-    gone = [f"{name}: stands only in the backup" for name in found.only_restored]
-    broken = [f"{name}: NOT COMPARED, {why}" for name, why in found.unread]
-    beside = [f"{name}: {why}" for name, why in found.left_out if name == LARGE_OBJECTS or why == NEW_COLUMNS]
-    return (*broken, *lines, *gone, *beside) or ("no row was written since the backup",)
+    gone = [Phrase("{name}: stands only in the backup", name=name) for name in found.only_restored]
+    broken = [Phrase("{name}: NOT COMPARED, {why}", name=name, why=why) for name, why in found.unread]
+    beside = [
+        Phrase("{name}: {why}", name=name, why=why)
+        for name, why in found.left_out
+        if name == LARGE_OBJECTS or why == NEW_COLUMNS
+    ]
+    return (*broken, *lines, *gone, *beside) or (Phrase("no row was written since the backup"),)
 
 
 def last_look(account: RestoreAccount, swap: Swap, tell: OnEvent) -> None:
@@ -77,7 +87,7 @@ def last_look(account: RestoreAccount, swap: Swap, tell: OnEvent) -> None:
     server = replace(account.server, database=swap.damaged)
     try:
         with (
-            timed(account, Phase.RESCUE, tell, f"rows that only {swap.damaged} has"),
+            timed(account, Phase.RESCUE, tell, Phrase("rows that only {damaged} has", damaged=swap.damaged)),
             _open(restored, swap, tell),
         ):
             frozen = pinned(damaged, server)
@@ -85,23 +95,35 @@ def last_look(account: RestoreAccount, swap: Swap, tell: OnEvent) -> None:
             account.notes = [note for note in account.notes if note not in account.first]
             account.notes += rescue_lines(found)
             account.rescued = rescued_tables(found)
-            account.figures |= {"rows rescued": found.rows, "rows only in the backup": found.deleted}
+            account.figures |= {Phrase("rows rescued"): found.rows, Phrase("rows only in the backup"): found.deleted}
             if found.tables:
                 export = export_rescue(frozen, restored, found, account.folder, on_event=tell)
                 back = f"lawsker-db rescue --replay {account.run_id} TABLE"
                 account.notes.append(
-                    f"the rows that only {swap.damaged} has are in {export.folder}; to put back: {back}"
+                    Phrase(
+                        "the rows that only {damaged} has are in {folder}; to put back: {command}",
+                        damaged=swap.damaged,
+                        folder=str(export.folder),
+                        command=back,
+                    )
                 )
             if found.unread:
-                broken = ", ".join(f"{name} {why}" for name, why in found.unread)
-                others = f"; those of other tables are in {account.folder / RESCUE}" if found.tables else ""
-                raise Refused(f"{broken}{others}", hint="")
+                broken = joined(Phrase("{name} {why}", name=name, why=why) for name, why in found.unread)
+                others = (
+                    Phrase("; those of other tables are in {folder}", folder=str(account.folder / RESCUE))
+                    if found.tables
+                    else ""
+                )
+                raise Refused(joined((broken, others), ""), hint="")
     except (LawskerError, DBAPIError) as failed:
         said = failed.message if isinstance(failed, LawskerError) else type(failed.orig).__name__
         raise CommittedUnproven(
-            f"The restore is in place; the rows written since the backup could not be exported: {said.rstrip('.')}.",
-            state=f"{account.names} The rows are in it.",
-            hint=f"mend that; {by_hand(swap)}",
+            Phrase(
+                "The restore is in place; the rows written since the backup could not be exported: {said}.",
+                said=clause(said),
+            ),
+            state=Phrase("{names} The rows are in it.", names=account.names),
+            hint=Phrase("mend that; {next}", next=by_hand(swap)),
         ) from failed
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from lawsker_db.evidence import Check, Fingerprint, TableContent
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.content import Sequence, counts_upwards, read_sequence
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
 from lawsker_db.postgres.session import free_to_idle, literal, quoted
@@ -126,7 +127,7 @@ class Observation:
                 checks.append(check)
                 contents += content
             elif not name.startswith(OWN_SCHEMA):  # our history is watched, and no part of the report
-                contents.append(TableContent(table=name, proof="untouched"))
+                contents.append(TableContent(table=name, proof=Phrase("untouched")))
         return checks, contents
 
     def prepare_next(self, varying: Columns, tell: Callable[[Fingerprint], None]) -> None:
@@ -154,7 +155,12 @@ class Observation:
     def written_since(self, *, catalogs: bool) -> list[Check]:
         """A finding for each relation written since then, `lawsker_db` apart; the system's with `catalogs` alone."""
         return [
-            _check(f"content of {now.name}", False, "as the gate judged it", "written after that")
+            _check(
+                Phrase("content of {table}", table=now.name),
+                False,
+                Phrase("as the gate judged it"),
+                Phrase("written after that"),
+            )
             for oid, now in count_written(self._conn, catalogs=catalogs).items()
             if self._written.get(oid) != now
         ]
@@ -171,21 +177,28 @@ class Observation:
 
     def _compare(self, relation: Relation, *, gone: bool) -> tuple[Check, list[TableContent]]:
         """One relation that was written, or is compared in any case: its content now against what was observed."""
-        name = f"content of {relation.name}"
+        name = Phrase("content of {table}", table=relation.name)
         if gone:
-            return _check(name, False, "rows unchanged", "the table is gone"), []
+            return _check(name, False, Phrase("rows unchanged"), Phrase("the table is gone")), []
         if relation.kind == SEQUENCE:
             return self._compare_sequence(name, relation)
         observed = self._prints.get(relation.name)
         if observed is None:
-            return _check(name, False, "untouched", "written without having been locked by ops.lock_tables first"), []
+            return _check(
+                name, False, Phrase("untouched"), Phrase("written without having been locked by ops.lock_tables first")
+            ), []
         return self._same(observed, fingerprint_table(self._conn, relation.name, observed.columns))
 
     def _same(self, observed: Fingerprint, again: Fingerprint) -> tuple[Check, list[TableContent]]:
         """Pure. Two fingerprints of one table, as a finding."""
         same = observed.same_content(again)
-        found = f"{again.rows} rows, the same" if same else f"{again.rows} rows, other content"
-        check = _check(f"content of {again.table}", same, f"{observed.rows} rows, unchanged", found)
+        found = (
+            Phrase("{rows} rows, the same", rows=again.rows)
+            if same
+            else Phrase("{rows} rows, other content", rows=again.rows)
+        )
+        unchanged = Phrase("{rows} rows, unchanged", rows=observed.rows)
+        check = _check(Phrase("content of {table}", table=again.table), same, unchanged, found)
         return check, [TableContent(table=again.table, proof="fingerprint", rows=again.rows)]
 
     def _compare_sequence(self, name: str, relation: Relation) -> tuple[Check, list[TableContent]]:
@@ -196,15 +209,18 @@ class Observation:
         self.moved.append(relation.name)
         before = self._sequences.get(relation.name)
         if before is None:
-            return _check(name, False, "untouched", "numbers drawn or set, which the contract does not promise"), []
+            return _check(
+                name, False, Phrase("untouched"), Phrase("numbers drawn or set, which the contract does not promise")
+            ), []
         after = read_sequence(self._conn, relation.name)
         upwards = self._upwards.get(relation.name)
         if upwards is None:
-            ok, expected = after == before, "untouched"
+            ok, expected = after == before, Phrase("untouched")
         else:
-            ok, expected = _is_forwards(before, after, upwards=upwards), "never backwards"
-        proof = TableContent(table=relation.name, proof="not backwards")
-        return _check(name, ok, expected, f"{before.last_value} to {after.last_value}"), [proof]
+            ok, expected = _is_forwards(before, after, upwards=upwards), Phrase("never backwards")
+        proof = TableContent(table=relation.name, proof=Phrase("not backwards"))
+        found = Phrase("{before} to {after}", before=before.last_value, after=after.last_value)
+        return _check(name, ok, expected, found), [proof]
 
 
 def check_serial(conn: Connection, table: str, column: str) -> Check:
@@ -218,7 +234,8 @@ def check_serial(conn: Connection, table: str, column: str) -> Check:
         )
     ).one()
     ok = (highest is None or following > highest) and following <= last // 2
-    return _check(f"next number of {sequence}", ok, f"above {highest or 0}, at most half of {last}", str(following))
+    expected = Phrase("above {highest}, at most half of {last}", highest=highest or 0, last=last)
+    return _check(Phrase("next number of {sequence}", sequence=sequence), ok, expected, str(following))
 
 
 def _is_forwards(before: Sequence, after: Sequence, *, upwards: bool) -> bool:

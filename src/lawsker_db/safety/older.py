@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import BackupFailed
 from lawsker_db.evidence import Check, Fingerprint
+from lawsker_db.phrases import Phrase, clause
 from lawsker_db.postgres.catalog import Catalog, Difference, catalog_digest, compare_catalogs, parts_of
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.spelling import without_spelling
@@ -38,18 +39,18 @@ def read_before(run: PastRun, backup: Path) -> Before | str:
     """What the backup of a run says of the database before it, or why it cannot be asked. Reads two small files, whose
     digests must be those that were written; the dump itself is not read."""
     if not backup.is_dir():
-        return f"no backup of this run in {backup}"
+        return Phrase("no backup of this run in {backup}", backup=str(backup))
     try:
         manifest = read_manifest(backup)
         catalog = read_catalog_of(backup)
     except BackupFailed as failed:
-        return failed.message.rstrip(".")
+        return clause(failed.message)
     except (OSError, ValueError, TypeError, RecursionError):
-        return f"the catalog in {backup} cannot be read"
+        return Phrase("the catalog in {backup} cannot be read", backup=str(backup))
     if manifest.backup_id != run.backup_id:
-        return f"the backup in {backup} is not that of run {run.run_id}"
+        return Phrase("the backup in {backup} is not that of run {run_id}", backup=str(backup), run_id=run.run_id)
     if catalog_digest(catalog) != manifest.catalog_digest:
-        return f"the catalog in {backup} is not what was written"
+        return Phrase("the catalog in {backup} is not what was written", backup=str(backup))
     return Before(manifest=manifest, catalog=catalog)
 
 
@@ -64,7 +65,10 @@ def check_older_objects(
         for difference in compare_catalogs(_unordered(expected), _unordered(now))
         if difference.expected != "absent" and not _judged_elsewhere(difference, newest)
     ]
-    return _older(without_spelling(conn, tuple(found)), f"as in the backup of {before.manifest.taken_at}")
+    return _older(
+        without_spelling(conn, tuple(found)),
+        Phrase("as in the backup of {taken_at}", taken_at=before.manifest.taken_at),
+    )
 
 
 def check_older_contracts(conn: Connection, now: Catalog, promises: tuple[Promise, ...], why: str) -> Check:
@@ -78,7 +82,7 @@ def check_older_contracts(conn: Connection, now: Catalog, promises: tuple[Promis
         if difference.attribute not in OF_THE_OWNER
     ]
     names = ", ".join(promise.contract.revision for promise in promises)
-    return _older(tuple(differences), f"as revision {names} promises ({why})")
+    return _older(tuple(differences), Phrase("as revision {revisions} promises ({why})", revisions=names, why=why))
 
 
 def check_older_content(conn: Connection, before: Before, *, strict: bool) -> Check:
@@ -89,16 +93,27 @@ def check_older_content(conn: Connection, before: Before, *, strict: bool) -> Ch
     for table in told:
         found = _fingerprint(conn, table)
         if isinstance(found, str):
-            differing.append(f"{table.table}: {found}")
+            differing.append(Phrase("{table}: {why}", table=table.table, why=found))
         elif not table.same_content(found):
-            differing.append(f"{table.table}: {table.rows} rows before, {found.rows} now")
+            differing.append(
+                Phrase("{table}: {before} rows before, {now} now", table=table.table, before=table.rows, now=found.rows)
+            )
     if strict and differing:
         return violated("D01", tuple(differing))
     names = ", ".join(label.partition(":")[0] for label in differing[:SHOWN])
-    more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+    more = Phrase(" and {number} more", number=len(differing) - SHOWN) if len(differing) > SHOWN else ""
     if differing:
-        return passed("D01", f"{len(differing)} of {len(told)} tables were written since the run: {names}{more}")
-    return passed("D01", f"{len(told)} tables hold what they held")
+        return passed(
+            "D01",
+            Phrase(
+                "{number} of {all} tables were written since the run: {names}{more}",
+                number=len(differing),
+                all=len(told),
+                names=names,
+                more=more,
+            ),
+        )
+    return passed("D01", Phrase("{number} tables hold what they held", number=len(told)))
 
 
 def _fingerprint(conn: Connection, table: Fingerprint) -> Fingerprint | str:
@@ -110,7 +125,7 @@ def _fingerprint(conn: Connection, table: Fingerprint) -> Fingerprint | str:
         if failed.connection_invalidated:
             raise
         said = said_by_server(failed.orig)
-        return said or "the server refused the query"
+        return said or Phrase("the server refused the query")
     finally:
         if savepoint.is_active and not conn.invalidated:
             savepoint.rollback()

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.contract import Contract, Extension, Table
 from lawsker_db.evidence import Check
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.catalog import Catalog, parts_of
 from lawsker_db.postgres.indexes import index_shape
 from lawsker_db.postgres.plans import (
@@ -108,7 +109,7 @@ def check_indexes_used(conn: Connection, promise: Promise, now: Catalog, *, warn
     them must be chosen. Takes ACCESS SHARE on each table; runs nothing. Settings of the planner are put back."""
     wanted = list(_look_ups(promise))
     if not wanted:
-        return not_run("P01", f"revision {promise.contract.revision} promises no index")
+        return not_run("P01", Phrase("revision {revision} promises no index", revision=promise.contract.revision))
     tables = sorted({table for table, _, _ in wanted})
     types = {table: _types(conn, table) for table in tables}
     shapes = _shapes(now)
@@ -116,7 +117,12 @@ def check_indexes_used(conn: Connection, promise: Promise, now: Catalog, *, warn
     failing = [
         (
             table,
-            f"no index serves {_bare(parts_of(table)[-1])} ({', '.join(columns)}){f' where {where}' if where else ''}",
+            Phrase(
+                "no index serves {table} ({columns}){where}",
+                table=_bare(parts_of(table)[-1]),
+                columns=", ".join(columns),
+                where=where and " where " + where,
+            ),
         )
         for table, columns, where in wanted
         if not set(columns) <= types[table].keys() or not _is_served(conn, table, columns, where, types[table], shapes)
@@ -127,8 +133,10 @@ def check_indexes_used(conn: Connection, promise: Promise, now: Catalog, *, warn
     if keys:
         return violated("P01", keys, warning=warning)
     if failing:
-        return not_run("P01", "an index is too young for transactions that began before it was built; ask again")
-    return passed("P01", f"{len(wanted)} look-ups, each by an index")
+        return not_run(
+            "P01", Phrase("an index is too young for transactions that began before it was built; ask again")
+        )
+    return passed("P01", Phrase("{number} look-ups, each by an index", number=len(wanted)))
 
 
 def check_statistics(conn: Connection, contract: Contract, schema: str) -> Check:
@@ -136,9 +144,9 @@ def check_statistics(conn: Connection, contract: Contract, schema: str) -> Check
     tables = [f"{schema}.{table.name}" for table in contract.tables if table.rows]
     tables += [f"{schema}.{extension.table}" for extension in contract.extensions]
     if not tables:
-        return not_run("P02", f"revision {contract.revision} fills no table")
+        return not_run("P02", Phrase("revision {revision} fills no table", revision=contract.revision))
     keys = tuple(str(row[0]) for row in conn.execute(text(_STATISTICS), {"tables": tables}))
-    return violated("P02", keys) if keys else passed("P02", f"{len(tables)} tables")
+    return violated("P02", keys) if keys else passed("P02", Phrase("{number} tables", number=len(tables)))
 
 
 def check_plans(conn: Connection, before: PlansBefore | None, written: str | None) -> Check:
@@ -147,19 +155,19 @@ def check_plans(conn: Connection, before: PlansBefore | None, written: str | Non
     Takes ACCESS SHARE on their tables; runs nothing.
     """
     if before is None or not before.plans:
-        return not_run("P03", "no plans were noted before the run")
+        return not_run("P03", Phrase("no plans were noted before the run"))
     queries, refused = (tuple(plan.query for plan in before.plans), ()) if written is None else split_queries(written)
     known = {plan.query for plan in before.plans}
     plans = read_plans(conn, [query for query in queries if query in known])
     worse = compare_plans(before.plans, plans)
     unknown = len(queries) - len(plans)
-    words = [f"{sum(not plan.problem for plan in plans)} plans no worse than before"]
-    words += [f"{unknown} queries of the file have no plan from before"] if unknown else []
+    words = [Phrase("{plans} plans no worse than before", plans=sum(not plan.problem for plan in plans))]
+    words += [Phrase("{queries} queries of the file have no plan from before", queries=unknown)] if unknown else []
     if worse:
         return violated("P03", worse)
     if not any(not plan.problem for plan in plans):
-        return not_run("P03", "; ".join((*words[1:], *refused)) or "none of the queries can be planned")
-    return passed("P03", "; ".join((*words, *refused)))
+        return not_run("P03", joined((*words[1:], *refused), "; ") or Phrase("none of the queries can be planned"))
+    return passed("P03", joined((*words, *refused), "; "))
 
 
 def check_growth(conn: Connection, contract: Contract, schema: str, before: PlansBefore | None) -> Check:
@@ -167,22 +175,40 @@ def check_growth(conn: Connection, contract: Contract, schema: str, before: Plan
     statistics views and the sizes of files. Allowed is: as many bytes a row as before, the new columns twice (`ROOM`),
     their indexes, and `SLACK_BYTES`."""
     if not contract.extensions:
-        return not_run("P04", f"revision {contract.revision} extends no table")
+        return not_run("P04", Phrase("revision {revision} extends no table", revision=contract.revision))
     extension = contract.extensions[0]
     now = conn.execute(text(_SIZE), _extended(extension, schema)).mappings().one_or_none()
     if now is None:
-        return not_run("P04", f"there is no table {extension.table}")
-    keys = [f"{extension.table}: {now['dead']} dead rows beside {now['rows']}"] if now["due"] else []
+        return not_run("P04", Phrase("there is no table {table}", table=extension.table))
+    keys = (
+        [Phrase("{table}: {dead} dead rows beside {rows}", table=extension.table, dead=now["dead"], rows=now["rows"])]
+        if now["due"]
+        else []
+    )
     was = None if before is None else before.sizes.get(extension.table)
     if was is not None:
         old_rows = was.bytes * max(1.0, now["rows"] / max(was.rows, 1))
         allowed = old_rows + ROOM * float(now["width"]) * now["rows"] + int(now["index_bytes"]) + SLACK_BYTES
         if now["bytes"] > allowed:
-            keys.append(f"{extension.table}: {_mb(now['bytes'])}, {_mb(was.bytes)} before, {_mb(allowed)} expected")
+            keys.append(
+                Phrase(
+                    "{table}: {now}, {before} before, {expected} expected",
+                    table=extension.table,
+                    now=_mb(now["bytes"]),
+                    before=_mb(was.bytes),
+                    expected=_mb(allowed),
+                )
+            )
     if keys:
         return violated("P04", tuple(keys))
-    sizes = f"{_mb(now['bytes'])} now, its size before was not noted" if was is None else _mb(now["bytes"])
-    return passed("P04", f"{extension.table}: {now['dead']} dead rows, {sizes}")
+    sizes = (
+        Phrase("{size} now, its size before was not noted", size=_mb(now["bytes"]))
+        if was is None
+        else _mb(now["bytes"])
+    )
+    return passed(
+        "P04", Phrase("{table}: {dead} dead rows, {sizes}", table=extension.table, dead=now["dead"], sizes=sizes)
+    )
 
 
 def check_waits(conn: Connection, folder: Path | None, why: str) -> Check:
@@ -192,18 +218,30 @@ def check_waits(conn: Connection, folder: Path | None, why: str) -> Check:
         standbys += 1
         hidden += row.behind is None
         if row.behind is not None and row.behind > LAG_BYTES:
-            lagging.append(f"{row.name} ({row.state}) is {_mb(row.behind)} behind")
+            lagging.append(
+                Phrase(
+                    "{standby} ({state}) is {size} behind", standby=row.name, state=str(row.state), size=_mb(row.behind)
+                )
+            )
     held = _locks_of(folder)
-    waits = [f"{table} was locked for {held_s:.1f} s" for table, held_s in held or () if held_s > LONGEST_LOCK_S]
+    waits = [
+        Phrase("{table} was locked for {held_s:.1f} s", table=table, held_s=held_s)
+        for table, held_s in held or ()
+        if held_s > LONGEST_LOCK_S
+    ]
     if waits or lagging:
         return violated("P05", (*waits, *lagging))
-    replication = f"{standbys} standbys, none lags" if standbys else "no standby"
+    replication = Phrase("{standbys} standbys, none lags", standbys=standbys) if standbys else Phrase("no standby")
     if hidden:
-        return not_run("P05", f"this role may not see how far {hidden} standbys are behind: GRANT pg_monitor")
+        return not_run(
+            "P05",
+            Phrase("this role may not see how far {standbys} standbys are behind: GRANT pg_monitor", standbys=hidden),
+        )
     if held is None:
-        return not_run("P05", f"how long the run held its locks is not known: {why}; {replication}")
+        untold = Phrase("how long the run held its locks is not known: {why}; {lag}", why=why, lag=replication)
+        return not_run("P05", untold)
     longest = max((held_s for _, held_s in held), default=0.0)
-    return passed("P05", f"longest lock {longest:.2f} s; {replication}")
+    return passed("P05", Phrase("longest lock {longest_s:.2f} s; {lag}", longest_s=longest, lag=replication))
 
 
 def note_before(

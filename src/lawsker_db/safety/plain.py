@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from lawsker_db.contract import Contract
 from lawsker_db.errors import GateRefused, Refused
 from lawsker_db.evidence import Direction
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.pooler import require_direct
 from lawsker_db.postgres.seal import create_seal_here
@@ -117,7 +118,7 @@ def _watch_for_loss(conn: Connection, plan: Plan, wish: Wish, gate: Gate) -> Non
     that again behind the locks, when nobody can write any more."""
     if plan.direction is not Direction.DOWNGRADE:
         return
-    refuse_unless(dependant_checks(conn, plan, find_schema(conn)), what="The downgrade was not begun")
+    refuse_unless(dependant_checks(conn, plan, find_schema(conn)), what=Phrase("The downgrade was not begun"))
     if not _has_word(wish):
         refuse_loss(conn, plan)
         gate.behind_lock = lambda revision: refuse_loss(conn, plan, only=revision)
@@ -140,8 +141,15 @@ def _require_looked_at(conn: Connection, plan: Plan, wish: Wish, gate: Gate) -> 
         missing = [table for table in going if f"{schema}.{table}" not in closed]
         if missing:
             raise GateRefused(
-                f"Revision {contract.revision} took away what was not looked at behind a lock: {', '.join(missing)}.",
-                hint=f"have its downgrade use ops.drop_table and ops.drop_columns; or take a backup, then: {THROW_AWAY}",
+                Phrase(
+                    "Revision {revision} took away what was not looked at behind a lock: {tables}.",
+                    revision=contract.revision,
+                    tables=", ".join(missing),
+                ),
+                hint=Phrase(
+                    "have its downgrade use ops.drop_table and ops.drop_columns; or take a backup, then: {discard}",
+                    discard=THROW_AWAY,
+                ),
             )
 
 
@@ -159,15 +167,22 @@ def refuse_loss(conn: Connection, plan: Plan, *, only: str | None = None) -> Non
         made = made_by(history, contract.revision)
         if made is None and (contract.losses or holds_anything(conn, contract, schema)):
             raise Refused(
-                f"No run of this database is on record as having made revision {contract.revision}, so what was written"
-                " since cannot be told from what it made.",
-                hint=f"keep it all: {KEEP}; or take a backup, then: {THROW_AWAY}",
+                Phrase(
+                    "No run of this database is on record as having made revision {revision}, so what was written "
+                    "since cannot be told from what it made.",
+                    revision=contract.revision,
+                ),
+                hint=Phrase("keep it all: {keep}; or take a backup, then: {discard}", keep=KEEP, discard=THROW_AWAY),
             )
         lost = [since.words for since in _written(conn, plan, contract, made, schema)]
         if lost:
             raise Refused(
-                f"The downgrade of {contract.revision} would throw away what was written since: {'; '.join(lost)}.",
-                hint=f"keep it: {KEEP}; or take a backup and say so: {THROW_AWAY}",
+                Phrase(
+                    "The downgrade of {revision} would throw away what was written since: {lost}.",
+                    revision=contract.revision,
+                    lost=joined(lost, "; "),
+                ),
+                hint=Phrase("keep it: {keep}; or take a backup and say so: {discard}", keep=KEEP, discard=THROW_AWAY),
             )
 
 
@@ -182,7 +197,8 @@ def _reinstate(wish: Wish) -> str:
     chosen = wish.options.get(REINSTATE, AUTO)
     if chosen == ASK:
         raise Refused(
-            f"-x {REINSTATE}={ASK}: Alembic cannot ask.", hint=f"-x {REINSTATE}={AUTO}, {NEVER}, or an archive"
+            Phrase("-x {reinstate}={ask}: Alembic cannot ask.", reinstate=REINSTATE, ask=ASK),
+            hint=Phrase("-x {reinstate}={auto}, {never}, or an archive", reinstate=REINSTATE, auto=AUTO, never=NEVER),
         )
     return chosen
 
@@ -191,7 +207,10 @@ def _keeps(wish: Wish) -> bool:
     """Pure. Whether the operator wants an archive. Raises `Refused` for both words at once."""
     keep, discard = (wish.options.get(name) == "yes" for name in (ARCHIVE, DISCARD))
     if keep and discard:
-        raise Refused("archive=yes keeps what discard=yes throws away.", hint=f"one of them: {KEEP}, or {THROW_AWAY}")
+        raise Refused(
+            Phrase("archive=yes keeps what discard=yes throws away."),
+            hint=Phrase("one of them: {keep}, or {discard}", keep=KEEP, discard=THROW_AWAY),
+        )
     return keep
 
 
@@ -200,7 +219,7 @@ def _plan(conn: Connection, target: Target, config: Path, wish: Wish) -> Plan:
     pin_session(conn, find_schema(conn))
     plan = _planned(conn, config, wish)
     if identify(conn).in_recovery:
-        raise Refused(f"{target.label} is a standby.", hint="connect to the primary")
+        raise Refused(Phrase("{database} is a standby.", database=target.label), hint=Phrase("connect to the primary"))
     conn.rollback()
     return plan
 

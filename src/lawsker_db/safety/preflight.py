@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction, Server, failures
+from lawsker_db.phrases import Phrase, clause, joined
 from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, literal, quoted
 from lawsker_db.postgres.tools import is_local
 from lawsker_db.revisions import Plan, plan_checks
@@ -15,11 +16,17 @@ from lawsker_db.safety.provisions import backup_checks, proof_checks
 from lawsker_db.target import Target
 
 SHOWN = 5
-VERIFY_SERVER = "add sslmode=verify-full&sslrootcert=FILE to the URL (FILE: the authority's certificate; or system)"
+NOT_READY = Phrase("The database is not ready")
+GRANTED = Phrase("granted")
+VERIFY_SERVER = Phrase(
+    "add sslmode=verify-full&sslrootcert=FILE to the URL (FILE: the authority's certificate; or system)"
+)
 LARGE_ROWS = 10_000  # below it a guess costs nothing
 LOCKING = "UPDATE, DELETE, TRUNCATE"  # any of them: what LOCK TABLE wants above ROW EXCLUSIVE
-NOT_EMPTY = "lawsker-db adopt --dry-run lists how this database differs"
-HALF_MADE = "mend that (rename or drop what is in the way, if nobody needs it), then lawsker-db safe-upgrade --dry-run"
+NOT_EMPTY = Phrase("lawsker-db adopt --dry-run lists how this database differs")
+HALF_MADE = Phrase(
+    "mend that (rename or drop what is in the way, if nobody needs it), then lawsker-db safe-upgrade --dry-run"
+)
 
 
 def preflight(
@@ -52,20 +59,24 @@ def guarded_checks(conn: Connection, plan: Plan, server: Server) -> tuple[Check,
     )
 
 
-def refuse_unless(checks: tuple[Check, ...], *, what: str = "The database is not ready") -> None:
+def refuse_unless(checks: tuple[Check, ...], *, what: str = NOT_READY) -> None:
     """Pure. Raise `Refused` with every failed check."""
     failed = failures(checks)
     if not failed:
         return
-    said = "; ".join(f"{check.name}: {check.found.rstrip('.')}" for check in failed)
+    said = joined((Phrase("{name}: {found}", name=check.name, found=clause(check.found)) for check in failed), "; ")
     hints = [check.detail for check in failed if check.detail]
-    raise Refused(f"{what}: {said}.", hint=hints[0] if hints else "mend that, then type it again", checks=checks)
+    hint = hints[0] if hints else Phrase("mend that, then type it again")
+    raise Refused(Phrase("{what}: {said}.", what=what, said=said), hint=hint, checks=checks)
 
 
 def refuse_standby(server: Server, target: Target) -> None:
     """Pure. Raise `Refused` when the server takes no writes, not even those that are rolled back."""
     if server.in_recovery:
-        raise Refused(f"{target.label} is a standby, which takes no writes.", hint="connect to the primary")
+        raise Refused(
+            Phrase("{database} is a standby, which takes no writes.", database=target.label),
+            hint=Phrase("connect to the primary"),
+        )
 
 
 def required_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
@@ -78,10 +89,10 @@ def required_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
         missing = conn.execute(literal(required.query)).scalar_one_or_none()
         checks.append(
             Check(
-                name=f"needed by {plan.steps[0].revision}",
+                name=Phrase("needed by {revision}", revision=plan.steps[0].revision),
                 ok=missing is None,
-                expected=required.says,
-                found=required.says if missing is None else str(missing),
+                expected=Phrase(required.says),
+                found=Phrase(required.says) if missing is None else str(missing),
                 detail="" if missing is None else HALF_MADE if stamped else NOT_EMPTY,
             )
         )
@@ -93,26 +104,26 @@ def _server_checks(server: Server) -> tuple[Check, ...]:
     tested = server.major <= NEWEST_MAJOR
     return (
         Check(
-            name="server version",
+            name=Phrase("server version"),
             ok=supported and tested,
-            expected=f"{OLDEST_MAJOR} to {NEWEST_MAJOR}",
+            expected=Phrase("{oldest} to {newest}", oldest=OLDEST_MAJOR, newest=NEWEST_MAJOR),
             found=f"PostgreSQL {server.major}",
-            detail="" if supported else "upgrade the server first",
+            detail="" if supported else Phrase("upgrade the server first"),
             warning=supported,
         ),
         Check(
-            name="primary",
+            name=Phrase("primary"),
             ok=not server.in_recovery,
-            expected="a server that takes writes",
-            found="a standby" if server.in_recovery else "a primary",
-            detail="connect to the primary" if server.in_recovery else "",
+            expected=Phrase("a server that takes writes"),
+            found=Phrase("a standby") if server.in_recovery else Phrase("a primary"),
+            detail=Phrase("connect to the primary") if server.in_recovery else "",
         ),
         Check(
-            name="encoding",
+            name=Phrase("encoding"),
             ok=server.encoding == "UTF8",
             expected="UTF8",
             found=server.encoding,
-            detail="" if server.encoding == "UTF8" else "the seed rows are Chinese; the database must be UTF8",
+            detail="" if server.encoding == "UTF8" else Phrase("the seed rows are Chinese; the database must be UTF8"),
         ),
     )
 
@@ -138,16 +149,17 @@ def way_found(*, local: bool, encrypted: bool, kerberos: bool, mode: str, bindin
     bound to the channel, or by Kerberos.
     """
     proven = kerberos or (encrypted and (mode == "verify-full" or binding == "require"))
-    open_way = "not encrypted: others on the way can read and change what goes over it"
-    unproven = (
-        f"encrypted (sslmode={mode}), but the server has not proven who it is: another one could stand in its place"
+    open_way = Phrase("not encrypted: others on the way can read and change what goes over it")
+    unproven = Phrase(
+        "encrypted (sslmode={mode}), but the server has not proven who it is: another one could stand in its place",
+        mode=mode,
     )
-    told = "encrypted, and the server has proven who it is" if proven else unproven if encrypted else open_way
+    told = Phrase("encrypted, and the server has proven who it is") if proven else unproven if encrypted else open_way
     return Check(
-        name="way to the server",
+        name=Phrase("way to the server"),
         ok=local or proven,
-        expected="a local one, or TLS with sslmode=verify-full",
-        found="local" if local else told,
+        expected=Phrase("a local one, or TLS with sslmode=verify-full"),
+        found=Phrase("local") if local else told,
         detail="" if local or proven else VERIFY_SERVER,
         warning=True,
     )
@@ -165,16 +177,16 @@ def _right_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
     create, temporary, schema, user, database, schema_name = row
     role, where = quoted(str(user)), quoted(str(database))
     rights = (
-        ("CREATE on the database", create, f"GRANT CREATE ON DATABASE {where} TO {role}"),
-        ("TEMPORARY on the database", temporary, f"GRANT TEMPORARY ON DATABASE {where} TO {role}"),
-        ("CREATE on the schema", schema, f"GRANT CREATE ON SCHEMA {quoted(str(schema_name))} TO {role}"),
+        (Phrase("CREATE on the database"), create, f"GRANT CREATE ON DATABASE {where} TO {role}"),
+        (Phrase("TEMPORARY on the database"), temporary, f"GRANT TEMPORARY ON DATABASE {where} TO {role}"),
+        (Phrase("CREATE on the schema"), schema, f"GRANT CREATE ON SCHEMA {quoted(str(schema_name))} TO {role}"),
     )
     checks = [
         Check(
-            name=f"right: {name}",
+            name=Phrase("right: {name}", name=name),
             ok=bool(given),
-            expected="granted",
-            found="granted" if given else f"{user} lacks {name}",
+            expected=GRANTED,
+            found=GRANTED if given else Phrase("{user} lacks {name}", user=user, name=name),
             detail="" if given else grant,
         )
         for name, given, grant in rights
@@ -191,11 +203,12 @@ def _right_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
 def _sight_check(conn: Connection, user: str) -> Check:
     """Without pg_read_all_stats the sessions of other roles hide their snapshots, which a rewrite must wait for."""
     sees = bool(conn.execute(text("SELECT pg_has_role('pg_read_all_stats', 'USAGE')")).scalar_one())
+    blind = Phrase("{user} cannot see whether other roles hold older snapshots: NOT CHECKED later", user=user)
     return Check(
-        name="right: to see other sessions",
+        name=Phrase("right: to see other sessions"),
         ok=sees,
         expected="pg_read_all_stats",
-        found="granted" if sees else f"{user} cannot see whether other roles hold older snapshots: NOT CHECKED later",
+        found=GRANTED if sees else blind,
         detail="" if sees else f'GRANT pg_read_all_stats TO "{user}"',
         warning=True,
     )
@@ -214,11 +227,11 @@ def _owner_checks(conn: Connection, plan: Plan, user: str) -> tuple[Check, ...]:
     )
     return tuple(
         Check(
-            name=f"right: owner of {table}",
+            name=Phrase("right: owner of {table}", table=table),
             ok=owns,
-            expected=f"{user} is a member of the owner",
-            found=f"owned by {owner}",
-            detail="" if owns else f'connect as {owner}, or GRANT "{owner}" TO "{user}"',
+            expected=Phrase("{user} is a member of the owner", user=user),
+            found=Phrase("owned by {owner}", owner=owner),
+            detail="" if owns else Phrase('connect as {owner}, or GRANT "{owner}" TO "{user}"', owner=owner, user=user),
         )
         for table, owner, owns in rows
     )
@@ -247,9 +260,13 @@ def _table_checks(conn: Connection, plan: Plan, user: str) -> tuple[Check, ...]:
         {"tables": [table for table, _ in wanted], "rights": [right for _, right in wanted]},
     ).all()
     if not lacking:
-        return (Check(name="right: tables that the steps use", ok=True, expected="granted", found="granted"),)
+        return (Check(name=Phrase("right: tables that the steps use"), ok=True, expected=GRANTED, found=GRANTED),)
     return tuple(
-        _lacks(f"right: {right} on {table}", user, f"{right.partition(',')[0]} ON TABLE {quoted(table)}")
+        _lacks(
+            Phrase("right: {right} on {table}", right=right, table=table),
+            user,
+            f"{right.partition(',')[0]} ON TABLE {quoted(table)}",
+        )
         for table, right in lacking
     )
 
@@ -273,7 +290,7 @@ def _record_checks(conn: Connection, user: str) -> tuple[Check, ...]:
     )
     return tuple(
         _lacks(
-            f"right: {right} for {schema}.{table}",
+            Phrase("right: {right} for {schema}.{table}", right=right, schema=schema, table=table),
             user,
             f"USAGE ON SCHEMA {quoted(schema)}"
             if right == "USAGE"
@@ -285,8 +302,8 @@ def _record_checks(conn: Connection, user: str) -> tuple[Check, ...]:
 
 def _lacks(name: str, user: str, grant: str) -> Check:
     """Pure. A right that is not there, and the statement that grants it."""
-    found = f"{user} lacks {grant}"
-    return Check(name=name, ok=False, expected="granted", found=found, detail=f"GRANT {grant} TO {quoted(user)}")
+    found = Phrase("{user} lacks {grant}", user=user, grant=grant)
+    return Check(name=name, ok=False, expected=GRANTED, found=found, detail=f"GRANT {grant} TO {quoted(user)}")
 
 
 def _event_trigger_check(conn: Connection) -> Check:
@@ -298,12 +315,12 @@ def _event_trigger_check(conn: Connection) -> Check:
         )
     )
     names = ", ".join(str(name) for name in rows.scalars())
-    told = "they run inside the migration and in its preparation; what they write is refused by the gate"
+    told = Phrase("they run inside the migration and in its preparation; what they write is refused by the gate")
     return Check(
-        name="event triggers",
+        name=Phrase("event triggers"),
         ok=not names,
-        expected="none that fires on DDL",
-        found=f"{names}: {told}" if names else "none",
+        expected=Phrase("none that fires on DDL"),
+        found=Phrase("{names}: {told}", names=names, told=told) if names else Phrase("none"),
         warning=True,
     )
 
@@ -326,11 +343,12 @@ def _statistics_check(conn: Connection, plan: Plan) -> Check:
         {"tables": tables, "large": LARGE_ROWS},
     )
     names = [str(name) for name in rows.scalars()]
+    told = Phrase("{tables} never analyzed: the steps may take longer than rehearsed", tables=", ".join(names))
     return Check(
-        name="statistics",
+        name=Phrase("statistics"),
         ok=not names,
-        expected="of every large table that the steps read",
-        found=f"{', '.join(names)} never analyzed: the steps may take longer than rehearsed" if names else "there",
+        expected=Phrase("of every large table that the steps read"),
+        found=told if names else Phrase("there"),
         detail=f"ANALYZE {', '.join(quoted(name) for name in names)}" if names else "",
         warning=True,
     )
@@ -346,15 +364,23 @@ def _standby_check(conn: Connection) -> Check:
         )
     ).one()
     if not names:
-        return Check(name="synchronous standby", ok=True, expected="there, if asked for", found="not asked for")
+        there, unasked = Phrase("there, if asked for"), Phrase("not asked for")
+        return Check(name=Phrase("synchronous standby"), ok=True, expected=there, found=unasked)
     untold = not standing and bool(hidden)
-    lost = "none is connected: COMMIT would wait without end while users is locked"
-    found = "there" if standing else "this role cannot see whether it is there: NOT CHECKED" if untold else lost
+    mend = Phrase("bring the standby back, or ALTER SYSTEM RESET synchronous_standby_names and reload")
+    lost = Phrase("none is connected: COMMIT would wait without end while users is locked")
+    found = (
+        Phrase("there")
+        if standing
+        else Phrase("this role cannot see whether it is there: NOT CHECKED")
+        if untold
+        else lost
+    )
     return Check(
-        name="synchronous standby",
+        name=Phrase("synchronous standby"),
         ok=None if untold else bool(standing),
-        expected=f"one of {names}",
+        expected=Phrase("one of {names}", names=names),
         found=found,
-        detail="" if standing else "bring the standby back, or ALTER SYSTEM RESET synchronous_standby_names and reload",
+        detail="" if standing else mend,
         warning=untold,
     )

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import BackupFailed, BackupUnproven, LawskerError, Unreachable
 from lawsker_db.evidence import Event, OnEvent, Phase, Proof, ignore
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.catalog import Catalog, Difference, compare_catalogs, read_catalog
 from lawsker_db.postgres.content import (
     Content,
@@ -38,11 +38,8 @@ from lawsker_db.postgres.databases import (
     create_scratch,
     disk_of,
     drop_scratch,
-    may_create_databases,
     new_scratch_name,
     read_properties,
-    room_beside,
-    room_needed,
 )
 from lawsker_db.postgres.facts import OF_THE_SERVER
 from lawsker_db.postgres.restorable import Selection, Stage, building_stages, read_restorer, select_entries
@@ -52,6 +49,7 @@ from lawsker_db.record.manifest import Manifest, check_files, read_catalog_of, r
 from lawsker_db.safety.archive import POLL_S, find_restorer, list_entries, restore_archive
 from lawsker_db.safety.backup import BackupOptions
 from lawsker_db.safety.preflight import refuse_standby
+from lawsker_db.safety.provisions import require_place
 from lawsker_db.target import Target
 
 SHOWN = 5
@@ -152,27 +150,31 @@ def prove(copy: Copy, folder: Path, manifest: Manifest, *, on_event: OnEvent = i
     content = compare_content(expected, copy.content, after)
     if content or structure:
         labels = [difference.label for difference in content] + [difference.label for difference in structure]
-        shown = "; ".join(labels[:SHOWN])
+        shown = joined(labels[:SHOWN], "; ")
         raise BackupFailed(
-            f"The restored backup is not equal to what was dumped: {shown}.",
-            hint="do not rely on this backup; report this with the run's folder",
+            Phrase("The restored backup is not equal to what was dumped: {shown}.", shown=shown),
+            hint=Phrase("do not rely on this backup; report this with the run's folder"),
         )
-    kept = (f"{name}: {why}" for name, why in manifest.left_out)
+    kept = (Phrase("{name}: {why}", name=name, why=why) for name, why in manifest.left_out)
     proof = Proof(
         proven_at=datetime.now(UTC).isoformat(),
         server_version=version,
         tables=len(copy.content.tables),
         rows=copy.content.rows,
-        omitted=(*kept, *copy.omitted, *(f"{difference.label}: a restore takes the newest" for difference in newer)),
+        omitted=(
+            *kept,
+            *copy.omitted,
+            *(Phrase("{label}: a restore takes the newest", label=difference.label) for difference in newer),
+        ),
         restore_s=copy.restore_s,
         compare_s=round(time.monotonic() - began, 3),
     )
     try:
         write_manifest(folder, replace(manifest, proof=proof))
     except OSError as failed:
-        words = f"the backup is proven, but its manifest cannot say so: {failed.strerror}"
+        words = Phrase("the backup is proven, but its manifest cannot say so: {why}", why=str(failed.strerror))
         on_event(_event("unnoted", words))
-    words = f"restored and equal: {proof.tables} tables, {proof.rows} rows"
+    words = Phrase("restored and equal: {tables} tables, {rows} rows", tables=proof.tables, rows=proof.rows)
     on_event(_event("proven", words, tables=proof.tables, rows=proof.rows, omitted=len(proof.omitted)))
     return proof
 
@@ -183,8 +185,11 @@ def _require_alike(manifest: Manifest, copy: DatabaseProperties) -> None:
     differing = [name for name in LOCALE if getattr(original, name) != getattr(copy, name)]
     if differing:
         raise BackupUnproven(
-            f"The backup cannot be proven here: the copy differs from the original in {', '.join(differing)}.",
-            hint="--proof-server URL of a server that has the original's locale",
+            Phrase(
+                "The backup cannot be proven here: the copy differs from the original in {properties}.",
+                properties=joined(differing),
+            ),
+            hint=Phrase("--proof-server URL of a server that has the original's locale"),
         )
 
 
@@ -214,44 +219,26 @@ def _is_newer_extension(difference: Difference) -> bool:
 
 
 def _require_place(target: Target, manifest: Manifest) -> None:
-    """Whether a copy can stand on this server: same major (a proof compares what it prints), right, room on the disk.
-
-    A full disk would stop the original too.
-    """
+    """Whether a copy can stand on this server, which takes writes."""
     with target.connect() as conn:
-        refuse_standby(server := identify(conn), target)
-        may, free = may_create_databases(conn), room_beside(conn)
+        server = identify(conn)
+        refuse_standby(server, target)
+        require_place(conn, server, manifest)
         conn.rollback()
-    origin = int(manifest.server["version"]) // 10000
-    if server.major != origin:
-        raise BackupUnproven(
-            f"The backup cannot be proven here: it is of a PostgreSQL {origin}, and this server is a {server.major}.",
-            hint=f"--proof-server URL of a PostgreSQL {origin}: what a server prints of its schema differs by major",
-        )
-    if not may:
-        raise BackupUnproven(
-            "The backup cannot be proven: the role may not create the scratch database of a trial restore.",
-            hint="ALTER ROLE … CREATEDB",
-        )
-    needed = room_needed(int(manifest.server["data_bytes"]))
-    if free is not None and free < needed:
-        raise BackupUnproven(
-            f"The backup cannot be proven: a copy needs {needed / 1e6:.0f} MB on the server's disk, where"
-            f" {free / 1e6:.0f} MB are free.",
-            hint="free disk space there",
-        )
 
 
 def _create(target: Target, name: str, manifest: Manifest, on_event: OnEvent) -> None:
     """Create the scratch database; the event that names it comes first."""
     with target.connect(autocommit=True) as admin:
-        on_event(_event("scratch", f"trial restore into scratch database {name}", database=name))
+        on_event(
+            _event("scratch", Phrase("trial restore into scratch database {database}", database=name), database=name)
+        )
         try:
             create_scratch(admin, name, original_properties(manifest))
         except DBAPIError as failed:
             raise BackupUnproven(
-                f"The backup cannot be proven: no scratch database can be created: {failed.orig}",
-                hint="mend that, then type it again",
+                Phrase("The backup cannot be proven: no scratch database can be created: {why}", why=str(failed.orig)),
+                hint=Phrase("mend that, then type it again"),
             ) from failed
 
 
@@ -265,10 +252,14 @@ def drop_copy(target: Target, name: str, on_event: OnEvent = ignore) -> None:
             drop_scratch(admin, name)
     except (DBAPIError, LawskerError) as failed:
         why = failed.message if isinstance(failed, LawskerError) else str(failed.orig).splitlines()[0]
-        words = f"the scratch database could not be dropped ({why}); when that is mended: DROP DATABASE {name}"
+        words = Phrase(
+            "the scratch database could not be dropped ({why}); when that is mended: DROP DATABASE {database}",
+            why=why,
+            database=name,
+        )
         on_event(_event("left", words, database=name))
         return
-    on_event(_event("dropped", f"scratch database {name} dropped", database=name))
+    on_event(_event("dropped", Phrase("scratch database {database} dropped", database=name), database=name))
 
 
 def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event: OnEvent) -> tuple[Selection, Content]:
@@ -287,8 +278,10 @@ def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event
     def watch(conn: Connection, words: str) -> None:
         if place is not None and shutil.disk_usage(place).free < RESERVE_BYTES:
             raise BackupUnproven(
-                "The backup cannot be proven: the trial restore was given up before it filled the server's disk.",
-                hint="free disk space there",
+                Phrase(
+                    "The backup cannot be proven: the trial restore was given up before it filled the server's disk."
+                ),
+                hint=Phrase("free disk space there"),
             )
         on_event(_growing(conn, words))
 
@@ -310,11 +303,18 @@ def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event
             raise _not_restored(wrong, selection)
 
     tables = tuple(entry for entry in selection.entries if entry not in later)
-    load(Stage(entries=tables, parallel=True), f"restoring tables, {jobs} at once")
+    load(Stage(entries=tables, parallel=True), Phrase("restoring tables, {jobs} at once", jobs=jobs))
     with _fingerprinting(copy, tally := Tally()) as reading:
         for stage in building_stages(tuple(entry for entry in selection.entries if entry in later)):
-            together = f"{jobs} at once" if stage.parallel else "one after another"
-            load(stage, f"building {len(stage.entries)} indexes, keys and more, {together}, beside the fingerprints")
+            together = Phrase("{jobs} at once", jobs=jobs) if stage.parallel else Phrase("one after another")
+            load(
+                stage,
+                Phrase(
+                    "building {entries} indexes, keys and more, {together}, beside the fingerprints",
+                    entries=len(stage.entries),
+                    together=together,
+                ),
+            )
         while wait((reading,), timeout=POLL_S).not_done:
             said = Phrase("fingerprinting the copy: {done} of {whole} tables", done=tally.done, whole=tally.whole)
             on_event(_event("progress", said, lasting=False, tables=tally.done, of=tally.whole))
@@ -336,12 +336,16 @@ def _not_restored(wrong: str, selection: Selection) -> LawskerError:
     """Pure. That pg_restore failed: a fault of the backup, unless what this role had to leave out may be missing."""
     if selection.may_break_others:
         return BackupUnproven(
-            f"The backup cannot be proven by this role, which leaves out {'; '.join(selection.omitted[:SHOWN])}: {wrong}",
-            hint="prove it as a superuser, or on a server where it may create them: --proof-server URL",
+            Phrase(
+                "The backup cannot be proven by this role, which leaves out {omitted}: {wrong}",
+                omitted=joined(selection.omitted[:SHOWN], "; "),
+                wrong=wrong,
+            ),
+            hint=Phrase("prove it as a superuser, or on a server where it may create them: --proof-server URL"),
         )
     return BackupFailed(
-        f"The backup does not restore here: {wrong}",
-        hint="do not rely on this backup; mend what it names and take another",
+        Phrase("The backup does not restore here: {wrong}", wrong=wrong),
+        hint=Phrase("do not rely on this backup; mend what it names and take another"),
     )
 
 
@@ -366,8 +370,11 @@ def _connected(copy: Target) -> Iterator[Connection]:
             conn = stack.enter_context(copy.connect())
         except Unreachable as failed:
             raise BackupUnproven(
-                f"The backup cannot be proven: its scratch database cannot be reached: {failed.message}",
-                hint=f"let this role connect to databases called {SCRATCH_PREFIX}… (pg_hba.conf)",
+                Phrase(
+                    "The backup cannot be proven: its scratch database cannot be reached: {why}",
+                    why=failed.message,
+                ),
+                hint=Phrase("let this role connect to databases called {prefix}… (pg_hba.conf)", prefix=SCRATCH_PREFIX),
             ) from failed
         yield conn
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from lawsker_db.errors import Refused
+from lawsker_db.errors import BackupUnproven, Refused
 from lawsker_db.evidence import Check, Server
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.databases import may_create_databases, room_beside, room_needed
 from lawsker_db.postgres.dumpable import client_check, dump_checks
 from lawsker_db.postgres.session import quoted
 from lawsker_db.postgres.tools import find_tool, find_tools, is_local, speaks_tls
-from lawsker_db.record.manifest import swappable
+from lawsker_db.record.manifest import Manifest, swappable
 
 SHOWN = 5
 # A compressed dump of text-heavy tables takes a quarter to a half of the database's size (indexes are not dumped);
@@ -50,14 +51,20 @@ def _dump_check(conn: Connection, server: Server) -> Check:
         )
     )
     hidden = [str(name) for name in rows.scalars()]
-    more = f" and {len(hidden) - SHOWN} more" if len(hidden) > SHOWN else ""
-    grant = f", or GRANT pg_read_all_data TO {quoted(server.user)}" if server.major >= READ_ALL_MAJOR else ""
+    more = Phrase(" and {number} more", number=len(hidden) - SHOWN) if len(hidden) > SHOWN else ""
+    grant = (
+        Phrase(", or GRANT pg_read_all_data TO {user}", user=quoted(server.user))
+        if server.major >= READ_ALL_MAJOR
+        else ""
+    )
+    shown = ", ".join(hidden[:SHOWN])
+    told = Phrase("{user} may not read {tables}{more}", user=server.user, tables=shown, more=more)
     return Check(
-        name="right: to dump everything",
+        name=Phrase("right: to dump everything"),
         ok=not hidden,
-        expected="SELECT on every table and sequence",
-        found=f"{server.user} may not read {', '.join(hidden[:SHOWN])}{more}" if hidden else "granted",
-        detail=f"connect as the owner or a superuser{grant}" if hidden else "",
+        expected=Phrase("SELECT on every table and sequence"),
+        found=told if hidden else Phrase("granted"),
+        detail=Phrase("connect as the owner or a superuser{grant}", grant=grant) if hidden else "",
     )
 
 
@@ -66,9 +73,9 @@ def tools_found() -> tuple[Check, ...]:
     checks: list[Check] = []
     for name in CLIENTS:
         for tool in find_tools(name):
-            tls = "with TLS" if speaks_tls(tool) else "without TLS: for local servers only"
-            found = f"{tool.label} at {tool.path}, built {tls}"
-            checks.append(Check(name="tool", ok=True, expected="a client program", found=found))
+            tls = Phrase("with TLS") if speaks_tls(tool) else Phrase("without TLS: for local servers only")
+            found = Phrase("{tool} at {path}, built {tls}", tool=tool.label, path=str(tool.path), tls=tls)
+            checks.append(Check(name=Phrase("tool"), ok=True, expected=Phrase("a client program"), found=found))
     return tuple(checks)
 
 
@@ -76,7 +83,7 @@ def _tool_checks(conn: Connection, server: Server) -> list[Check]:
     """The client programs that fit this server, and what is known against them."""
     checks: list[Check] = []
     for name in CLIENTS:
-        expected = f"fits {server.major}"
+        expected = Phrase("fits {major}", major=server.major)
         try:
             tool = find_tool(name, server.major, local=is_local(conn))
         except Refused as missing:
@@ -91,14 +98,16 @@ def _tool_checks(conn: Connection, server: Server) -> list[Check]:
 def _scratch_check(conn: Connection, server: Server, *, warning: bool) -> Check:
     """A trial restore needs a scratch database."""
     may = may_create_databases(conn)
-    hint = (
-        f'ALTER ROLE "{server.user}" CREATEDB, or --proof-server URL, or safe-upgrade --accept-unproven-backup REASON'
+    hint = Phrase(
+        'ALTER ROLE "{user}" CREATEDB, or --proof-server URL, or safe-upgrade --accept-unproven-backup REASON',
+        user=server.user,
     )
+    lacking = Phrase("{user} lacks CREATEDB: the backup cannot be proven", user=server.user)
     return Check(
-        name="right: CREATEDB",
+        name=Phrase("right: CREATEDB"),
         ok=may,
-        expected="granted, for the scratch database of the trial restore",
-        found="granted" if may else f"{server.user} lacks CREATEDB: the backup cannot be proven",
+        expected=Phrase("granted, for the scratch database of the trial restore"),
+        found=Phrase("granted") if may else lacking,
         detail="" if may else hint,
         warning=warning,
     )
@@ -106,17 +115,19 @@ def _scratch_check(conn: Connection, server: Server, *, warning: bool) -> Check:
 
 def _scratch_disk_check(conn: Connection, server: Server, *, warning: bool) -> Check:
     """Room for a second copy of the database beside it: without it a trial restore could fill the disk of both."""
-    name, needed, free = "disk for the scratch copy", room_needed(server.data_bytes), room_beside(conn)
-    expected = f"{needed / 1e6:.0f} MB (the database's size, and a little) on the server's disk"
+    name, needed, free = Phrase("disk for the scratch copy"), room_needed(server.data_bytes), room_beside(conn)
+    expected = Phrase("{needed:.0f} MB (the database's size, and a little) on the server's disk", needed=needed / 1e6)
     if free is None:
-        found = "NOT CHECKED: the server's disk cannot be seen from here"
+        found = Phrase("NOT CHECKED: the server's disk cannot be seen from here")
         return Check(name=name, ok=None, expected=expected, found=found, warning=True)
-    hint = "free disk space on the server, or --proof-server URL, or safe-upgrade --accept-unproven-backup REASON"
+    hint = Phrase(
+        "free disk space on the server, or --proof-server URL, or safe-upgrade --accept-unproven-backup REASON"
+    )
     return Check(
         name=name,
         ok=free >= needed,
         expected=expected,
-        found=f"{free / 1e6:.0f} MB free where the database lies",
+        found=Phrase("{free:.0f} MB free where the database lies", free=free / 1e6),
         detail="" if free >= needed else hint,
         warning=warning,
     )
@@ -130,13 +141,52 @@ def _disk_check(server: Server, runs: Path) -> Check:
     needed = int(server.data_bytes * DUMP_SHARE) + SPARE_BYTES
     free = shutil.disk_usage(place).free
     shared = place == runs.absolute() and swappable(place)
-    problem = "" if os.access(place, os.W_OK | os.X_OK) else f"{place} is not writable"
-    problem = f"Others may write into {place}: a backup there could be swapped" if shared else problem
-    mend = f"chmod go-w '{place}'" if shared else "name a folder with more room: --runs FOLDER"
+    problem = "" if os.access(place, os.W_OK | os.X_OK) else Phrase("{place} is not writable", place=str(place))
+    problem = (
+        Phrase("Others may write into {place}: a backup there could be swapped", place=str(place))
+        if shared
+        else problem
+    )
+    mend = f"chmod go-w '{place}'" if shared else Phrase("name a folder with more room: --runs FOLDER")
     return Check(
-        name="disk for the backup",
+        name=Phrase("disk for the backup"),
         ok=not problem and free >= needed,
-        expected=f"{needed / 1e6:.0f} MB (half the database's size, and a little)",
-        found=problem or f"{free / 1e6:.0f} MB free in {place}",
+        expected=Phrase("{needed:.0f} MB (half the database's size, and a little)", needed=needed / 1e6),
+        found=problem or Phrase("{free:.0f} MB free in {place}", free=free / 1e6, place=str(place)),
         detail=mend if problem or free < needed else "",
     )
+
+
+def require_place(conn: Connection, server: Server, manifest: Manifest) -> None:
+    """Raise `BackupUnproven` where a copy cannot stand on this server: same major (a proof compares what it prints), right,
+    room on the disk. A full disk would stop the original too. Reads only."""
+    origin = int(manifest.server["version"]) // 10000
+    if server.major != origin:
+        raise BackupUnproven(
+            Phrase(
+                "The backup cannot be proven here: it is of a PostgreSQL {origin}, and this server is a {here}.",
+                origin=origin,
+                here=server.major,
+            ),
+            hint=Phrase(
+                "--proof-server URL of a PostgreSQL {origin}: what a server prints of its schema differs by major",
+                origin=origin,
+            ),
+        )
+    if not may_create_databases(conn):
+        raise BackupUnproven(
+            Phrase("The backup cannot be proven: the role may not create the scratch database of a trial restore."),
+            hint="ALTER ROLE … CREATEDB",
+        )
+    needed = room_needed(int(manifest.server["data_bytes"]))
+    free = room_beside(conn)
+    if free is not None and free < needed:
+        raise BackupUnproven(
+            Phrase(
+                "The backup cannot be proven: a copy needs {needed:.0f} MB on the server's disk, where "
+                "{free:.0f} MB are free.",
+                needed=needed / 1e6,
+                free=free / 1e6,
+            ),
+            hint=Phrase("free disk space there"),
+        )

@@ -10,64 +10,33 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, text
 
 from lawsker_db.errors import OutcomeUnknown, Refused
-from lawsker_db.evidence import Check, Phase, Server, Verdict
+from lawsker_db.evidence import Check, Server
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.databases import beside
-from lawsker_db.postgres.session import UNKNOWN, Session, end_sessions, identify
-from lawsker_db.postgres.swap import Swap, is_swapped, let_in
+from lawsker_db.postgres.session import UNKNOWN, end_sessions, identify
+from lawsker_db.postgres.swap import is_swapped, let_in
 from lawsker_db.postgres.tools import remove_temporary_files
 from lawsker_db.record.history import Replaced, has_committed, read_replaced
-from lawsker_db.record.journal import JOURNAL, as_json, goes_on, read_journal, write_atomically
-from lawsker_db.record.report import read_verdict
-from lawsker_db.safety.doubt import RECONNECT_S, Attempt, Decision, Outcome, decide_outcome
+from lawsker_db.record.journal import JOURNAL, as_json, write_atomically
+from lawsker_db.safety.doubt import RECONNECT_S, Decision, Outcome, decide_outcome
+from lawsker_db.safety.ended import SETTLED, EndedRun, read_ended
 from lawsker_db.safety.errands import RECOVER, drop_leftovers, find_leftovers, find_unfinished, remove_unfinished
 from lawsker_db.safety.rescue_files import PARTIAL as RESCUE_PARTIAL
 from lawsker_db.safety.rescue_files import RESCUE
 from lawsker_db.safety.restore_account import by_hand
 from lawsker_db.target import Target
 
-SETTLED = "settled.json"
-OPENED, SESSION, ASKED = "opened", "session", "about to commit"
-GATE_CLOSED, GATE_OPENED = "gate closed", "gate opened"
-NAMING = "about to name"
-KEPT_OPENED, KEPT_CLOSED = "damaged opened", "damaged closed"
 PARTIAL = "*.partial"
-NO_ROW = "recover changed no row; what it had cleared away by then stays away."
+NO_ROW = Phrase("recover changed no row; what it had cleared away by then stays away.")
 _STANDS = "SELECT FROM pg_database WHERE oid = :oid AND datname = :name"
-NOT_ASKED = "it never came to COMMIT"
-NOT_SWAPPED = "the names were not swapped: this is the database that it was, and no other one took its place"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndedRun:
-    """What the journal of a run says whose process is no more. `closed` are OIDs of databases behind a closed gate, `opened`
-    those of damaged ones that were to be closed again; `swap` is what a restore was about to rename, `named` a copy that was
-    about to get its name.
-    """
-
-    run_id: str
-    folder: Path
-    system_identifier: str
-    database_oid: int
-    sessions: tuple[Session, ...]
-    attempt: Attempt | None
-    closed: tuple[int, ...]
-    opened: tuple[int, ...] = ()
-    swap: Swap | None = None
-    named: tuple[int, str] | None = None
-    readable: bool = True
-
-    @property
-    def told(self) -> bool:
-        """Whether the run, or a recover after it, has said how it ended. Reads the disk."""
-        return (self.folder / SETTLED).exists() or read_verdict(self.folder) not in (None, Verdict.UNKNOWN)
+NOT_ASKED = Phrase("it never came to COMMIT")
+NOT_SWAPPED = Phrase("the names were not swapped: this is the database that it was, and no other one took its place")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,29 +99,19 @@ def recover(target: Target, runs: Path, *, reconnect_s: float = RECONNECT_S) -> 
         )
 
 
-def read_ended(runs: Path) -> tuple[EndedRun, ...]:
-    """The runs below a folder whose process is no more, oldest first. Reads the disk."""
-    found = []
-    for path in sorted(runs.glob(f"*/{JOURNAL}")):
-        if path.is_symlink() or path.parent.is_symlink() or goes_on(path):
-            continue
-        run = _read(path)
-        if run is not None:
-            found.append(run)
-    return tuple(found)
-
-
 def unsettled_check(conn: Connection, runs: Path) -> Check:
     """Whether an earlier run left something: an outcome that nobody told, scratch databases, half backups. Reads."""
     server = identify(conn, sized=False)
-    untold = [f"run {run.run_id}" for run in read_ended(runs) if _is_here(run, server) and not run.told]
+    untold = [
+        Phrase("run {run_id}", run_id=run.run_id) for run in read_ended(runs) if _is_here(run, server) and not run.told
+    ]
     databases = [leftover.database for leftover in find_leftovers(conn, runs)]
-    found = ", ".join((*untold, *databases, *(str(path) for path in find_unfinished(runs))))
+    found = joined((*untold, *databases, *(str(path) for path in find_unfinished(runs))))
     return Check(
-        name="left-overs of earlier runs",
+        name=Phrase("left-overs of earlier runs"),
         ok=not found,
-        expected="every run told how it ended; no scratch database, no unfinished backup",
-        found=found or "none",
+        expected=Phrase("every run told how it ended; no scratch database, no unfinished backup"),
+        found=found or Phrase("none"),
         detail=RECOVER if found else "",
         warning=True,
     )
@@ -162,7 +121,9 @@ def require_settled(found: Recovered) -> None:
     """Pure. Raise `OutcomeUnknown` when that of an earlier run is still not known: nothing is begun on top of it."""
     for run in found.runs:
         if run.outcome in (Outcome.UNKNOWN, Outcome.INCONSISTENT):
-            words = f"The outcome of run {run.run_id} cannot be told yet: {run.reason}."
+            words = Phrase(
+                "The outcome of run {run_id} cannot be told yet: {reason}.", run_id=run.run_id, reason=run.reason
+            )
             raise OutcomeUnknown(words, hint=RECOVER, run_id=run.run_id)
 
 
@@ -175,72 +136,16 @@ def _told_truly(ended: Iterable[EndedRun]) -> Iterator[None]:
         open_still = [run.run_id for run in ended if run.attempt is not None and not run.told]
         if open_still:
             raise OutcomeUnknown(
-                f"The outcome of run {', '.join(open_still)} cannot be told yet: {failed.message}",
-                hint=f"when the server is back: {RECOVER}",
+                Phrase(
+                    "The outcome of run {runs} cannot be told yet: {why}",
+                    runs=", ".join(open_still),
+                    why=failed.message,
+                ),
+                hint=Phrase("when the server is back: {command}", command=RECOVER),
                 run_id=open_still[0],
             ) from failed
         failed.state = NO_ROW
         raise
-
-
-def _read(path: Path) -> EndedRun | None:
-    """What a journal says; None for one that does not say which database it is about. One that another version of this
-    package wrote in words of its own is there, and not readable."""
-    events = read_journal(path)
-    try:
-        return _understood(path, [(event["name"], event["phase"], event["facts"]) for event in events])
-    except (KeyError, TypeError, ValueError):
-        return EndedRun(
-            run_id=path.parent.name,
-            folder=path.parent,
-            system_identifier=UNKNOWN,
-            database_oid=0,
-            sessions=(),
-            attempt=None,
-            closed=(),
-            readable=False,
-        )
-
-
-def _understood(path: Path, facts: list[tuple[str, str, dict[str, Any]]]) -> EndedRun | None:
-    opened = next((given for name, _, given in facts if name == OPENED), None)
-    if opened is None:
-        return None
-    asked = next((given for name, phase, given in facts if (name, phase) == (ASKED, Phase.COMMIT)), None)
-    about = next((given for name, _, given in facts if name == GATE_CLOSED and "copy_oid" in given), None)
-    return EndedRun(
-        run_id=path.parent.name,
-        folder=path.parent,
-        system_identifier=str(opened["system_identifier"]),
-        database_oid=int(opened["database_oid"]),
-        sessions=tuple(_session(given) for name, phase, given in facts if name == SESSION and phase != Phase.REHEARSAL),
-        attempt=_attempt(asked) if asked else None,
-        closed=_pending(facts, GATE_CLOSED, GATE_OPENED),
-        opened=_pending(facts, KEPT_OPENED, KEPT_CLOSED),
-        named=next(((int(g["copy_oid"]), str(g["name"])) for name, _, g in facts if name == NAMING), None),
-        swap=Swap(**{part.name: about[part.name] for part in fields(Swap)}) if about else None,
-    )
-
-
-def _pending(facts: list[tuple[str, str, dict[str, Any]]], begun: str, over: str) -> tuple[int, ...]:
-    """Pure. OIDs of databases for which something was begun and is not over."""
-    pending: dict[int, None] = {}
-    for name, _, given in facts:
-        if name == begun:
-            pending[int(given["database_oid"])] = None
-        if name == over:
-            pending.pop(int(given["database_oid"]), None)
-    return tuple(pending)
-
-
-def _session(facts: dict[str, Any]) -> Session:
-    return Session(pid=int(facts["pid"]), start=datetime.fromisoformat(facts["start"]))
-
-
-def _attempt(facts: dict[str, Any]) -> Attempt:
-    server = Server(**{**facts["server"], "started_at": datetime.fromisoformat(facts["server"]["started_at"])})
-    start = datetime.fromisoformat(facts["backend_start"])
-    return Attempt(**{**facts, "backend_start": start, "server": server})
 
 
 def _is_here(run: EndedRun, server: Server) -> bool:
@@ -305,14 +210,20 @@ def _settle(target: Target, run: EndedRun, replaced: Iterable[Replaced], reconne
         try:
             write_atomically(run.folder / SETTLED, json.dumps(as_json(asdict(settled))).encode())
         except OSError as failed:
-            raise Refused(f"{run.folder / SETTLED} cannot be written: {failed.strerror}.", hint=RECOVER) from failed
+            raise Refused(
+                Phrase("{file} cannot be written: {why}.", file=str(run.folder / SETTLED), why=str(failed.strerror)),
+                hint=RECOVER,
+            ) from failed
     return settled
 
 
 def _decide(target: Target, run: EndedRun, reconnect_s: float) -> Decision:
     """By the table when COMMIT was sent, or might have been; else by the journal, and the marker all the same."""
     if not run.readable:
-        return Decision(outcome=Outcome.UNKNOWN, reason=f"{run.folder / JOURNAL} was written by another version")
+        return Decision(
+            outcome=Outcome.UNKNOWN,
+            reason=Phrase("{file} was written by another version", file=str(run.folder / JOURNAL)),
+        )
     if run.attempt is not None:
         return decide_outcome(target, run.attempt, reconnect_s=reconnect_s)
     oid, name = run.named or (0, "")
@@ -321,12 +232,14 @@ def _decide(target: Target, run: EndedRun, reconnect_s: float) -> Decision:
         whole = bool(conn.execute(text(_STANDS), {"oid": oid, "name": name}).all())
         conn.rollback()
     if whole:
-        return Decision(outcome=Outcome.COMMITTED, reason=f"its copy stands, whole and proven, as {name}")
+        return Decision(
+            outcome=Outcome.COMMITTED, reason=Phrase("its copy stands, whole and proven, as {database}", database=name)
+        )
     if run.swap is not None and not marked:
         return Decision(outcome=Outcome.ROLLED_BACK, reason=NOT_SWAPPED)
     if marked:
         return Decision(
-            outcome=Outcome.INCONSISTENT, reason="its marker row is there, and its journal knows of no COMMIT"
+            outcome=Outcome.INCONSISTENT, reason=Phrase("its marker row is there, and its journal knows of no COMMIT")
         )
     return Decision(outcome=Outcome.ROLLED_BACK, reason=NOT_ASKED)
 
@@ -335,24 +248,37 @@ def _decide_replaced(target: Target, run: EndedRun, instead: Replaced) -> Decisi
     """What became of a run in a database that a restore has put this one in the place of. Its history was carried over when
     that was closed; so what is not in it had not committed by then, and could not any more."""
     if run.run_id == instead.run_id:
-        words = f"the names were swapped: this is the restored database, the damaged one is called {instead.name}"
+        words = Phrase(
+            "the names were swapped: this is the restored database, the damaged one is called {database}",
+            database=instead.name,
+        )
         if run.swap is not None and not (run.folder / RESCUE).exists():
-            words += f"; what was written since the backup was not exported: {by_hand(run.swap)}"
+            rows = Phrase("what was written since the backup was not exported: {next}", next=by_hand(run.swap))
+            words = joined((words, rows), "; ")
         return Decision(outcome=Outcome.COMMITTED, reason=words)
-    since = f"this database was restored from backup {instead.backup_id}, taken before it"
+    since = Phrase("this database was restored from backup {backup_id}, taken before it", backup_id=instead.backup_id)
     if run.run_id in instead.undone:
-        return Decision(outcome=Outcome.COMMITTED, reason=f"committed in what is now {instead.name}; {since}")
+        return Decision(
+            outcome=Outcome.COMMITTED,
+            reason=Phrase("committed in what is now {database}; {since}", database=instead.name, since=since),
+        )
     with target.connect() as conn:
         marked = has_committed(conn, run.run_id)
         conn.rollback()
     if marked:
-        return Decision(outcome=Outcome.COMMITTED, reason="its marker row is there, and was in the backup already")
+        return Decision(
+            outcome=Outcome.COMMITTED, reason=Phrase("its marker row is there, and was in the backup already")
+        )
     if not instead.known:
-        words = (
-            f"what is now {instead.name} had lost its history when it was replaced: look for traces of the run there"
+        words = Phrase(
+            "what is now {database} had lost its history when it was replaced: look for traces of the run there",
+            database=instead.name,
         )
         return Decision(outcome=Outcome.UNKNOWN, reason=words)
-    words = f"its marker row is absent, and was so in what is now {instead.name} when that was closed"
+    words = Phrase(
+        "its marker row is absent, and was so in what is now {database} when that was closed",
+        database=instead.name,
+    )
     return Decision(outcome=Outcome.ROLLED_BACK, reason=words)
 
 

@@ -19,7 +19,7 @@ from lawsker_db.evidence import (
     failures,
     ignore,
 )
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.catalog import Catalog, compare_catalogs, read_catalog
 from lawsker_db.postgres.content import Content, read_content
 from lawsker_db.postgres.meter import STRONG, Meter, metered, telling
@@ -71,14 +71,17 @@ def rehearse(
         on_event(_now(Phrase("comparing the copy with what it was before")))
         stays = {name for contract in plan.contracts for name in contract.may_install}
         _compare((catalog, content), (_catalog(copy), read_content(copy)), stays)
-        on_event(_event("equal", "after the downgrade catalog and content are as before"))
+        on_event(_event("equal", Phrase("after the downgrade catalog and content are as before")))
         same = came[0].archive if came else NEVER  # for the record, the way down has kept nothing
-        again, _ = _pass(copy, chain, plan, "upgrade again", on_event, full=full, reinstate=same)
+        again, _ = _pass(copy, chain, plan, Phrase("upgrade again"), on_event, full=full, reinstate=same)
     except RehearsalFailed:
         raise
     except LawskerError as failed:
         raise RehearsalFailed(
-            f"The rehearsal on the restored copy failed, so production was not touched: {failed.message}",
+            Phrase(
+                "The rehearsal on the restored copy failed, so production was not touched: {why}",
+                why=failed.message,
+            ),
             hint=failed.hint,
             checks=failed.fields.get("checks", ()),
         ) from failed
@@ -87,7 +90,7 @@ def rehearse(
     if not rehearsal.go:
         raise RehearsalFailed(
             rehearsal.reason,
-            hint="choose a quieter hour and say --max-lock-s, or wait for the online way",
+            hint=Phrase("choose a quieter hour and say --max-lock-s, or wait for the online way"),
             rehearsal=rehearsal,
         )
     return rehearsal
@@ -95,12 +98,20 @@ def rehearse(
 
 def forecast_text(rehearsal: Rehearsal) -> str:
     """Pure. The forecast in a line, strongest locks first."""
-    locks = [f"{lock.table} is locked {lock.mode} for {lock.held_s:.2f} s" for lock in rehearsal.locks[:SHOWN]]
+    locks = [
+        Phrase("{table} is locked {mode} for {held_s:.2f} s", table=lock.table, mode=lock.mode, held_s=lock.held_s)
+        for lock in rehearsal.locks[:SHOWN]
+    ]
     if len(rehearsal.locks) > SHOWN:
-        locks.append(f"{len(rehearsal.locks) - SHOWN} more locks")
-    wal = f"{rehearsal.wal_bytes / 1e6:.1f} MB of WAL, {rehearsal.growth_bytes / 1e6:+.1f} MB"
-    said = ", ".join(locks) or "no strong lock"
-    return f"in production: {rehearsal.duration_s:.1f} s, {said}, {wal}: {'go' if rehearsal.go else 'no go'}"
+        locks.append(Phrase("{locks} more locks", locks=len(rehearsal.locks) - SHOWN))
+    wal, growth = rehearsal.wal_bytes / 1e6, rehearsal.growth_bytes / 1e6
+    return Phrase(
+        "in production: {duration_s:.1f} s, {locks}, {wal}: {verdict}",
+        duration_s=rehearsal.duration_s,
+        locks=joined(locks) or Phrase("no strong lock"),
+        wal=Phrase("{wal:.1f} MB of WAL, {growth:+.1f} MB", wal=wal, growth=growth),
+        verdict=Phrase("go") if rehearsal.go else Phrase("no go"),
+    )
 
 
 def _result(first: Meter, again: Meter, max_lock_s: float) -> Rehearsal:
@@ -114,7 +125,7 @@ def _result(first: Meter, again: Meter, max_lock_s: float) -> Rehearsal:
     slowest = sorted(first.statements, key=lambda statement: -statement.duration_s)
     return Rehearsal(
         go=not too_long,
-        reason="; ".join(_too_long(lock, max_lock_s) for lock in too_long) or "go",
+        reason=joined((_too_long(lock, max_lock_s) for lock in too_long), "; ") or Phrase("go"),
         duration_s=first.duration_s,
         locks=locks,
         rewritten=first.rewritten,
@@ -127,9 +138,20 @@ def _result(first: Meter, again: Meter, max_lock_s: float) -> Rehearsal:
 
 def _too_long(lock: LockForecast, max_lock_s: float) -> str:
     """Pure. Why this lock is a no-go."""
-    nobody = "read or write" if lock.mode == STRONG[-1] else "write"
-    held = f"{lock.table} would be locked {lock.mode} for {lock.held_s:.1f} s"
-    return f"{held}, longer than {max_lock_s:g} s (--max-lock-s): nobody could {nobody} it meanwhile"
+    held = Phrase(
+        "{table} would be locked {mode} for {held_s:.1f} s", table=lock.table, mode=lock.mode, held_s=lock.held_s
+    )
+    if lock.mode == STRONG[-1]:
+        return Phrase(
+            "{held}, longer than {max_lock_s:g} s (--max-lock-s): nobody could read or write it meanwhile",
+            held=held,
+            max_lock_s=max_lock_s,
+        )
+    return Phrase(
+        "{held}, longer than {max_lock_s:g} s (--max-lock-s): nobody could write it meanwhile",
+        held=held,
+        max_lock_s=max_lock_s,
+    )
 
 
 def _is_felt(cost: StatementCost) -> bool:
@@ -154,7 +176,8 @@ def _cut_off(copy: Target, on_event: OnEvent) -> None:
         conn.commit()
     if rows:
         servers = ", ".join(sorted({str(server) for _, server in rows}))
-        on_event(_event("cut off", f"the copy reaches no other server: no user mapping for {servers}"))
+        words = Phrase("the copy reaches no other server: no user mapping for {servers}", servers=servers)
+        on_event(_event("cut off", words))
 
 
 def _analyze(copy: Target, on_event: OnEvent) -> None:
@@ -163,7 +186,7 @@ def _analyze(copy: Target, on_event: OnEvent) -> None:
     with copy.connect(autocommit=True) as conn:
         conn.execute(text("SET statement_timeout = 0"))
         conn.execute(text("ANALYZE"))
-    on_event(_event("analyzed", "the copy has statistics, as production has"))
+    on_event(_event("analyzed", Phrase("the copy has statistics, as production has")))
 
 
 def _pass(
@@ -187,7 +210,13 @@ def _pass(
     )
     with copy.connect() as conn, metered(conn) as meter, migration_transaction(conn, copy, plan, run) as guarded:
         run_steps(conn, chain, plan, guarded.gate)
-    on_event(_event(word, f"{word}: {meter.duration_s:.2f} s", duration_s=meter.duration_s))
+    on_event(
+        _event(
+            word,
+            Phrase("{what}: {took_s:.2f} s", what=Phrase(word), took_s=meter.duration_s),
+            duration_s=meter.duration_s,
+        )
+    )
     back = guarded.gate.reinstating
     return meter, tuple(back.told) if back else ()
 
@@ -199,12 +228,25 @@ def _verify(copy: Target, chain: Chain, on_event: OnEvent, *, reinstated: bool) 
     checks = verify(copy, chain, options=VerifyOptions(strict=True, content=False, runs=NO_RUNS, reinstated=reinstated))
     failed = failures(checks)
     if failed:
-        shown = "; ".join(f"{check.code} {check.name}: {check.found}" for check in failed[:SHOWN])
+        shown = joined(
+            (
+                Phrase("{code} {name}: {found}", code=check.code, name=check.name, found=check.found)
+                for check in failed[:SHOWN]
+            ),
+            "; ",
+        )
         raise RehearsalFailed(
-            f"Verification of the upgraded copy failed: {shown}.", hint="mend the revision", checks=failed
+            Phrase("Verification of the upgraded copy failed: {shown}.", shown=shown),
+            hint=Phrase("mend the revision"),
+            checks=failed,
         )
     done = sum(check.ok is not None for check in checks)
-    words = f"{done} of {len(checks)} checks on the upgraded copy in {time.monotonic() - began:.2f} s"
+    words = Phrase(
+        "{made} of {checks} checks on the upgraded copy in {took_s:.2f} s",
+        made=done,
+        checks=len(checks),
+        took_s=time.monotonic() - began,
+    )
     on_event(_event("verified", words, checks=len(checks), run=done))
 
 
@@ -232,15 +274,18 @@ def _compare(before: tuple[Catalog, Content], after: tuple[Catalog, Content], st
     old = {table.table: table for table in (*before[1].tables, before[1].large_objects)}
     new = {table.table: table for table in (*after[1].tables, after[1].large_objects)}
     content = [
-        f"content of {name}"
+        Phrase("content of {table}", table=name)
         for name in sorted(old.keys() | new.keys())
         if not name.startswith("lawsker_db.")
         and not name.endswith(".alembic_version")
         and (name not in old or name not in new or not old[name].same_content(new[name]))
     ]
     if structure or content:
-        shown = "; ".join([*structure, *content][:SHOWN])
-        raise RehearsalFailed(f"After the downgrade the copy is not as before: {shown}.", hint="mend the downgrade")
+        shown = joined([*structure, *content][:SHOWN], "; ")
+        raise RehearsalFailed(
+            Phrase("After the downgrade the copy is not as before: {shown}.", shown=shown),
+            hint=Phrase("mend the downgrade"),
+        )
 
 
 def _current(copy: Target) -> tuple[str, ...]:

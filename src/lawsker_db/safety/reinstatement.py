@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Contract, Extension, ForeignKey, Table
 from lawsker_db.errors import RolledBack
 from lawsker_db.evidence import Check, Event, Fingerprint, OnEvent, Phase, Reinstated, TableBack
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.kept import Archive, Kept
 from lawsker_db.postgres.locks import sqlstate
 from lawsker_db.postgres.reinstating import (
@@ -131,37 +132,57 @@ def compare_part(part: Part, found: Found, made: Fingerprint | None) -> tuple[Ch
     """Pure. The proof of one part: the archive is as recorded, what was to come back is there bit for bit, and beside it
     stands what the run made for newcomers and nothing else."""
     archive = Check(
-        name=f"archive of {part.name}",
+        name=Phrase("archive of {table}", table=part.name),
         ok=found.intact,
-        expected=f"{part.recorded.rows} rows, as recorded",
-        found="so it is" if found.intact else "other rows than its record says",
+        expected=Phrase("{rows} rows, as recorded", rows=part.recorded.rows),
+        found=Phrase("so it is") if found.intact else Phrase("other rows than its record says"),
     )
     back = _same_rows(found.back, found.known)
     content = Check(
-        name=f"reinstated {part.name}",
+        name=Phrase("reinstated {table}", table=part.name),
         ok=back,
-        expected=f"{found.back.rows} rows, as archived",
-        found=f"{found.known.rows} rows, {'the same' if back else 'other content'}",
+        expected=Phrase("{rows} rows, as archived", rows=found.back.rows),
+        found=_rows_text(found.known.rows, same=back),
     )
     before = made if made is not None else Fingerprint(table=part.table, columns=part.printed, rows=0, sums=("0", "0"))
     kept = _same_rows(before, found.others)
     others = Check(
-        name=f"rows made of {part.name}",
+        name=Phrase("rows made of {table}", table=part.name),
         ok=kept,
-        expected=f"{before.rows} rows for newcomers, as made",
-        found=f"{found.others.rows} rows, {'the same' if kept else 'other content'}",
+        expected=Phrase("{rows} rows for newcomers, as made", rows=before.rows),
+        found=_rows_text(found.others.rows, same=kept),
     )
     return archive, content, others
+
+
+def _rows_text(rows: int, *, same: bool) -> Phrase:
+    """Pure. Whether rows are those that were expected."""
+    return Phrase("{rows} rows, the same", rows=rows) if same else Phrase("{rows} rows, other content", rows=rows)
 
 
 def back_text(back: Reinstated) -> str:
     """Pure. What came back, in a line."""
     tables = sum(not table.columns for table in back.tables)
     rows = sum(table.back for table in back.tables if not table.columns)
-    values = "".join(f", values of {table.back} rows of {table.table}" for table in back.tables if table.columns)
+    values = joined(
+        (
+            Phrase(", values of {rows} rows of {table}", rows=table.back, table=table.table)
+            for table in back.tables
+            if table.columns
+        ),
+        "",
+    )
     left = sum(table.left for table in back.tables)
-    stays = f"; {left} rows stay in it: their parents are gone" if left else ""
-    return f"from {back.archive}: {rows} rows of {tables} tables{values}{stays}, in {back.duration_s:.2f} s"
+    stays = Phrase("; {rows} rows stay in it: their parents are gone", rows=left) if left else ""
+    return Phrase(
+        "from {archive}: {rows} rows of {tables} tables{values}{stays}, in {duration_s:.2f} s",
+        archive=back.archive,
+        rows=rows,
+        tables=tables,
+        values=values,
+        stays=stays,
+        duration_s=back.duration_s,
+    )
 
 
 def back_notes(back: Reinstated) -> tuple[str, ...]:
@@ -170,18 +191,31 @@ def back_notes(back: Reinstated) -> tuple[str, ...]:
     for table in back.tables:
         if table.left:
             keys = _keys_text(table.left, table.left_keys)
-            notes.append(f"{table.left} rows of {table.table} stay in {back.archive}, because a parent is gone: {keys}")
+            notes.append(
+                Phrase(
+                    "{rows} rows of {table} stay in {archive}, because a parent is gone: {keys}",
+                    rows=table.left,
+                    table=table.table,
+                    archive=back.archive,
+                    keys=keys,
+                )
+            )
         if table.without_parent:
             keys = _keys_text(table.without_parent, table.without_parent_keys)
             notes.append(
-                f"{table.without_parent} rows of {table.table} came back without a parent that is gone: {keys}"
+                Phrase(
+                    "{rows} rows of {table} came back without a parent that is gone: {keys}",
+                    rows=table.without_parent,
+                    table=table.table,
+                    keys=keys,
+                )
             )
     return tuple(notes)
 
 
 def _keys_text(count: int, keys: tuple[str, ...]) -> str:
     shown = "; ".join(keys[:SHOWN])
-    return f"{shown} (and {count - SHOWN} more)" if count > SHOWN else shown
+    return Phrase("{shown} (and {more} more)", shown=shown, more=count - SHOWN) if count > SHOWN else shown
 
 
 def _same_rows(one: Fingerprint, other: Fingerprint) -> bool:
@@ -289,9 +323,21 @@ def _not_taken(part: Part, archive: Archive, failed: DBAPIError) -> Exception:
     if not state or state.startswith(NOT_OURS):
         return failed
     constraint = getattr(getattr(failed.orig, "diag", None), "constraint_name", None)
-    refused = f"constraint {constraint} refuses them" if constraint and state.startswith(CONSTRAINT) else ""
+    refused = (
+        Phrase("constraint {constraint} refuses them", constraint=constraint)
+        if constraint and state.startswith(CONSTRAINT)
+        else ""
+    )
     return RolledBack(
-        f"What {archive.schema} keeps of {part.name} cannot come back: {refused or said_by_server(failed.orig)}.",
-        hint=f"mend what stands in the way, or leave it in {archive.schema}: --reinstate never, -x reinstate=never",
+        Phrase(
+            "What {archive} keeps of {table} cannot come back: {why}.",
+            archive=archive.schema,
+            table=part.name,
+            why=refused or str(said_by_server(failed.orig)),
+        ),
+        hint=Phrase(
+            "mend what stands in the way, or leave it in {archive}: --reinstate never, -x reinstate=never",
+            archive=archive.schema,
+        ),
         sqlstate=state,
     )

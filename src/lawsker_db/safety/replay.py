@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import CommittedUnproven, LawskerError, OutcomeUnknown, Refused, RolledBack, UsageError
 from lawsker_db.evidence import Event, OnEvent, Phase, Server, ignore
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres import replaying
 from lawsker_db.postgres.differing import CHANGED, DELETED, INSERTED, copying, raw
 from lawsker_db.postgres.fingerprint import hashed_form
@@ -99,13 +100,14 @@ def replay_rescue(
                 return Replay(run_id=run_id, tables=found, refused="", dry_run=True)
             committing = Committing(attempt=attempt_of(conn, server, run_id))
             _mark(conn, server, run_id, revisions, _digest(place), found)
-            _say(on_event, Phase.COMMIT, "about to commit", "rows put back; committing", asdict(committing.attempt))
+            words = Phrase("rows put back; committing")
+            _say(on_event, Phase.COMMIT, "about to commit", words, asdict(committing.attempt))
             _commit(conn, target, committing, Asking(pulse=watch, on_event=on_event))
     warnings = (*committing.warnings, *_named(report))
     try:
         _say(on_event, Phase.COMMIT, "committed", "committed", {"run_id": run_id})
     except (LawskerError, OSError) as failed:  # of whoever listens: it is committed all the same
-        warnings += (f"that it is committed could not be told: {type(failed).__name__}",)
+        warnings += (Phrase("that it is committed could not be told: {error}", error=type(failed).__name__),)
     return Replay(run_id=run_id, tables=found, refused=str(report), dry_run=False, warnings=warnings)
 
 
@@ -117,10 +119,12 @@ def _commit(conn: Connection, target: Target, committing: Committing, asking: As
         raise
     except BaseException as failed:
         if committing.committed:
-            state = "The rows are put back; that is committed."
-            raise CommittedUnproven("Interrupted after COMMIT.", hint="lawsker-db status", state=state) from failed
+            state = Phrase("The rows are put back; that is committed.")
+            raise CommittedUnproven(
+                Phrase("Interrupted after COMMIT."), hint="lawsker-db status", state=state
+            ) from failed
         if committing.in_doubt:
-            reason = "interrupted while the server was asked"
+            reason = Phrase("interrupted while the server was asked")
             raise unknown_outcome(committing.attempt, reason, journalled=False) from failed
         raise
 
@@ -130,8 +134,11 @@ def _chosen(index: Index, tables: tuple[str, ...]) -> tuple[TableFiles, ...]:
     known = [table.table for table in index.tables]
     unknown = [name for name in tables if name not in known]
     if unknown or not tables:
-        said = f"The rescue has no table {unknown[0]}" if unknown else "No table was named"
-        raise UsageError(f"{said}; it has {', '.join(known) or 'none'}.", hint="name one as it stands there")
+        said = Phrase("The rescue has no table {table}", table=unknown[0]) if unknown else Phrase("No table was named")
+        raise UsageError(
+            Phrase("{said}; it has {tables}.", said=said, tables=", ".join(known) or Phrase("none")),
+            hint=Phrase("name one as it stands there"),
+        )
     return tuple(table for table in index.tables if table.table in tables)
 
 
@@ -150,7 +157,8 @@ def _put_back(
         every = [_stage(conn, place, table, shapes[table.table], number, major) for number, table in enumerate(chosen)]
         for staged in every:
             replaying.settle(conn, staged)
-            _say(on_event, Phase.RESCUE, "settled", f"{staged.shape.label} settled", {}, lasting=False)
+            words = Phrase("{table} settled", table=staged.shape.label)
+            _say(on_event, Phase.RESCUE, "settled", words, {}, lasting=False)
         _settle_rest(conn, every)
     with disk(file), file.open("ab") as lines, copying(), raw(conn).cursor() as cursor:
         for staged in every:
@@ -183,39 +191,50 @@ def _shapes(
 ) -> dict[str, Shape]:
     """The tables as they stand now. Raises `Refused` where rows could not be told apart, or would go elsewhere."""
     standing = {shape.label: shape for shape in read_shapes(conn) if not shape.left_out}
-    hint = "leave this table out, or put its rows back by hand: its CSV and SQL files stand in the rescue's folder"
+    hint = Phrase(
+        "leave this table out, or put its rows back by hand: its CSV and SQL files stand in the rescue's folder"
+    )
     for table in chosen:
         shape = standing.get(table.table)
         if shape is None:
-            raise Refused(f"There is no table {table.table} here.", hint=hint)
+            raise Refused(Phrase("There is no table {table} here.", table=table.table), hint=hint)
         lost = set(table.key) - {column.name for column in shape.columns}
         if lost or (table.key and frozenset(table.key) not in {frozenset(key) for key in shape.keys}):
             raise Refused(
-                f"{table.table} no longer has the key ({', '.join(table.key)}) that tells rows apart.", hint=hint
+                Phrase(
+                    "{table} no longer has the key ({key}) that tells rows apart.",
+                    table=table.table,
+                    key=", ".join(table.key),
+                ),
+                hint=hint,
             )
         if conn.execute(
             text("SELECT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = :oid)"), {"oid": shape.oid}
         ).scalar_one():
-            raise Refused(f"{table.table} has rules, which would send rows elsewhere.", hint=hint)
+            raise Refused(Phrase("{table} has rules, which would send rows elsewhere.", table=table.table), hint=hint)
         if not table.key and (run := _replayed_before(conn, digest, table.table)):
-            raise Refused(f"{table.table} has no key, and run {run} has put its rows back already.", hint=hint)
+            raise Refused(
+                Phrase("{table} has no key, and run {run} has put its rows back already.", table=table.table, run=run),
+                hint=hint,
+            )
     if hashed_form("", major)[1] != index.hashed:
-        raise Refused("The server was upgraded since the rescue; rows cannot be compared with it.", hint=hint)
+        raise Refused(Phrase("The server was upgraded since the rescue; rows cannot be compared with it."), hint=hint)
     return {table.table: standing[table.table] for table in chosen}
 
 
 def _stage(conn: Connection, place: Path, table: TableFiles, shape: Shape, number: int, major: int) -> replaying.Staged:
     """Load one table's file. Raises `Refused` when it is not what was written."""
     stage = f"pg_temp.lawsker_stage_{number}"
-    hint = "do not use this rescue; lawsker-db rescue DAMAGED RESTORED makes another"
+    hint = Phrase("do not use this rescue; lawsker-db rescue DAMAGED RESTORED makes another")
     path = place / table.csv
     if path.is_symlink() or not path.is_file():
-        raise Refused(f"{path} is missing, or no ordinary file.", hint=hint)
+        raise Refused(Phrase("{file} is missing, or no ordinary file.", file=str(path)), hint=hint)
     rows = replaying.stage_file(conn, stage, table.columns, path)
     forms = {column.name: column.form for column in shape.columns}
     if missing := set(table.compared) - forms.keys():
         raise Refused(
-            f"{table.table} has lost column {min(missing)} since.", hint="put its rows back by hand, from its files"
+            Phrase("{table} has lost column {column} since.", table=table.table, column=min(missing)),
+            hint=Phrase("put its rows back by hand, from its files"),
         )
     staged = replaying.Staged(
         stage=stage,
@@ -231,7 +250,7 @@ def _stage(conn: Connection, place: Path, table: TableFiles, shape: Shape, numbe
     for (change, _), counted in replaying.verdicts(conn, staged).items():
         marks[change] = marks.get(change, 0) + counted
     if marks != {INSERTED: table.inserted, CHANGED: table.changed, DELETED: table.deleted}:
-        raise Refused(f"{path} does not hold the rows that were written.", hint=hint)
+        raise Refused(Phrase("{file} does not hold the rows that were written.", file=str(path)), hint=hint)
     return staged
 
 
@@ -311,7 +330,8 @@ def _named(report: Path) -> tuple[str, ...]:
         partial.rename(report)
         sync_folder(report.parent)
     except OSError as failed:
-        return (f"the list of refused rows stands in {partial}: {failed.strerror}",)
+        why = str(failed.strerror)
+        return (Phrase("the list of refused rows stands in {file}: {why}", file=str(partial), why=why),)
     return ()
 
 
@@ -324,8 +344,12 @@ def _rolled_back(conn: Connection) -> Iterator[None]:
         roll_back(conn)
         state = getattr(failed.orig, "sqlstate", None)
         raise RolledBack(
-            f"The replay was refused ({state}): {said_by_server(failed.orig) or 'the connection was lost'}.",
-            hint="mend what it names (42501: run it as the owner of the tables), then type it again",
+            Phrase(
+                "The replay was refused ({sqlstate}): {why}.",
+                sqlstate=str(state),
+                why=said_by_server(failed.orig) or Phrase("the connection was lost"),
+            ),
+            hint=Phrase("mend what it names (42501: run it as the owner of the tables), then type it again"),
             sqlstate=state,
         ) from failed
     except (OutcomeUnknown, CommittedUnproven):

@@ -18,18 +18,17 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Event, OnEvent, Phase, ignore
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres import rescuing_sql as sql
 from lawsker_db.postgres.content import read_sequences
 from lawsker_db.postgres.differing import (
     Counts,
     Places,
     broken,
-    copying,
     count_rows,
     find_differing,
     found_places,
     prepare,
-    raw,
 )
 from lawsker_db.postgres.fingerprint import hashed_form
 from lawsker_db.postgres.rows import Pair, Shape, begin_reading, new_columns, pair
@@ -40,16 +39,19 @@ from lawsker_db.safety.rescue_files import (
     STATE,
     Index,
     TableFiles,
+    copy_lines,
+    copy_rows,
     disk,
     file_name,
     new_file,
     new_rescue_folder,
+    preamble,
     write_index,
 )
 from lawsker_db.target import Target
 
-LARGE_OBJECTS = "large objects"
-MADE_SINCE = "was made since: the restored database has no such table, so these statements need it first"
+LARGE_OBJECTS = Phrase("large objects")
+MADE_SINCE = Phrase("was made since: the restored database has no such table, so these statements need it first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,7 @@ def find_rescue(damaged: Target, restored: Target, *, on_event: OnEvent = ignore
                 tables.append(_made_since(shape, rows))
                 _tell(on_event, tables[-1])
             else:
-                left_out.append((shape.label, "was made since, and is empty"))
+                left_out.append((shape.label, Phrase("was made since, and is empty")))
         return Rescue(
             tables=tuple(sorted(tables, key=lambda table: table.table)),
             equal=tuple(equal),
@@ -178,14 +180,19 @@ def export_rescue(
         new = {shape.label: shape for shape in sides.made_since if shape.label in named}
         gone = sorted(named - shapes.keys() - new.keys())
         if gone:
-            raise Refused(f"{gone[0]} is gone since its rows were counted.", hint="type it again", state=STATE)
+            raise Refused(
+                Phrase("{table} is gone since its rows were counted.", table=gone[0]),
+                hint=Phrase("type it again"),
+                state=STATE,
+            )
         written = []
         for label in _parents_first(sides.damaged, sorted(named)):
             written.append(
                 _write_pair(sides, shapes[label], place) if label in shapes else _write_new(sides, new[label], place)
             )
             facts = {"table": label, "inserted": written[-1].inserted, "changed": written[-1].changed}
-            on_event(Event(phase=Phase.RESCUE, name="exported", text=f"{label} written", facts=facts, lasting=False))
+            words = Phrase("{table} written", table=label)
+            on_event(Event(phase=Phase.RESCUE, name="exported", text=words, facts=facts, lasting=False))
         index = Index(
             damaged=sides.names[0],
             restored=sides.names[1],
@@ -203,7 +210,11 @@ def _both(damaged: Target, restored: Target) -> Iterator[_Sides]:
     with damaged.connect() as one, restored.connect() as other:
         names = tuple(str(conn.execute(text("SELECT current_database()")).scalar_one()) for conn in (one, other))
         if _server(one) != _server(other):
-            raise Refused("The two databases stand on different servers.", hint="name two of one server", state=STATE)
+            raise Refused(
+                Phrase("The two databases stand on different servers."),
+                hint=Phrase("name two of one server"),
+                state=STATE,
+            )
         theirs = {shape.label: shape for shape in begin_reading(one)}
         ours = {shape.label: shape for shape in begin_reading(other, writable=True)}
         prepare(other)
@@ -251,7 +262,13 @@ def _made_since(shape: Shape, rows: int) -> TableRescue:
 
 
 def _tell(on_event: OnEvent, found: TableRescue) -> None:
-    said = f"{found.table}: {found.inserted} inserted, {found.changed} changed, {found.deleted} deleted"
+    said = Phrase(
+        "{table}: {inserted} inserted, {changed} changed, {deleted} deleted",
+        table=found.table,
+        inserted=found.inserted,
+        changed=found.changed,
+        deleted=found.deleted,
+    )
     facts = {"table": found.table, "inserted": found.inserted, "changed": found.changed, "deleted": found.deleted}
     on_event(Event(phase=Phase.RESCUE, name="differs", text=said, facts=facts, lasting=False))
 
@@ -262,12 +279,30 @@ def _beside_tables(sides: _Sides) -> Iterator[tuple[str, str]]:
     for sequence in read_sequences(sides.damaged):
         other = ours.get(sequence.name)
         if other != sequence:
-            there = f"{other.last_value} in the restored one" if other else "the restored one has none"
-            yield sequence.name, f"a sequence: at {sequence.last_value} in the damaged database, {there}"
+            there = (
+                Phrase("{value} in the restored one", value=str(other.last_value))
+                if other
+                else Phrase("the restored one has none")
+            )
+            yield (
+                sequence.name,
+                Phrase(
+                    "a sequence: at {value} in the damaged database, {there}",
+                    value=str(sequence.last_value),
+                    there=there,
+                ),
+            )
     count = text("SELECT count(*) FROM pg_largeobject_metadata")
     theirs, here = (int(conn.execute(count).scalar_one()) for conn in (sides.damaged, sides.restored))
     if theirs or here:
-        yield LARGE_OBJECTS, f"not compared: {theirs} in the damaged database, {here} in the restored one"
+        yield (
+            LARGE_OBJECTS,
+            Phrase(
+                "not compared: {damaged} in the damaged database, {restored} in the restored one",
+                damaged=theirs,
+                restored=here,
+            ),
+        )
 
 
 def _parents_first(damaged: Connection, tables: list[str]) -> list[str]:
@@ -305,11 +340,11 @@ def _write_pair(sides: _Sides, compared: Pair, place: Path) -> TableFiles:
         for places in found_places(sides.restored):
             conn, standing = (sides.restored, restored) if places.deleted else (sides.damaged, damaged)
             source = sql.places_source(places, _relation(conn, places))
-            _copy(conn, sql.csv_rows(damaged, standing, source), csv, rows=len(places.rows))
+            copy_rows(conn, sql.csv_rows(damaged, standing, source), csv, rows=len(places.rows))
             if places.deleted:
-                _copy_lines(conn, sql.deletions(restored, compared.key, source), script)
+                copy_lines(conn, sql.deletions(restored, compared.key, source), script)
             else:
-                _copy_lines(conn, sql.put_back(damaged, restored, compared.key, source), script)
+                copy_lines(conn, sql.put_back(damaged, restored, compared.key, source), script)
     return files
 
 
@@ -319,8 +354,8 @@ def _write_new(sides: _Sides, shape: Shape, place: Path) -> TableFiles:
     files = replace(_files(shape, None, Counts(inserted=rows)), made_since=True)
     source = sql.whole_source(shape)
     with _opened(sides, shape, place, files, note=MADE_SINCE) as (csv, script):
-        _copy(sides.damaged, sql.csv_rows(shape, shape, source), csv, rows=rows)
-        _copy_lines(sides.damaged, sql.put_back(shape, None, files.key, source), script)
+        copy_rows(sides.damaged, sql.csv_rows(shape, shape, source), csv, rows=rows)
+        copy_lines(sides.damaged, sql.put_back(shape, None, files.key, source), script)
     return files
 
 
@@ -350,48 +385,11 @@ def _opened(
 ) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The two files of a table, begun with a header and a transaction, and ended when the block has ended well."""
     with disk(place), new_file(place / files.csv) as csv, new_file(place / files.sql) as script:
-        _copy(sides.damaged, sql.csv_header(shape), csv, rows=None)
-        script.write(_preamble(files, sides.names, note).encode())
+        copy_rows(sides.damaged, sql.csv_header(shape), csv, rows=None)
+        script.write(preamble(files, sides.names, note).encode())
         yield csv, script
         script.write(b"COMMIT;\n")
 
 
-def _preamble(files: TableFiles, names: tuple[str, str], note: str) -> str:
-    """Pure. What stands above the statements: what they are, and settings under which each value is read as it was."""
-    said = [
-        f"{files.table}: {files.inserted} inserted, {files.changed} changed, {files.deleted} deleted (comments only)",
-        f"in database {names[0]} against {names[1]}. Read it, then: psql --set ON_ERROR_STOP=1 --file THIS DATABASE",
-        "A changed row is overwritten whatever it holds now; lawsker-db rescue --replay looks first.",
-    ]
-    lines = [sql.commented(line) for line in (*said, *([f"{files.table} {note}"] if note else []))]
-    settings = (
-        "client_encoding = 'UTF8'",
-        "standard_conforming_strings = on",
-        "DateStyle = 'ISO, YMD'",
-        "IntervalStyle = 'postgres'",
-        "TimeZone = 'UTC'",
-        "xmloption = content",
-    )
-    return "\n".join((*lines, "BEGIN;", *(f"SET LOCAL {setting};" for setting in settings), ""))
-
-
 def _relation(conn: Connection, places: Places) -> str:
     return str(conn.execute(text("SELECT (:oid ::oid)::regclass::text"), {"oid": places.leaf}).scalar_one())
-
-
-def _copy(conn: Connection, question: str, file: IO[bytes], *, rows: int | None) -> None:
-    """Stream a COPY into a file. What the snapshot has found must be there."""
-    with copying(), raw(conn).cursor() as cursor:
-        with cursor.copy(question.encode()) as answer:
-            for block in answer:
-                file.write(block)
-        if rows is not None and cursor.rowcount != rows:
-            raise RuntimeError(f"{cursor.rowcount} rows in the place of {rows}")
-
-
-def _copy_lines(conn: Connection, question: str, file: IO[bytes]) -> None:
-    """Stream a binary COPY of one text column into a file, a line each, as the bytes that the server gives."""
-    with copying(), raw(conn).cursor() as cursor, cursor.copy(question.encode()) as answer:
-        for (line,) in answer.rows():
-            file.write(bytes(line))
-            file.write(b"\n")

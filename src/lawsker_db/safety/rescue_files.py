@@ -15,7 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from sqlalchemy import Connection
+
 from lawsker_db.errors import Refused
+from lawsker_db.phrases import Phrase, told_by
+from lawsker_db.postgres import rescuing_sql as sql
+from lawsker_db.postgres.differing import copying, raw
 from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, PRIVATE_FOLDER, sync_folder
 from lawsker_db.record.manifest import swappable
 
@@ -26,7 +31,7 @@ ORDER = "replay.txt"
 FORMAT = 1
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 LONGEST = 120  # of a file's name, before its ending; a file system takes 255 bytes
-STATE = "Neither database was changed."
+STATE = Phrase("Neither database was changed.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +85,11 @@ def new_rescue_folder(folder: Path) -> Iterator[Path]:
     """
     final, partial = folder / RESCUE, folder / PARTIAL
     if os.path.lexists(final):
-        raise Refused(f"{final} exists already.", hint="name another folder, or move that one away", state=STATE)
+        raise Refused(
+            Phrase("{path} exists already.", path=str(final)),
+            hint=Phrase("name another folder, or move that one away"),
+            state=STATE,
+        )
     with disk(partial):
         if partial.is_dir() and not partial.is_symlink():
             shutil.rmtree(partial)  # of an export that was killed
@@ -112,8 +121,8 @@ def disk(path: Path) -> Iterator[None]:
         yield
     except OSError as failed:
         raise Refused(
-            f"{failed.filename or path} cannot be written: {failed.strerror}.",
-            hint="make room, or name a folder where there is some, then type it again",
+            Phrase("{file} cannot be written: {why}.", file=str(failed.filename or path), why=str(failed.strerror)),
+            hint=Phrase("make room, or name a folder where there is some, then type it again"),
             state=STATE,
         ) from failed
 
@@ -132,17 +141,19 @@ def read_index(folder: Path) -> tuple[Path, Index]:
     try:
         written: dict[str, Any] = json.loads(_own_text(place / INDEX))
         if written.pop("format") != FORMAT:
-            raise ValueError("it is of another version of lawsker-db")
+            raise ValueError(Phrase("it is of another version of lawsker-db"))
         tables = tuple(TableFiles(**{name: _frozen(value) for name, value in t.items()}) for t in written.pop("tables"))
         index = Index(**written, tables=tables)
         if any(Path(name).name != name for table in tables for name in (table.csv, table.sql)):
-            raise ValueError("it names a file elsewhere")
+            raise ValueError(Phrase("it names a file elsewhere"))
         if swappable(place):
-            raise ValueError("others may write into it")
+            raise ValueError(Phrase("others may write into it"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as failed:
-        said = failed.strerror if isinstance(failed, OSError) else failed
+        said = str(failed.strerror) if isinstance(failed, OSError) else told_by(failed)
         raise Refused(
-            f"There is no rescue in {folder}: {said}.", hint="lawsker-db rescue DAMAGED RESTORED makes one", state=STATE
+            Phrase("There is no rescue in {folder}: {why}.", folder=str(folder), why=said),
+            hint="lawsker-db rescue DAMAGED RESTORED makes one",
+            state=STATE,
         ) from failed
     return place, index
 
@@ -154,3 +165,40 @@ def _own_text(path: Path) -> bytes:
 
 def _frozen(value: object) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def preamble(files: TableFiles, names: tuple[str, str], note: str) -> str:
+    """Pure. What stands above the statements: what they are, and settings under which each value is read as it was."""
+    said = [
+        f"{files.table}: {files.inserted} inserted, {files.changed} changed, {files.deleted} deleted (comments only)",
+        f"in database {names[0]} against {names[1]}. Read it, then: psql --set ON_ERROR_STOP=1 --file THIS DATABASE",
+        "A changed row is overwritten whatever it holds now; lawsker-db rescue --replay looks first.",
+    ]
+    lines = [sql.commented(line) for line in (*said, *([f"{files.table} {note}"] if note else []))]
+    settings = (
+        "client_encoding = 'UTF8'",
+        "standard_conforming_strings = on",
+        "DateStyle = 'ISO, YMD'",
+        "IntervalStyle = 'postgres'",
+        "TimeZone = 'UTC'",
+        "xmloption = content",
+    )
+    return "\n".join((*lines, "BEGIN;", *(f"SET LOCAL {setting};" for setting in settings), ""))
+
+
+def copy_rows(conn: Connection, question: str, file: IO[bytes], *, rows: int | None) -> None:
+    """Stream a COPY into a file. What the snapshot has found must be there."""
+    with copying(), raw(conn).cursor() as cursor:
+        with cursor.copy(question.encode()) as answer:
+            for block in answer:
+                file.write(block)
+        if rows is not None and cursor.rowcount != rows:
+            raise RuntimeError(f"{cursor.rowcount} rows in the place of {rows}")
+
+
+def copy_lines(conn: Connection, question: str, file: IO[bytes]) -> None:
+    """Stream a binary COPY of one text column into a file, a line each, as the bytes that the server gives."""
+    with copying(), raw(conn).cursor() as cursor, cursor.copy(question.encode()) as answer:
+        for (line,) in answer.rows():
+            file.write(bytes(line))
+            file.write(b"\n")

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import CommittedUnproven, LawskerError, RestoreFailed, Unreachable
 from lawsker_db.evidence import Check, Direction, Event, OnEvent, Phase, RunReport, Server, Verdict, ignore
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.databases import NAME_BYTES, SCRATCH_NAME, beside, new_scratch_name, stands
 from lawsker_db.postgres.pooler import require_direct
@@ -43,7 +43,7 @@ TRIED = (*COPIED, Phase.RESCUE)
 PHASES = (*TRIED, Phase.SWAP, Phase.CONFIRM, Phase.RESCUE)
 VERIFY = "lawsker-db verify"
 READY = Phrase("whether the restore may begin, and whether the backup's files are what was written")
-UNNAMED = "Nothing was renamed; the copy that was made for this is gone."
+UNNAMED = Phrase("Nothing was renamed; the copy that was made for this is gone.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ def restore(
     looked = Errand(pace=Pace(phases=TRIED if options.dry_run else PHASES))
     with looking(looked, on_event, READY):
         server, checks = _look(target, manifest, options)
-        refuse_unless(checks, what="The restore cannot begin")
+        refuse_unless(checks, what=Phrase("The restore cannot begin"))
         check_files(backup, manifest)
     target = pinned(target, server)
     account = open_restore(target, server, backup, manifest, checks, options.runs)
@@ -112,12 +112,14 @@ def restore(
             prospect = _prospect(account, swap, first_look(account, copy, tell))
             if options.dry_run:
                 told.verdict = Verdict.DRY_RUN
-                told.message = f"The backup restores and is equal; {prospect.database} could be swapped now."
+                told.message = Phrase(
+                    "The backup restores and is equal; {database} could be swapped now.", database=prospect.database
+                )
                 told.state, told.hint = UNNAMED, f"lawsker-db restore {manifest.backup_id}"
             else:
                 confirm(prospect)
                 lock.require_held()
-                with timed(account, Phase.SWAP, tell, "gate closed, sessions ended, names swapped"):
+                with timed(account, Phase.SWAP, tell, Phrase("gate closed, sessions ended, names swapped")):
                     swap_in(account, swap, copy, lock, held, tell, settle_s=options.reconnect_s)
         if account.swapped:
             with timed(account, Phase.CONFIRM, tell, Phrase("look from a fresh connection, as applications come")):
@@ -125,8 +127,10 @@ def restore(
             last_look(account, swap, tell)
             told.verdict, told.state = Verdict.DONE, account.names
             told.message = _done(account)
-            told.hint = (
-                f"{VERIFY}; when nobody needs the damaged one any more: DROP DATABASE {quoted(prospect.damaged)}"
+            told.hint = Phrase(
+                "{command}; when nobody needs the damaged one any more: DROP DATABASE {damaged}",
+                command=VERIFY,
+                damaged=quoted(prospect.damaged),
             )
     return told.report
 
@@ -150,7 +154,7 @@ def restore_to(
     looked = Errand(pace=Pace(phases=COPIED))
     with looking(looked, on_event, READY):
         place, server, checks = _look_for_place(target, manifest, name, options)
-        refuse_unless(checks, what="The copy cannot be made")
+        refuse_unless(checks, what=Phrase("The copy cannot be made"))
         check_files(backup, manifest)
     account = open_restore(place, server, backup, manifest, checks, options.runs)
     _set_pace(account, looked, options)
@@ -160,13 +164,17 @@ def restore_to(
         with _dropped(account, scratch, tell):
             copy = _copied(account, place, scratch, options, tell)
             if options.dry_run:
-                told.verdict, told.message = Verdict.DRY_RUN, "The backup restores here and is equal."
-                told.state, told.hint = UNNAMED, f"lawsker-db restore {manifest.backup_id} --to NAME"
+                told.verdict, told.message = Verdict.DRY_RUN, Phrase("The backup restores here and is equal.")
+                told.state, told.hint = (
+                    UNNAMED,
+                    f"lawsker-db restore {manifest.backup_id} --to NAME",
+                )
             else:
                 _rename(place, copy, name, tell)
-                told.verdict, told.message = Verdict.DONE, f"The backup was restored as {name}, and is equal."
-                told.state = "No other database was changed. Only this role and superusers may connect to it."
-                told.hint = f"when nobody needs it any more: DROP DATABASE {quoted(name)}"
+                told.verdict = Verdict.DONE
+                told.message = Phrase("The backup was restored as {database}, and is equal.", database=name)
+                told.state = Phrase("No other database was changed. Only this role and superusers may connect to it.")
+                told.hint = Phrase("when nobody needs it any more: DROP DATABASE {database}", database=quoted(name))
     return told.report
 
 
@@ -203,12 +211,13 @@ def _look_for_place(
 
 def _name_check(name: str, *, taken: bool) -> Check:
     fits = 0 < len(name.encode()) <= NAME_BYTES and "\0" not in name and not SCRATCH_NAME.fullmatch(name)
+    untaken = Phrase("free") if fits else Phrase("no name for a copy")
     return Check(
-        name="name of the copy",
+        name=Phrase("name of the copy"),
         ok=fits and not taken,
-        expected=f"1 to {NAME_BYTES} bytes, and no database of that name",
-        found="taken: there is such a database" if taken else "free" if fits else "no name for a copy",
-        detail="" if fits and not taken else "name another one: --to NAME",
+        expected=Phrase("1 to {bytes} bytes, and no database of that name", bytes=NAME_BYTES),
+        found=Phrase("taken: there is such a database") if taken else untaken,
+        detail="" if fits and not taken else Phrase("name another one: --to NAME"),
     )
 
 
@@ -249,13 +258,16 @@ def _copied(account: RestoreAccount, place: Target, name: str, options: RestoreO
     """The copy, with statistics, and proven equal to what was dumped. Raises `RestoreFailed`."""
     manifest, workers = account.manifest, BackupOptions(jobs=options.jobs).workers
     try:
-        with timed(account, Phase.RESTORE, tell, f"the backup of {manifest.taken_at[:19]} into {name}"):
+        words = Phrase("the backup of {taken_at} into {database}", taken_at=manifest.taken_at[:19], database=name)
+        with timed(account, Phase.RESTORE, tell, words):
             copy = make_copy(place, name, account.backup, manifest, jobs=options.jobs, on_event=tell)
-            tell(Event(phase=Phase.RESTORE, name="statistics", text="gathering statistics", lasting=False))
+            tell(Event(phase=Phase.RESTORE, name="statistics", text=Phrase("gathering statistics"), lasting=False))
             analyze_all(copy.target, connections=workers)
             account.proof = prove(copy, account.backup, manifest, on_event=tell)
     except DBAPIError as failed:
-        raise RestoreFailed(f"The copy cannot be made: {failed.orig}", hint="mend that, then type it again") from failed
+        raise RestoreFailed(
+            Phrase("The copy cannot be made: {why}", why=str(failed.orig)), hint=Phrase("mend that, then type it again")
+        ) from failed
     except LawskerError as failed:
         if isinstance(failed, RestoreFailed):
             raise
@@ -305,8 +317,12 @@ def _rename(place: Target, copy: Copy, name: str, tell: OnEvent) -> None:
             rename(conn, copy.name, name)
         except DBAPIError as failed:
             said = str(failed.orig).splitlines()[0]
-            raise RestoreFailed(f"The copy cannot be called {name}: {said}", hint="--to another NAME") from failed
-    tell(Event(phase=Phase.RESTORE, name="dropped", text=f"the copy is called {name}", facts={"database": copy.name}))
+            raise RestoreFailed(
+                Phrase("The copy cannot be called {name}: {why}", name=name, why=said),
+                hint=Phrase("--to another NAME"),
+            ) from failed
+    words = Phrase("the copy is called {name}", name=name)
+    tell(Event(phase=Phase.RESTORE, name="dropped", text=words, facts={"database": copy.name}))
 
 
 def _confirm(account: RestoreAccount, swap: Swap) -> None:
@@ -320,25 +336,42 @@ def _confirm(account: RestoreAccount, swap: Swap) -> None:
             conn.rollback()
     except LawskerError as failed:
         raise CommittedUnproven(
-            f"The look afterwards could not be made, and the rows written since were not exported: {failed.message}",
-            state=f"{account.names} The rows are in it.",
-            hint=f"{STATUS}; when that is mended: {by_hand(swap)}",
+            Phrase(
+                "The look afterwards could not be made, and the rows written since were not exported: {why}",
+                why=failed.message,
+            ),
+            state=Phrase("{names} The rows are in it.", names=account.names),
+            hint=Phrase("{command}; when that is mended: {next}", command=STATUS, next=by_hand(swap)),
         ) from failed
     revision = _revisions(Target(parameters=account.target.parameters))
     found = (
-        Check(name="name", ok=oid == swap.copy_oid, expected=f"OID {swap.copy_oid}", found=f"OID {oid}"),
-        Check(name="history", ok=marked, expected="the row of this restore", found="there" if marked else "missing"),
+        Check(name=Phrase("name"), ok=oid == swap.copy_oid, expected=f"OID {swap.copy_oid}", found=f"OID {oid}"),
         Check(
-            name="revision",
+            name=Phrase("history"),
+            ok=marked,
+            expected=Phrase("the row of this restore"),
+            found=Phrase("there") if marked else Phrase("missing"),
+        ),
+        Check(
+            name=Phrase("revision"),
             ok=revision == account.manifest.revision,
-            expected=", ".join(account.manifest.revision) or "none",
-            found=", ".join(revision) or "none",
+            expected=", ".join(account.manifest.revision) or Phrase("none"),
+            found=", ".join(revision) or Phrase("none"),
         ),
     )
     account.checks += found
-    wrong = [f"{check.name}: expected {check.expected}, found {check.found}" for check in found if check.fails]
+    wrong = [
+        Phrase(
+            "{name}: expected {expected}, found {found}",
+            name=check.name,
+            expected=check.expected,
+            found=check.found,
+        )
+        for check in found
+        if check.fails
+    ]
     if wrong:
-        raise CommittedUnproven("; ".join(wrong), state=account.names, hint=STATUS)
+        raise CommittedUnproven(joined(wrong, "; "), state=account.names, hint=STATUS)
 
 
 def _revisions(target: Target) -> tuple[str, ...]:
@@ -350,8 +383,15 @@ def _revisions(target: Target) -> tuple[str, ...]:
 
 
 def _done(account: RestoreAccount) -> str:
-    taken, revision = account.manifest.taken_at[:19].replace("T", " "), ", ".join(account.manifest.revision) or "none"
-    return (
-        f"{account.server.database} is as it was in the backup of {taken} UTC, at revision {revision}; nobody could connect"
-        f" for {account.figures['gate closed, ms'] / 1000:.2f} s."
+    taken, revision = (
+        account.manifest.taken_at[:19].replace("T", " "),
+        ", ".join(account.manifest.revision) or Phrase("none"),
+    )
+    return Phrase(
+        "{database} is as it was in the backup of {taken} UTC, at revision {revision}; nobody could "
+        "connect for {closed_s:.2f} s.",
+        database=account.server.database,
+        taken=taken,
+        revision=revision,
+        closed_s=account.figures["gate closed, ms"] / 1000,
     )

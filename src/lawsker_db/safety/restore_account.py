@@ -25,6 +25,7 @@ from lawsker_db.evidence import (
     Timing,
     Verdict,
 )
+from lawsker_db.phrases import Phrase, clause
 from lawsker_db.postgres.session import quoted
 from lawsker_db.postgres.swap import Swap
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
@@ -36,7 +37,7 @@ from lawsker_db.target import Target
 
 NOTED = ("left", "unnoted")
 RECOVER = "lawsker-db recover"
-AGAIN = "type the same command again"
+AGAIN = Phrase("type the same command again")
 VERDICTS = {
     10: Verdict.REFUSED,
     11: Verdict.ROLLED_BACK,
@@ -81,7 +82,11 @@ class RestoreAccount:
         """Pure. Which database is which after the swap."""
         if self.swap is None:
             return ""
-        return f"{self.swap.live} is the restored database; the damaged one is kept as {self.swap.damaged}, closed."
+        return Phrase(
+            "{live} is the restored database; the damaged one is kept as {damaged}, closed.",
+            live=self.swap.live,
+            damaged=self.swap.damaged,
+        )
 
 
 def open_restore(
@@ -128,7 +133,7 @@ def reported(account: RestoreAccount) -> Iterator[Told]:
         failed = _interrupted(account)
         raise failed from None
     except Exception as bug:
-        failed = _bug(account, f"a bug in lawsker-db: {type(bug).__name__}")
+        failed = _bug(account, Phrase("a bug in lawsker-db: {error}", error=type(bug).__name__))
         if account.swapped is not False:
             raise failed from bug
         raise
@@ -147,20 +152,25 @@ def reported(account: RestoreAccount) -> Iterator[Told]:
 def swap_unknown(account: RestoreAccount, why: str) -> OutcomeUnknown:
     """Pure. That nobody can tell now which database bears the name, and what tells it later."""
     swap = account.swap
-    names = f"{swap.live} and {swap.damaged}" if swap else account.server.database
+    names = Phrase("{live} and {damaged}", live=swap.live, damaged=swap.damaged) if swap else account.server.database
     return OutcomeUnknown(
-        f"It cannot be told now whether the names were swapped: {why.rstrip('.')}.",
-        state=f"Nothing is lost: both databases are whole. Look at {names}; the gate may still be closed.",
-        hint=f"when the server is back: {RECOVER}",
+        Phrase("It cannot be told now whether the names were swapped: {why}.", why=clause(why)),
+        state=Phrase(
+            "Nothing is lost: both databases are whole. Look at {names}; the gate may still be closed.", names=names
+        ),
+        hint=Phrase("when the server is back: {command}", command=RECOVER),
         run_id=account.run_id,
     )
 
 
 def by_hand(swap: Swap) -> str:
     """Pure. What to type where the rows could not be exported by the restore itself."""
-    return (
-        f"in the database postgres: ALTER DATABASE {quoted(swap.damaged)} ALLOW_CONNECTIONS true; then"
-        f" lawsker-db rescue {shlex.quote(swap.damaged)} {shlex.quote(swap.live)}"
+    return Phrase(
+        "in the database postgres: ALTER DATABASE {damaged} ALLOW_CONNECTIONS true; then lawsker-db "
+        "rescue {typed} {live}",
+        damaged=quoted(swap.damaged),
+        typed=shlex.quote(swap.damaged),
+        live=shlex.quote(swap.live),
     )
 
 
@@ -170,24 +180,28 @@ def _told_truly(account: RestoreAccount, error: LawskerError) -> LawskerError:
         return swap_unknown(account, error.message)
     if account.swapped and not isinstance(error, (CommittedUnproven, OutcomeUnknown)):
         return CommittedUnproven(
-            f"The restore is in place; afterwards: {error.message}", state=account.names, hint="lawsker-db status"
+            Phrase("The restore is in place; afterwards: {what}", what=error.message),
+            state=account.names,
+            hint="lawsker-db status",
         )
     return error
 
 
 def _interrupted(account: RestoreAccount) -> LawskerError:
     if account.swapped is None:
-        return swap_unknown(account, "interrupted while the server was asked")
+        return swap_unknown(account, Phrase("interrupted while the server was asked"))
     if account.swapped and account.swap is not None:
-        said = "Interrupted after the swap; the rows written since the backup may not be exported."
-        state = f"{account.names} The rows are in it."
-        return CommittedUnproven(said, state=state, hint=f"lawsker-db status; then {by_hand(account.swap)}")
-    return Interrupted("Interrupted by the operator.", state=RestoreFailed.default_state, hint=AGAIN)
+        said = Phrase("Interrupted after the swap; the rows written since the backup may not be exported.")
+        state = Phrase("{names} The rows are in it.", names=account.names)
+        return CommittedUnproven(
+            said, state=state, hint=Phrase("lawsker-db status; then {next}", next=by_hand(account.swap))
+        )
+    return Interrupted(Phrase("Interrupted by the operator."), state=RestoreFailed.default_state, hint=AGAIN)
 
 
 def _bug(account: RestoreAccount, message: str) -> LawskerError:
     """Pure. A bug of ours: which database is which all the same. Values stay out."""
-    hint = "lawsker-db status, then report this"
+    hint = Phrase("lawsker-db status, then report this")
     if account.swapped is None:
         return swap_unknown(account, message)
     if account.swapped:
@@ -256,9 +270,9 @@ def teller(account: RestoreAccount, journal: Journal, on_event: OnEvent) -> OnEv
             journal.write(event)
         except OSError as failed:
             if account.swapped is False:
-                words = f"The journal cannot be written: {failed}"
-                raise RestoreFailed(words, hint=f"free disk space, then {AGAIN}") from failed
-            account.notes.append(f"the journal could not be written at the swap: {failed}")
+                words = Phrase("The journal cannot be written: {why}", why=str(failed))
+                raise RestoreFailed(words, hint=Phrase("free disk space, then {again}", again=AGAIN)) from failed
+            account.notes.append(Phrase("the journal could not be written at the swap: {why}", why=str(failed)))
         log_event(account.folder, event)
 
     def tell(event: Event) -> None:

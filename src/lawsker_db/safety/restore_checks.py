@@ -6,6 +6,7 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.errors import LawskerError, Refused
 from lawsker_db.evidence import Check, Server
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.databases import beside, may_create_databases, room_beside, room_needed
 from lawsker_db.postgres.session import UNKNOWN, quoted
 from lawsker_db.postgres.swap import prepared_in
@@ -14,7 +15,9 @@ from lawsker_db.safety.archive import find_restorer
 from lawsker_db.target import Target
 
 SHOWN = 5
-ELSEWHERE = "--to NAME (a whole copy under another name, without a swap), also on another server: --database-url URL"
+ELSEWHERE = Phrase(
+    "--to NAME (a whole copy under another name, without a swap), also on another server: --database-url URL"
+)
 
 
 def copy_checks(conn: Connection, server: Server, manifest: Manifest, accepted: str) -> tuple[Check, ...]:
@@ -43,14 +46,20 @@ def swap_checks(conn: Connection, target: Target, server: Server, manifest: Mani
 
 def _proven_check(manifest: Manifest, accepted: str) -> Check:
     proof = manifest.proof
-    found = f"restored and found equal at {proof.proven_at}" if proof else "it was never restored and compared"
+    found = (
+        Phrase("restored and found equal at {proven_at}", proven_at=proof.proven_at)
+        if proof
+        else Phrase("it was never restored and compared")
+    )
     if not proof and accepted:
-        found += f"; accepted: {accepted}"
-    hint = f"lawsker-db backup verify {manifest.backup_id}, or --accept-unproven-backup REASON"
+        found = Phrase("{found}; accepted: {reason}", found=found, reason=accepted)
+    hint = Phrase(
+        "lawsker-db backup verify {backup_id}, or --accept-unproven-backup REASON", backup_id=manifest.backup_id
+    )
     return Check(
-        name="the backup is proven",
+        name=Phrase("the backup is proven"),
         ok=bool(proof or accepted),
-        expected="restored once and found equal",
+        expected=Phrase("restored once and found equal"),
         found=found,
         detail="" if proof or accepted else hint,
     )
@@ -59,11 +68,19 @@ def _proven_check(manifest: Manifest, accepted: str) -> Check:
 def _major_check(server: Server, manifest: Manifest) -> Check:
     origin = int(manifest.server["version"]) // 10000
     same = server.major == origin
-    hint = f"restore it on a PostgreSQL {origin}: {ELSEWHERE}; or by hand: lawsker-db backup show {manifest.backup_id}"
+    hint = Phrase(
+        "restore it on a PostgreSQL {origin}: {otherwise}; or by hand: lawsker-db backup show {backup_id}",
+        origin=origin,
+        otherwise=ELSEWHERE,
+        backup_id=manifest.backup_id,
+    )
     return Check(
-        name="major version",
+        name=Phrase("major version"),
         ok=same,
-        expected=f"PostgreSQL {origin}, which the backup is of: what a server prints of its schema differs by major",
+        expected=Phrase(
+            "PostgreSQL {origin}, which the backup is of: what a server prints of its schema differs by major",
+            origin=origin,
+        ),
         found=f"PostgreSQL {server.major}",
         detail="" if same else hint,
     )
@@ -73,18 +90,21 @@ def _tool_check(conn: Connection, manifest: Manifest) -> Check:
     try:
         tool = find_restorer(conn, manifest.client_major)
     except Refused as missing:
-        return Check(name="pg_restore", ok=False, expected="one that fits", found=missing.message, detail=missing.hint)
-    return Check(name="pg_restore", ok=True, expected="one that fits", found=tool.described)
+        return Check(
+            name="pg_restore", ok=False, expected=Phrase("one that fits"), found=missing.message, detail=missing.hint
+        )
+    return Check(name="pg_restore", ok=True, expected=Phrase("one that fits"), found=tool.described)
 
 
 def _create_check(conn: Connection, server: Server) -> Check:
     may = may_create_databases(conn)
+    mend = Phrase("ALTER ROLE {role} CREATEDB, or connect as a role that has it", role=quoted(server.user))
     return Check(
-        name="right: CREATEDB",
+        name=Phrase("right: CREATEDB"),
         ok=may,
-        expected="granted: the backup is restored into a database of its own",
-        found="granted" if may else f"{server.user} lacks CREATEDB",
-        detail="" if may else f"ALTER ROLE {quoted(server.user)} CREATEDB, or connect as a role that has it",
+        expected=Phrase("granted: the backup is restored into a database of its own"),
+        found=Phrase("granted") if may else Phrase("{user} lacks CREATEDB", user=server.user),
+        detail="" if may else mend,
     )
 
 
@@ -92,13 +112,15 @@ def _room_check(conn: Connection, manifest: Manifest) -> Check:
     """Room for a second database: the damaged one is kept."""
     needed, free = room_needed(int(manifest.server["data_bytes"])), room_beside(conn)
     enough = None if free is None else free >= needed
-    found = "NOT CHECKED: the server's disk cannot be seen from here"
+    found = Phrase("NOT CHECKED: the server's disk cannot be seen from here")
     return Check(
-        name="disk for the copy",
+        name=Phrase("disk for the copy"),
         ok=enough,
-        expected=f"{needed / 1e6:.0f} MB on the server's disk: the damaged database is kept beside it",
-        found=found if free is None else f"{free / 1e6:.0f} MB free",
-        detail="" if enough is not False else f"free disk space there; or {ELSEWHERE}",
+        expected=Phrase(
+            "{needed:.0f} MB on the server's disk: the damaged database is kept beside it", needed=needed / 1e6
+        ),
+        found=found if free is None else Phrase("{free:.0f} MB free", free=free / 1e6),
+        detail="" if enough is not False else Phrase("free disk space there; or {otherwise}", otherwise=ELSEWHERE),
         warning=enough is None,
     )
 
@@ -110,24 +132,33 @@ def _same_check(server: Server, manifest: Manifest, into: str) -> Check:
     known = (identifier, server.system_identifier)
     same_server = known[0] == known[1] if UNKNOWN not in known else origin.get("address") == server.address
     same = same_server and origin["database"] == server.database
-    where = "" if same_server else f" of another server ({identifier})"
+    where = "" if same_server else Phrase(" of another server ({identifier})", identifier=identifier)
     return Check(
-        name="the backup is of this database",
+        name=Phrase("the backup is of this database"),
         ok=same or into == server.database,
-        expected=f"{server.database} of this server",
-        found=f"it is of {origin['database']}{where}{'' if same else f', into {into}' if into else ''}",
-        detail="" if same or into == server.database else f"if that is meant: --into {server.database}",
+        expected=Phrase("{database} of this server", database=server.database),
+        found=Phrase(
+            "it is of {database}{where}{into}",
+            database=origin["database"],
+            where=where,
+            into="" if same or not into else Phrase(", into {database}", database=into),
+        ),
+        detail=""
+        if same or into == server.database
+        else Phrase("if that is meant: --into {database}", database=server.database),
     )
 
 
 def _beside_check(target: Target, server: Server) -> Check:
-    expected = "one that lets this role in: a database is renamed from another one"
+    expected = Phrase("one that lets this role in: a database is renamed from another one")
     try:
         place = beside(target, server)
     except LawskerError as failed:
-        hint = f"let {server.user} connect to postgres (pg_hba.conf); or {ELSEWHERE}"
-        return Check(name="another database", ok=False, expected=expected, found=failed.message, detail=hint)
-    return Check(name="another database", ok=True, expected=expected, found=place.parameters["dbname"])
+        hint = Phrase(
+            "let {user} connect to postgres (pg_hba.conf); or {otherwise}", user=server.user, otherwise=ELSEWHERE
+        )
+        return Check(name=Phrase("another database"), ok=False, expected=expected, found=failed.message, detail=hint)
+    return Check(name=Phrase("another database"), ok=True, expected=expected, found=place.parameters["dbname"])
 
 
 def _owner_check(conn: Connection, server: Server) -> Check:
@@ -138,11 +169,17 @@ def _owner_check(conn: Connection, server: Server) -> Check:
         )
     ).one()
     return Check(
-        name="right: to rename the database",
+        name=Phrase("right: to rename the database"),
         ok=bool(may),
-        expected=f"as its owner ({owner}), a member of that role, or a superuser",
-        found="granted" if may else f"{server.user} is none of these",
-        detail="" if may else f"connect as {owner}; where nobody may rename (managed servers): {ELSEWHERE}",
+        expected=Phrase("as its owner ({owner}), a member of that role, or a superuser", owner=owner),
+        found=Phrase("granted") if may else Phrase("{user} is none of these", user=server.user),
+        detail=""
+        if may
+        else Phrase(
+            "connect as {owner}; where nobody may rename (managed servers): {otherwise}",
+            owner=owner,
+            otherwise=ELSEWHERE,
+        ),
     )
 
 
@@ -159,53 +196,61 @@ def _sessions_check(conn: Connection, server: Server) -> Check:
     ).all()
     names = ", ".join(str(name) for name, _ in rows[:SHOWN])
     grant = f"GRANT pg_signal_backend TO {quoted(server.user)}"
-    mend = "have those sessions of superusers ended first" if any(row[1] for row in rows) else grant
+    mend = Phrase("have those sessions of superusers ended first") if any(row[1] for row in rows) else grant
     return Check(
-        name="right: to end sessions",
+        name=Phrase("right: to end sessions"),
         ok=not rows,
-        expected="for everybody who is connected now",
-        found=f"{server.user} may not end the sessions of {names}" if rows else "granted",
-        detail=f"{mend}, or connect as a superuser" if rows else "",
+        expected=Phrase("for everybody who is connected now"),
+        found=Phrase("{user} may not end the sessions of {names}", user=server.user, names=names)
+        if rows
+        else Phrase("granted"),
+        detail=Phrase("{mend}, or connect as a superuser", mend=mend) if rows else "",
     )
 
 
 def _prepared_check(conn: Connection, server: Server) -> Check:
     names = prepared_in(conn, server.database_oid)
     typed = [name.replace("'", "''") for name in names]
-    hints = [f"COMMIT PREPARED '{name}' or ROLLBACK PREPARED '{name}'" for name in typed[:SHOWN]]
+    hints = [Phrase("COMMIT PREPARED '{name}' or ROLLBACK PREPARED '{name}'", name=name) for name in typed[:SHOWN]]
     return Check(
-        name="prepared transactions",
+        name=Phrase("prepared transactions"),
         ok=not names,
-        expected="none: a database that has one cannot be renamed",
-        found=f"{len(names)}: {', '.join(names[:SHOWN])}" if names else "none",
-        detail=f"in {server.database}, decide each: {'; '.join(hints)}" if names else "",
+        expected=Phrase("none: a database that has one cannot be renamed"),
+        found=f"{len(names)}: {', '.join(names[:SHOWN])}" if names else Phrase("none"),
+        detail=Phrase("in {database}, decide each: {hints}", database=server.database, hints=joined(hints, "; "))
+        if names
+        else "",
     )
 
 
 def _tied_checks(conn: Connection, server: Server) -> tuple[Check, ...]:
     """What hangs on the old database and stays with it. Reported, never dropped: somebody else counts on it."""
     asked = {
-        "replication slots": (
+        Phrase("replication slots"): (
             "SELECT slot_name::text FROM pg_replication_slots WHERE database = :name",
-            "they go on with the damaged database; create them again in the restored one",
+            Phrase("they go on with the damaged database; create them again in the restored one"),
         ),
-        "subscriptions": (
+        Phrase("subscriptions"): (
             "SELECT subname::text FROM pg_subscription WHERE subdbid = :oid",
-            "they stay with the damaged database and are not restored; create them again",
+            Phrase("they stay with the damaged database and are not restored; create them again"),
         ),
-        "publications": (
+        Phrase("publications"): (
             "SELECT pubname::text FROM pg_publication",
-            "subscribers follow a slot of the damaged database; have them subscribe again",
+            Phrase("subscribers follow a slot of the damaged database; have them subscribe again"),
         ),
     }
     if conn.execute(text("SELECT to_regclass('cron.job') IS NOT NULL")).scalar_one():
         jobs = "SELECT 'job ' || jobid FROM cron.job WHERE database = :name"
-        asked["scheduled jobs"] = (jobs, "they run in whatever bears the name; look whether they should")
+        asked[Phrase("scheduled jobs")] = (
+            jobs,
+            Phrase("they run in whatever bears the name; look whether they should"),
+        )
     found = []
     for name, (query, words) in asked.items():
         given = {"name": server.database, "oid": server.database_oid}
         wanted = {key: value for key, value in given.items() if f":{key}" in query.replace("::", "")}
         names = [str(one) for one in conn.execute(text(f"{query} ORDER BY 1"), wanted).scalars()]
-        told = f"{', '.join(names[:SHOWN])}: {words}" if names else "none"
-        found.append(Check(name=name, ok=not names, expected="none", found=told, warning=True))
+        shown = ", ".join(names[:SHOWN])
+        told = Phrase("{names}: {words}", names=shown, words=words) if names else Phrase("none")
+        found.append(Check(name=name, ok=not names, expected=Phrase("none"), found=told, warning=True))
     return tuple(found)

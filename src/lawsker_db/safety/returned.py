@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection
@@ -11,8 +11,9 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
-from lawsker_db.postgres.catalog import Catalog, read_catalog
+from lawsker_db.postgres.catalog import Catalog, Identity, read_catalog
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.kept import Archive, Kept, archive_schema, find_archives
 from lawsker_db.postgres.scratch import promised_identities
@@ -40,17 +41,26 @@ def check_returned(target: Target, chain: Chain, run_id: str | None = None) -> t
         archives = {archive.schema: archive for archive in find_archives(conn)}
         adopted = any(row.direction == "adopt" for row in history)
         kept = (
-            _check("record", past.intact, "as it was written", "so it is" if past.intact else "altered since"),
+            _check(
+                Phrase("record"),
+                past.intact,
+                Phrase("as it was written"),
+                Phrase("so it is") if past.intact else Phrase("altered since"),
+            ),
             *_check_archive(conn, past, archives.get(archive_schema(past.run_id))),
         )
         later = _later(history, past)
         if later is not None and later.to_revisions == current:
-            told = (
-                f"{_listed(past.to_revisions)} then; {later.direction} to {_listed(current)} since, by {later.run_id}"
+            told = Phrase(
+                "{was} then; {direction} to {now} since, by {run_id}",
+                was=_listed(past.to_revisions),
+                direction=Phrase(later.direction),
+                now=_listed(current),
+                run_id=later.run_id,
             )
-            return (_check("stamp", True, _listed(past.to_revisions), told), *kept)
+            return (_check(Phrase("stamp"), True, _listed(past.to_revisions), told), *kept)
         return (
-            _check("stamp", current == past.to_revisions, _listed(past.to_revisions), _listed(current)),
+            _check(Phrase("stamp"), current == past.to_revisions, _listed(past.to_revisions), _listed(current)),
             *kept,
             *(_check_gone(catalog, contract, schema) for contract in _gone(chain, past)),
             *(
@@ -67,8 +77,14 @@ def refusing_to_look() -> Iterator[None]:
         yield
     except DBAPIError as failed:
         raise Refused(
-            f"The server did not let it look ({locks.sqlstate(failed)}): {said_by(failed)}.",
-            hint="wait for whoever holds it, or connect as a role that may read it; then type the same command again",
+            Phrase(
+                "The server did not let it look ({sqlstate}): {why}.",
+                sqlstate=str(locks.sqlstate(failed)),
+                why=said_by(failed),
+            ),
+            hint=Phrase(
+                "wait for whoever holds it, or connect as a role that may read it; then type the same command again"
+            ),
         ) from failed
 
 
@@ -77,8 +93,11 @@ def _find(history: tuple[PastRun, ...], run_id: str | None) -> PastRun:
     downgrades = [past for past in history if past.here and past.direction == Direction.DOWNGRADE]
     found = [past for past in downgrades if run_id in (None, past.run_id)]
     if not found:
-        asked = "No downgrade" if run_id is None else f"No downgrade by a run {run_id}"
-        raise Refused(f"{asked} of this database is on record.", hint="lawsker-db status shows what is on record")
+        asked = Phrase("No downgrade") if run_id is None else Phrase("No downgrade by a run {run_id}", run_id=run_id)
+        raise Refused(
+            Phrase("{asked} of this database is on record.", asked=asked),
+            hint=Phrase("lawsker-db status shows what is on record"),
+        )
     return found[-1]
 
 
@@ -97,13 +116,25 @@ def _gone(chain: Chain, past: PastRun) -> tuple[Contract, ...]:
 def _check_archive(conn: Connection, past: PastRun, archive: Archive | None) -> list[Check]:
     """Each kept table as the record has it; the archive is never written after its transaction."""
     if not past.fingerprints:
-        return [_check("archive", True, "none on record", f"none: {past.via}")]
+        return [_check(Phrase("archive"), True, Phrase("none on record"), Phrase("none: {via}", via=past.via))]
     if archive is None:
-        return [_check("archive", False, f"schema {archive_schema(past.run_id)}", "it is gone, or may not be read")]
+        return [
+            _check(
+                Phrase("archive"),
+                False,
+                Phrase("schema {schema}", schema=archive_schema(past.run_id)),
+                Phrase("it is gone, or may not be read"),
+            )
+        ]
     recorded = {print_.table: print_ for print_ in past.fingerprints}
     named = {kept.fingerprint.table for kept in archive.kept}
     checks = [
-        _check(f"archive of {name}", False, "listed in its contents", "not listed any more")
+        _check(
+            Phrase("archive of {table}", table=name),
+            False,
+            Phrase("listed in its contents"),
+            Phrase("not listed any more"),
+        )
         for name in recorded.keys() - named
     ]
     return checks + [_check_kept(conn, past, kept) for kept in archive.kept]
@@ -113,34 +144,45 @@ def _check_kept(conn: Connection, past: PastRun, kept: Kept) -> Check:
     recorded = next((print_ for print_ in past.fingerprints if print_.table == kept.place), None)
     now = fingerprint_table(conn, kept.place, kept.fingerprint.columns)
     same = recorded is not None and recorded.same_content(now) and kept.fingerprint == recorded
-    rows = "not on record" if recorded is None else f"{recorded.rows} rows, as they went"
-    found = f"{now.rows} rows, {'the same' if same else 'other content'}"
-    return _check(f"archive of {kept.original}", same, rows, found)
+    rows = Phrase("not on record") if recorded is None else Phrase("{rows} rows, as they went", rows=recorded.rows)
+    found = (
+        Phrase("{rows} rows, the same", rows=now.rows) if same else Phrase("{rows} rows, other content", rows=now.rows)
+    )
+    return _check(Phrase("archive of {table}", table=kept.original), same, rows, found)
 
 
 def _check_gone(catalog: Catalog, contract: Contract, schema: str) -> Check:
     """Pure. Nothing of a contract stands in the chain's schema any more."""
-    left = sorted(f"{kind} {name}" for kind, name in promised_identities(contract, schema) & catalog.objects.keys())
-    found = f"still there: {_shown(left)}" if left else "nothing"
-    return _check(f"left of {contract.revision}", not left, "nothing", found)
+    left = _told(promised_identities(contract, schema) & catalog.objects.keys())
+    found = Phrase("still there: {names}", names=_shown(left)) if left else Phrase("nothing")
+    return _check(Phrase("left of {revision}", revision=contract.revision), not left, Phrase("nothing"), found)
 
 
 def _check_below(catalog: Catalog, contract: Contract, schema: str, *, adopted: bool) -> Check:
     """Pure. All that a lower contract promises stands; of an adopted database it may have been otherwise before."""
     promised = promised_identities(contract, schema)
-    missing = sorted(f"{kind} {name}" for kind, name in promised - catalog.objects.keys())
-    found = f"missing: {_shown(missing)}" if missing else f"{len(promised)} objects stand"
-    name = f"objects of {contract.revision}"
-    return Check(name=name, ok=not missing, expected="all that it promises", found=found, warning=adopted)
+    missing = _told(promised - catalog.objects.keys())
+    found = (
+        Phrase("missing: {names}", names=_shown(missing))
+        if missing
+        else Phrase("{objects} objects stand", objects=len(promised))
+    )
+    name = Phrase("objects of {revision}", revision=contract.revision)
+    return Check(name=name, ok=not missing, expected=Phrase("all that it promises"), found=found, warning=adopted)
+
+
+def _told(objects: Iterable[Identity]) -> list[str]:
+    """Pure. Objects of the catalog, each as people call it."""
+    return sorted(Phrase("{kind} {name}", kind=Phrase(kind), name=name) for kind, name in objects)
 
 
 def _shown(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = Phrase(" and {number} more", number=len(names) - SHOWN) if len(names) > SHOWN else ""
+    return joined((joined(names[:SHOWN]), more), "")
 
 
 def _listed(revisions: tuple[str, ...]) -> str:
-    return ", ".join(revisions) or "base"
+    return ", ".join(revisions) or Phrase("base")
 
 
 def _check(name: str, ok: bool, expected: str, found: str) -> Check:

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from sqlalchemy import Connection, text
 
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import quoted
 from lawsker_db.postgres.touched import OWN_SCHEMA
 
@@ -131,15 +132,15 @@ def _relations(conn: Connection, asked: Asked, told: set[str]) -> Iterator[Grant
         ),
         {"through": list(asked.through), "schema": asked.schema, "told": sorted({*told, *asked.own, STAMP})},
     ).all()
-    without = "no backup can be taken, so safe-upgrade is refused"
+    without = Phrase("no backup can be taken, so safe-upgrade is refused")
     known = (asked.schema, OWN_SCHEMA)
     for schema in sorted({row[0] for row in rows if not row[3] and row[0] not in known}):
         statement = f"GRANT USAGE ON SCHEMA {spelled(schema)} TO {asked.spelled}"
-        yield Grant(statement=statement, why="pg_dump reads what is in it", without=without)
+        yield Grant(statement=statement, why=Phrase("pg_dump reads what is in it"), without=without)
     for (schema, kind), found in groupby((row for row in rows if not row[4]), key=lambda row: (row[0], row[2])):
         listed = ", ".join(f"{spelled(schema)}.{spelled(row[1])}" for row in found)
         statement = f"GRANT SELECT ON {kind} {listed} TO {asked.spelled}"
-        yield Grant(statement=statement, why="pg_dump reads them", without=without)
+        yield Grant(statement=statement, why=Phrase("pg_dump reads them"), without=without)
 
 
 def _hidden_rows(conn: Connection, asked: Asked) -> Iterator[Grant]:
@@ -156,8 +157,8 @@ def _hidden_rows(conn: Connection, asked: Asked) -> Iterator[Grant]:
     if listed:
         yield Grant(
             statement=f"ALTER ROLE {asked.spelled} BYPASSRLS",
-            why=f"pg_dump must see all rows, and policies hide some of {shown(listed)}",
-            without="no backup can be taken, so safe-upgrade is refused",
+            why=Phrase("pg_dump must see all rows, and policies hide some of {tables}", tables=shown(listed)),
+            without=Phrase("no backup can be taken, so safe-upgrade is refused"),
             there=asked.exists and attribute(conn, asked, "rolbypassrls"),
         )
 
@@ -178,6 +179,6 @@ def _large_objects(conn: Connection, asked: Asked) -> Iterator[Grant]:
     if listed:
         yield Grant(
             statement=f"GRANT SELECT ON LARGE OBJECT {listed} TO {asked.spelled}",
-            why="pg_dump reads them",
-            without="no backup can be taken, so safe-upgrade is refused",
+            why=Phrase("pg_dump reads them"),
+            without=Phrase("no backup can be taken, so safe-upgrade is refused"),
         )

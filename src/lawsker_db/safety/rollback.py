@@ -25,7 +25,7 @@ from lawsker_db.evidence import (
     failures,
     ignore,
 )
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.catalog import Catalog
@@ -39,7 +39,6 @@ from lawsker_db.safety.account import (
     BACK,
     VERIFY_BACK,
     Account,
-    go_on,
     nothing_to_do,
     open_account,
     opened,
@@ -52,16 +51,19 @@ from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import ROLLBACK, RunOptions
 from lawsker_db.safety.hanging import dependant_checks
 from lawsker_db.safety.pace import Errand, Pace, looking, timed
-from lawsker_db.safety.precedent import pace_of
 from lawsker_db.safety.preflight import guarded_checks, refuse_unless
 from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.returned import check_returned, refusing_to_look
 from lawsker_db.safety.since import Since, made_by, refuse_adopted_baseline, written_since
 from lawsker_db.target import Target
 
+BASE = Phrase("base")
 STATUS = "lawsker-db status"
 PHASES = (Phase.PREFLIGHT, Phase.MIGRATION, Phase.CONFIRM, Phase.VERIFY)
-HINT = f"{VERIFY_BACK} lists what differs; the archive, where one was kept, has all that was taken away"
+HINT = Phrase(
+    "{command} lists what differs; the archive, where one was kept, has all that was taken away",
+    command=VERIFY_BACK,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,11 +150,9 @@ def roll_back(
         _require_as_shown(outlook.plan, shown)
     if not outlook.plan.steps:
         return nothing_to_do(target, outlook.plan, outlook.server, hint=STATUS)
-    refuse_unless(outlook.checks, what="The rollback was not begun")
+    refuse_unless(outlook.checks, what=Phrase("The rollback was not begun"))
     target = pinned(target, outlook.server)
-    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
-    steps = tuple(step.revision for step in outlook.plan.steps)
-    go_on(account, pace_of(PHASES, options.runs, outlook.server, Direction.DOWNGRADE, steps), looked)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs, looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell) as lock:
@@ -160,9 +160,9 @@ def roll_back(
             lock.require_held()
             expected = _take_back(account, outlook.chain, options, tell)
             _note_archive(account)
-            with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
+            with timed(account, Phase.CONFIRM, tell, Phrase("look again on a fresh connection")):
                 _confirm(account, expected)
-            with timed(account, Phase.VERIFY, tell, "stamp, record, archive, and nothing left of what went"):
+            with timed(account, Phase.VERIFY, tell, Phrase("stamp, record, archive, and nothing left of what went")):
                 _verify(account, outlook.chain)
         said.verdict = Verdict.DONE
     return said.report
@@ -183,10 +183,14 @@ def drop_command(archive: str, tables: Iterable[str]) -> str:
 def _require_as_shown(plan: Plan, shown: Plan | None) -> None:
     """Raise `Refused` when another run has moved the database between the question and its answer."""
     if shown is not None and (plan.start, plan.goal) != (shown.start, shown.goal):
-        stands, was = ", ".join(plan.start) or "base", ", ".join(shown.start) or "base"
+        stands, was = ", ".join(plan.start) or BASE, ", ".join(shown.start) or BASE
         raise Refused(
-            f"The database is at {stands} by now; it was at {was} when you were asked. Another run has moved it.",
-            hint=f"{STATUS}, then type the same command again if it is still wanted",
+            Phrase(
+                "The database is at {stands} by now; it was at {was} when you were asked. Another run has moved it.",
+                stands=stands,
+                was=was,
+            ),
+            hint=Phrase("{command}, then type the same command again if it is still wanted", command=STATUS),
         )
 
 
@@ -195,16 +199,25 @@ def _came_from(history: tuple[PastRun, ...], current: tuple[str, ...]) -> str:
     for past in reversed(history):
         if past.here and past.direction == Direction.UPGRADE and past.to_revisions == current:
             return past.from_revisions[0] if past.from_revisions else "base"
-    stands = ", ".join(current) or "base"
+    stands = ", ".join(current) or BASE
     last = next((past for past in reversed(history) if past.here), None)
     if last is not None and last.direction == Direction.DOWNGRADE and last.to_revisions == current:
         raise Refused(
-            f"The last upgrade was taken back already, by run {last.run_id}: the database is at {stands}.",
-            hint=f"{VERIFY_BACK} proves that; to go further back, name the revision: lawsker-db rollback REVISION",
+            Phrase(
+                "The last upgrade was taken back already, by run {run_id}: the database is at {stands}.",
+                run_id=last.run_id,
+                stands=stands,
+            ),
+            hint=Phrase(
+                "{command} proves that; to go further back, name the revision: lawsker-db rollback REVISION",
+                command=VERIFY_BACK,
+            ),
         )
     raise Refused(
-        f"No upgrade of this database to {stands} is on record, so where it came from is not known.",
-        hint="name the revision: lawsker-db rollback REVISION (alembic history lists them)",
+        Phrase(
+            "No upgrade of this database to {stands} is on record, so where it came from is not known.", stands=stands
+        ),
+        hint=Phrase("name the revision: lawsker-db rollback REVISION (alembic history lists them)"),
     )
 
 
@@ -217,8 +230,14 @@ def _refuse_baseline(conn: Connection, plan: Plan, history: tuple[PastRun, ...])
         holding = [table.name for table in contract.tables if _holds_rows(conn, table.name)]
         if holding:
             raise Refused(
-                f"The rollback would drop tables of the baseline that hold rows: {', '.join(holding)}.",
-                hint=f"nothing overrides this; this goes as far as it can: lawsker-db rollback {contract.revision}",
+                Phrase(
+                    "The rollback would drop tables of the baseline that hold rows: {tables}.",
+                    tables=", ".join(holding),
+                ),
+                hint=Phrase(
+                    "nothing overrides this; this goes as far as it can: lawsker-db rollback {revision}",
+                    revision=contract.revision,
+                ),
             )
 
 
@@ -241,11 +260,16 @@ def _owner_checks(conn: Connection, plan: Plan, schema: str) -> tuple[Check, ...
     )
     return tuple(
         Check(
-            name=f"right: owner of {table}",
+            name=Phrase("right: owner of {table}", table=table),
             ok=False,
-            expected=f"{user} is a member of the owner",
-            found=f"owned by {owner}",
-            detail=f"connect as {owner}, or GRANT {quoted(owner)} TO {quoted(user)}",
+            expected=Phrase("{user} is a member of the owner", user=user),
+            found=Phrase("owned by {owner}", owner=owner),
+            detail=Phrase(
+                "connect as {owner}, or GRANT {granted} TO {user}",
+                owner=owner,
+                granted=quoted(owner),
+                user=quoted(user),
+            ),
         )
         for table, owner, user in rows
     )
@@ -255,11 +279,14 @@ def _enum_checks(plan: Plan) -> tuple[Check, ...]:
     """Pure. A failed check for each revision with enum types of its own: a table that is kept would still be of them."""
     return tuple(
         Check(
-            name=f"archive of {contract.revision}",
+            name=Phrase("archive of {table}", table=contract.revision),
             ok=False,
-            expected="no enum types that kept tables are of",
-            found=f"it makes the enum types {', '.join(enum.name for enum in contract.enums)}, which cannot be kept yet",
-            detail="copy aside what is needed, then --discard --reason TEXT",
+            expected=Phrase("no enum types that kept tables are of"),
+            found=Phrase(
+                "it makes the enum types {enums}, which cannot be kept yet",
+                enums=", ".join(enum.name for enum in contract.enums),
+            ),
+            detail=Phrase("copy aside what is needed, then --discard --reason TEXT"),
         )
         for contract in plan.contracts
         if contract.enums and contract.follows is not None
@@ -270,11 +297,15 @@ def _note_written(account: Account, outlook: Retrospect, options: RollbackOption
     """What was written since, and why it is thrown away if it is, for the journal and the report."""
     for since in outlook.written:
         if since.says:
-            account.notes.append(f"written since the upgrade: {since.words}")
+            account.notes.append(Phrase("written since the upgrade: {words}", words=since.words))
     if options.discard:
-        account.notes.append(f"no archive was kept, as the operator said: {options.reason}")
+        account.notes.append(Phrase("no archive was kept, as the operator said: {reason}", reason=options.reason))
     facts = {"written": [since.words for since in outlook.written if since.says], "discard": options.discard}
-    words = f"discarding what goes: {options.reason}" if options.discard else "what goes is kept in an archive"
+    words = (
+        Phrase("discarding what goes: {reason}", reason=options.reason)
+        if options.discard
+        else Phrase("what goes is kept in an archive")
+    )
     tell(Event(phase=Phase.PLAN, name="written since", text=words, facts=facts | {"reason": options.reason}))
 
 
@@ -291,7 +322,7 @@ def _take_back(account: Account, chain: Chain, options: RollbackOptions, tell: O
         on_event=tell,
     )
     steps = ", ".join(step.revision for step in account.plan.steps)
-    return carry_out(account, chain, run, f"downgrade of {steps} in one transaction")
+    return carry_out(account, chain, run, Phrase("downgrade of {steps} in one transaction", steps=steps))
 
 
 def _note_archive(account: Account) -> None:
@@ -299,7 +330,10 @@ def _note_archive(account: Account) -> None:
     keeping = account.guarded.gate.keeping if account.guarded else None
     if keeping is not None and keeping.kept:
         drop = drop_command(keeping.schema, [kept.place for kept in keeping.kept])
-        account.notes += [*keeping.notes, f"when nobody needs the archive any more, you may drop it: {drop}"]
+        account.notes += [
+            *keeping.notes,
+            Phrase("when nobody needs the archive any more, you may drop it: {statement}", statement=drop),
+        ]
 
 
 def _confirm(account: Account, expected: Catalog) -> None:
@@ -318,10 +352,23 @@ def _verify(account: Account, chain: Chain) -> None:
     try:
         account.verified = check_returned(account.target, chain, account.run_id)
     except (LawskerError, DBAPIError) as failed:
-        words = f"The look afterwards could not be made: {said_by(failed)}"
-        raise CommittedUnproven(words, hint=f"{VERIFY_BACK} looks again", state=BACK) from failed
+        words = Phrase("The look afterwards could not be made: {why}", why=said_by(failed))
+        raise CommittedUnproven(
+            words, hint=Phrase("{command} looks again", command=VERIFY_BACK), state=BACK
+        ) from failed
     wrong = failures(account.verified)
     if wrong:
-        said = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in wrong)
-        words = f"The look afterwards found: {said}."
+        said = joined(
+            (
+                Phrase(
+                    "{name}: expected {expected}, found {found}",
+                    name=check.name,
+                    expected=check.expected,
+                    found=check.found,
+                )
+                for check in wrong
+            ),
+            "; ",
+        )
+        words = Phrase("The look afterwards found: {what}.", what=said)
         raise CommittedUnproven(words, hint=HINT, state=BACK, checks=account.verified)

@@ -16,6 +16,7 @@ from typing import IO
 
 from lawsker_db import processes
 from lawsker_db.errors import BackupFailed, Refused
+from lawsker_db.phrases import Phrase, told_by
 from lawsker_db.postgres.tools import Tool, bare_environment, find_tools
 from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, sync_folder
 from lawsker_db.record.manifest import MANIFEST, Manifest, check_files, read_manifest, swappable
@@ -24,7 +25,7 @@ BACKUP = "backup"  # the folder of a backup within the folder of its run
 GOING = "backup.going"  # what `prune` has begun to remove
 REFERRING = ("outcome unknown", "committed, not proven", "rolled back")  # verdicts whose backup may still be wanted
 COMPLAINT_BYTES = 64 << 10
-LISTING = "look what there is: lawsker-db backup list --runs FOLDER"
+LISTING = Phrase("look what there is: lawsker-db backup list --runs FOLDER")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +62,20 @@ def list_backups(runs: Path) -> tuple[tuple[Kept, ...], tuple[str, ...]]:
     for run_folder in _run_folders(runs):
         path = run_folder / BACKUP
         if os.path.lexists(run_folder / GOING):
-            unreadable.append(f"{run_folder / GOING} is what a prune left that was cut short; the next one removes it")
+            unreadable.append(
+                Phrase(
+                    "{path} is what a prune left that was cut short; the next one removes it",
+                    path=str(run_folder / GOING),
+                )
+            )
         if not os.access(run_folder, os.R_OK | os.X_OK):
-            unreadable.append(f"{run_folder} may not be looked into")
+            unreadable.append(Phrase("{folder} may not be looked into", folder=str(run_folder)))
         elif not os.path.lexists(path):
             continue
         elif run_folder.is_symlink() or path.is_symlink():
-            unreadable.append(f"{run_folder} holds no backup: a symbolic link stands there")
+            unreadable.append(Phrase("{folder} holds no backup: a symbolic link stands there", folder=str(run_folder)))
         elif not os.path.lexists(path / MANIFEST):
-            unreadable.append(f"{path} holds no finished backup")
+            unreadable.append(Phrase("{folder} holds no finished backup", folder=str(path)))
         else:
             try:
                 kept.append(Kept(folder=path, manifest=read_manifest(path), wanted_by=_wanted_by(run_folder)))
@@ -97,14 +103,25 @@ def find_backup(runs: Path, name: str) -> Path:
         for link in (place, place.parent) if place.name == BACKUP else (place,):
             if link.is_symlink():
                 leads = shlex.quote(str(link.resolve()))
-                raise Refused(f"{link} is a symbolic link: it may be planted.", hint=f"name what it leads to: {leads}")
+                raise Refused(
+                    Phrase("{link} is a symbolic link: it may be planted.", link=str(link)),
+                    hint=Phrase("name what it leads to: {path}", path=str(leads)),
+                )
         if place is inside:
             _require_private(runs)
         return place
     unfinished = next(
-        (f"; {place} holds no finished one" for place in places if place.name == BACKUP and place.is_dir()), ""
+        (
+            Phrase("; {place} holds no finished one", place=str(place))
+            for place in places
+            if place.name == BACKUP and place.is_dir()
+        ),
+        "",
     )
-    raise Refused(f"There is no backup {name!r} in {runs}{unfinished}.", hint=LISTING)
+    raise Refused(
+        Phrase("There is no backup {name!r} in {runs}{unfinished}.", name=name, runs=str(runs), unfinished=unfinished),
+        hint=LISTING,
+    )
 
 
 def to_remove(kept: tuple[Kept, ...], *, keep_last: int, keep_days: int, now: datetime) -> tuple[Kept, ...]:
@@ -154,11 +171,17 @@ def write_sql(folder: Path, to: Path) -> None:
     check_files(folder, manifest)
     tool = _find_reader(manifest.client_major)
     if to.resolve().is_relative_to(folder.resolve()):
-        raise Refused(f"{to} would stand within the backup and spoil it.", hint="name a file elsewhere")
+        raise Refused(
+            Phrase("{file} would stand within the backup and spoil it.", file=str(to)),
+            hint=Phrase("name a file elsewhere"),
+        )
     partial = to.with_name(f"{to.name}.partial")
     for path in (to, partial):
         if os.path.lexists(path):
-            raise Refused(f"{path} exists already.", hint="name a file that does not, or remove that one")
+            raise Refused(
+                Phrase("{path} exists already.", path=str(path)),
+                hint=Phrase("name a file that does not, or remove that one"),
+            )
     try:
         with os.fdopen(os.open(partial, NEW_FILE, PRIVATE_FILE), "wb") as file:
             try:
@@ -171,7 +194,10 @@ def write_sql(folder: Path, to: Path) -> None:
                 partial.unlink(missing_ok=True)
         sync_folder(to.absolute().parent)
     except OSError as failed:
-        raise Refused(f"{to} cannot be written: {failed.strerror}.", hint="name a file where there is room") from failed
+        raise Refused(
+            Phrase("{file} cannot be written: {why}.", file=str(to), why=str(failed.strerror)),
+            hint=Phrase("name a file where there is room"),
+        ) from failed
 
 
 def _print_archive(tool: Tool, archive: Path, file: IO[bytes]) -> None:
@@ -184,9 +210,15 @@ def _print_archive(tool: Tool, archive: Path, file: IO[bytes]) -> None:
         said = complaints.read(COMPLAINT_BYTES).decode(errors="replace").strip().splitlines()
     if exit_code != 0:
         raise BackupFailed(
-            f"{tool.label} could not write the backup as SQL: {said[0] if said else 'it said nothing'}",
-            hint="name a file where there is room; if that is not it: lawsker-db backup verify "
-            + shlex.quote(str(archive.parent)),
+            Phrase(
+                "{tool} could not write the backup as SQL: {said}",
+                tool=tool.label,
+                said=said[0] if said else Phrase("it said nothing"),
+            ),
+            hint=Phrase(
+                "name a file where there is room; if that is not it: lawsker-db backup verify {folder}",
+                folder=shlex.quote(str(archive.parent)),
+            ),
         )
 
 
@@ -196,10 +228,17 @@ def _find_reader(client_major: int) -> Tool:
     reading = [tool for tool in tools if tool.version[0] >= client_major]
     if reading:
         return min(reading, key=lambda tool: (tool.version[0], -tool.version[1]))
-    found = ", ".join(sorted({tool.label for tool in tools})) or "no pg_restore at all"
+    found = ", ".join(sorted({tool.label for tool in tools})) or Phrase("no pg_restore at all")
     raise Refused(
-        f"An archive by pg_dump {client_major} needs pg_restore {client_major} or newer; found {found}.",
-        hint=f"apt-get install postgresql-client-{client_major}, or set LAWSKER_PG_BIN to the folder that has it",
+        Phrase(
+            "An archive by pg_dump {major} needs pg_restore {major} or newer; found {found}.",
+            major=client_major,
+            found=found,
+        ),
+        hint=Phrase(
+            "apt-get install postgresql-client-{major}, or set LAWSKER_PG_BIN to the folder that has it",
+            major=client_major,
+        ),
     )
 
 
@@ -227,14 +266,15 @@ def _run_folders(runs: Path) -> list[Path]:
         return sorted(entry for entry in runs.iterdir() if entry.is_dir())
     except OSError as failed:
         raise Refused(
-            f"The runs folder {runs} cannot be looked into: {failed.strerror}.", hint="name it: --runs FOLDER"
+            Phrase("The runs folder {runs} cannot be looked into: {why}.", runs=str(runs), why=str(failed.strerror)),
+            hint=Phrase("name it: --runs FOLDER"),
         ) from failed
 
 
 def _require_private(runs: Path) -> None:
     if swappable(runs):
         raise Refused(
-            f"Others may write into {runs}: a backup there could be swapped.",
+            Phrase("Others may write into {folder}: a backup there could be swapped.", folder=str(runs)),
             hint=f"chmod go-w {shlex.quote(str(runs))}",
         )
 
@@ -246,9 +286,10 @@ def _stands(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as failed:
-        said = failed.strerror if isinstance(failed, OSError) else failed
+        said = str(failed.strerror) if isinstance(failed, OSError) else told_by(failed)
         raise Refused(
-            f"There is no backup that can be looked at under {str(path)!r}: {said}.", hint=LISTING
+            Phrase("There is no backup that can be looked at under {path!r}: {why}.", path=str(path), why=said),
+            hint=LISTING,
         ) from failed
     return True
 

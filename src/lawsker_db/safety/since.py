@@ -14,12 +14,13 @@ from sqlalchemy import Connection, text
 from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Direction, Fingerprint
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
 from lawsker_db.postgres.kept import primary_key
 from lawsker_db.postgres.session import literal, quoted
 from lawsker_db.record.history import PastRun
 
-UNTOLD = "what was written since is not known: the record has no fingerprint of it"
+UNTOLD = Phrase("what was written since is not known: the record has no fingerprint of it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,13 @@ class Since:
     @property
     def words(self) -> str:
         """Pure. One line: the table, what was written, rows then and now."""
-        made = "" if self.rows_made is None else f" ({self.rows_made} rows when made, {self.rows} now)"
-        return f"{self.table}: {', '.join(self.says) or 'as made'}{made}"
+        made = (
+            ""
+            if self.rows_made is None
+            else Phrase(" ({made} rows when made, {rows} now)", made=self.rows_made, rows=self.rows)
+        )
+        says = joined(self.says) or Phrase("as made")
+        return Phrase("{table}: {says}{made}", table=self.table, says=says, made=made)
 
 
 def made_prints(conn: Connection, contracts: tuple[Contract, ...], schema: str) -> tuple[Fingerprint, ...]:
@@ -119,7 +125,7 @@ def _look(conn: Connection, place: str, columns: tuple[str, ...] | None, contrac
     now = fingerprint_table(conn, place, recorded.columns)
     if recorded.same_content(now):
         return Since(table=table, rows=now.rows, rows_made=recorded.rows, says=())
-    says = _losses(conn, table, contract, made) or ("changed since the upgrade",)
+    says = _losses(conn, table, contract, made) or (Phrase("changed since the upgrade"),)
     return Since(table=table, rows=now.rows, rows_made=recorded.rows, says=says)
 
 
@@ -138,7 +144,9 @@ def _with_added(conn: Connection, place: str, since: Since, contract: Contract, 
     if since.table not in {table.name for table in contract.tables}:
         return since
     added = [name for name in column_names(conn, place) if (since.table, name) not in own]
-    says = [f"column {name} of others" for name in added if _has_row(conn, place, _any_value((name,)))]
+    says = [
+        Phrase("column {name} of others", name=name) for name in added if _has_row(conn, place, _any_value((name,)))
+    ]
     return replace(since, says=(*since.says, *says))
 
 
@@ -149,7 +157,7 @@ def _losses(conn: Connection, table: str, contract: Contract, made: PastRun) -> 
         if loss.where == table:
             query = text(f"SELECT count(*) FROM ({loss.query}) AS lost")
             rows = conn.execute(query, {"made_at": made.made_at}).scalar_one()
-            found += [f"{rows} {loss.says}"] * bool(rows)
+            found += [Phrase("{rows} {what}", rows=rows, what=Phrase(loss.says))] * bool(rows)
     return tuple(found)
 
 
@@ -170,6 +178,12 @@ def refuse_adopted_baseline(contract: Contract, history: tuple[PastRun, ...]) ->
     """Pure. Raise `Refused` when this is the lowest revision and was adopted: nobody's run has made its tables."""
     if contract.follows is None and any(past.direction == "adopt" for past in history):
         raise Refused(
-            "The baseline of this database was adopted, not made by this chain: its downgrade would drop live tables.",
-            hint=f"nothing overrides this; this goes as far as it can: lawsker-db rollback {contract.revision}",
+            Phrase(
+                "The baseline of this database was adopted, not made by this chain: its downgrade would drop "
+                "live tables."
+            ),
+            hint=Phrase(
+                "nothing overrides this; this goes as far as it can: lawsker-db rollback {revision}",
+                revision=contract.revision,
+            ),
         )

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.contract import Contract, Row, Sample, Table
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import literal, quoted
 
 # A lock that others hold, a cancelled statement, a read-only session: what comes next would fare no better.
@@ -109,7 +110,9 @@ def standing(stage: Stage, samples: Sequence[Sample], **stamps: str) -> Iterator
             changes = tuple(stamps.items()) if sample is last else ()
             outcome = attempt(stage.conn, insertion(stage, sample, changes), keep=True)
             if outcome.state:
-                refused = Outcome("02000", said=f"no row of {sample.table} can be made: {outcome.said}")
+                refused = Outcome(
+                    "02000", said=Phrase("no row of {table} can be made: {said}", table=sample.table, said=outcome.said)
+                )
                 break
         yield refused
     finally:
@@ -138,7 +141,8 @@ def filled(stage: Stage, value: str) -> str:
 
 def shown(sample: Sample, row: Row) -> str:
     """Pure. A tried row for people. All of it is the contract's own."""
-    return f"{sample.table} with {', '.join(f'{column} = {value}' for column, value in row) or 'the sample'}"
+    values = ", ".join(f"{column} = {value}" for column, value in row)
+    return Phrase("{table} with {row}", table=sample.table, row=values or Phrase("the sample"))
 
 
 def attempt(conn: Connection, statement: str, *, keep: bool = False) -> Outcome:
@@ -156,7 +160,7 @@ def attempt(conn: Connection, statement: str, *, keep: bool = False) -> Outcome:
             raise
         savepoint.rollback()
         diag = failed.orig.diag
-        said = diag.message_primary or "the server refused it"
+        said = diag.message_primary or Phrase("the server refused it")
         if failed.orig.sqlstate in HOPELESS:
             raise Hopeless(said) from None
         return Outcome(failed.orig.sqlstate or "XX000", diag.constraint_name or "", said)

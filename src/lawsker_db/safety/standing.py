@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lawsker_db.evidence import Server
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.record.history import PastRun, read_history
@@ -40,13 +41,15 @@ def look(target: Target, config: Path | None = None) -> Standing:
         history = read_history(conn, server)
         conn.rollback()
     if not current or not is_known(chain, current):
-        word = "unknown revision" if current else "not stamped"
+        word = Phrase("unknown revision") if current else Phrase("not stamped")
         hint = "lawsker-db adopt --dry-run"
         pending: tuple[str, ...] = ()
     else:
         upward = reversed(list(chain.scripts.iterate_revisions(chain.head, current[0])))
         pending = tuple(script.revision for script in upward)
-        word, hint = ("pending", "lawsker-db safe-upgrade") if pending else ("at head", "lawsker-db verify")
+        word, hint = (
+            (Phrase("pending"), "lawsker-db safe-upgrade") if pending else (Phrase("at head"), "lawsker-db verify")
+        )
     return Standing(
         server=server,
         current=current,

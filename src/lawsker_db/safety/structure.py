@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from sqlalchemy import Connection
 
 from lawsker_db.evidence import Check
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.catalog import Catalog, Difference, Facts, Identity, parts_of
 from lawsker_db.postgres.indexes import IndexShape, index_shape
 from lawsker_db.postgres.spelling import without_spelling
 from lawsker_db.safety.checklist import not_run, passed, violated
 from lawsker_db.safety.expectation import Promise, not_as_promised
 
+INDEX_FLAGS = (("valid", Phrase("not valid")), ("ready", Phrase("not ready")), ("live", Phrase("not live")))
 CODES = ("S02", *(f"S{number:02}" for number in range(4, 21)))
 # What a difference breaks, by kind and attribute; "" is an object that is missing, "*" any other attribute. Who owns an
 # object and whom it is open to is compared with users, not with what the role that looks would have made (S21).
@@ -68,9 +70,9 @@ def check_structure(conn: Connection, promise: Promise, now: Catalog, *, warning
     return tuple(
         violated(code, tuple(broken[code]), warning=warning)
         if broken.get(code)
-        else passed(code, f"{counts[code]} as promised")
+        else passed(code, Phrase("{number} as promised", number=counts[code]))
         if counts[code]
-        else not_run(code, f"revision {promise.contract.revision} promises none")
+        else not_run(code, Phrase("revision {revision} promises none", revision=promise.contract.revision))
         for code in CODES
     )
 
@@ -154,18 +156,18 @@ def _not_enforced(promise: Promise, now: Catalog) -> Iterator[str]:
     """Pure. Constraints of promised tables that hold not for every row, or are not looked at, whoever made them."""
     for name, facts in of_tables(now, "constraint", promised_tables(promise)):
         if not facts.get("validated") or LATER.search(str(facts.get("definition"))):
-            yield f"constraint {name}: not validated"
+            yield Phrase("constraint {name}: not validated", name=name)
         elif facts.get("triggers") not in (None, ENABLED):
-            yield f"constraint {name}: its triggers are disabled"
+            yield Phrase("constraint {name}: its triggers are disabled", name=name)
 
 
 def _not_valid(promise: Promise, now: Catalog) -> Iterator[str]:
     tables = promised_tables(promise)
     for (kind, name), facts in sorted(now.objects.items()):
         if kind == "index" and facts.get("table") in tables:
-            wrong = [word for word in ("valid", "ready", "live") if not facts.get(word)]
+            wrong = [words for flag, words in INDEX_FLAGS if not facts.get(flag)]
             if wrong:
-                yield f"index {name}: not {' and not '.join(wrong)}"
+                yield Phrase("index {name}: {wrong}", name=name, wrong=joined(wrong, " and "))
 
 
 def _alike(promise: Promise, now: Catalog) -> Iterator[str]:
@@ -181,7 +183,7 @@ def _alike(promise: Promise, now: Catalog) -> Iterator[str]:
         first = seen.setdefault(shape.work, name)
         ours = shape.table in tables or any(("index", one) in promise.built.objects for one in (first, name))
         if first != name and ours:
-            yield f"indexes {first} and {name}"
+            yield Phrase("indexes {first} and {name}", first=first, name=name)
 
 
 def promised_tables(promise: Promise) -> set[str]:

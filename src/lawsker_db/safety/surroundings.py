@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Row, text
 
 from lawsker_db.evidence import Check
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.databases import SCRATCH_PREFIX
 from lawsker_db.postgres.indexes import index_shape
@@ -95,11 +96,15 @@ _INVALID = """
 
 def check_stamp(conn: Connection, current: tuple[str, ...], path: str) -> Check:
     """S01: one stamp, and one table that it stands in on the session's own `path`. Reads the catalog."""
-    keys = [f"{len(current)} rows: {', '.join(current)}"] if len(current) != 1 else []
+    keys = (
+        [Phrase("{number} rows: {revisions}", number=len(current), revisions=", ".join(current))]
+        if len(current) != 1
+        else []
+    )
     with _on_path(conn, path):
         tables = _texts(conn, _STAMPS)
     if len(tables) > 1:
-        keys.append(f"alembic_version stands in several schemas of the path: {', '.join(tables)}")
+        keys.append(Phrase("alembic_version stands in several schemas of the path: {tables}", tables=", ".join(tables)))
     return violated("S01", tuple(keys), warning=len(current) == 1) if keys else passed("S01", ", ".join(current))
 
 
@@ -107,18 +112,24 @@ def check_names(conn: Connection, promise: Promise, schema: str, path: str) -> C
     """S03: on the session's own `path` each promised table is found by its bare name. Reads the catalog."""
     names = [table.name for table in promise.contract.tables]
     if not names:
-        return not_run("S03", f"revision {promise.contract.revision} promises no table")
+        return not_run("S03", Phrase("revision {revision} promises no table", revision=promise.contract.revision))
     with _on_path(conn, path):
         rows = conn.execute(text(_NAMES), {"schema": schema, "tables": names}).all()
     keys = tuple(_found_first(row) for row in rows if row.own is not None and row.oid != row.own)
-    return violated("S03", keys) if keys else passed("S03", f"{len(rows)} names lead to {schema}")
+    return (
+        violated("S03", keys)
+        if keys
+        else passed("S03", Phrase("{names} names lead to {schema}", names=len(rows), schema=schema))
+    )
 
 
 def check_owners(conn: Connection, promise: Promise, now: Catalog) -> Check:
     """S21: owners and grants of the promised tables beside those of the table that the revision extends. Reads the
     catalog. Roles whose rights come from being a superuser or a member are asked for what they may, not why."""
     if not promise.contract.extensions:
-        return not_run("S21", f"revision {promise.contract.revision} extends no table to compare with")
+        return not_run(
+            "S21", Phrase("revision {revision} extends no table to compare with", revision=promise.contract.revision)
+        )
     tables = promised_tables(promise)
     like = f"{promise.schema}.{promise.contract.extensions[0].table}"
     identities = promised_identities(promise.contract, promise.schema)
@@ -130,15 +141,22 @@ def check_owners(conn: Connection, promise: Promise, now: Catalog) -> Check:
         "relations": [*sorted(tables), *sequences],
         "functions": [name for kind, name in identities if kind == "function"],
     }
-    owners = [f"{row[0]} belongs to {row[1]}, not to {row[2]}" for row in conn.execute(text(_OWNERS), asked)]
+    owners = [
+        Phrase("{table} belongs to {owner}, not to {other}", table=row[0], owner=row[1], other=row[2])
+        for row in conn.execute(text(_OWNERS), asked)
+    ]
     grants = [*_texts(conn, _GRANTS, asked), *_texts(conn, _SEQUENCES, asked)]
     hidden = [
-        f"row security on {name}"
+        Phrase("row security on {table}", table=name)
         for (kind, name), facts in sorted(now.objects.items())
         if kind == "table" and name in tables and (facts.get("row_security") or facts.get("forced"))
     ]
     keys = (*owners, *grants, *hidden)
-    return violated("S21", keys) if keys else passed("S21", f"{len(tables)} tables like {like}")
+    return (
+        violated("S21", keys)
+        if keys
+        else passed("S21", Phrase("{tables} tables like {like}", tables=len(tables), like=like))
+    )
 
 
 def check_leftovers(conn: Connection, promise: Promise, now: Catalog, runs: Path, *, alone: bool) -> Check:
@@ -148,11 +166,11 @@ def check_leftovers(conn: Connection, promise: Promise, now: Catalog, runs: Path
     """
     keys = [*_texts(conn, _SCRATCH), *_texts(conn, _INVALID, {"tables": sorted(promised_tables(promise))})]
     if not alone:
-        named = [f"database {leftover.database}" for leftover in find_leftovers(conn, runs)]
+        named = [Phrase("database {database}", database=leftover.database) for leftover in find_leftovers(conn, runs)]
         keys += named + [found for found in _texts(conn, _DATABASES) if found not in named]
-        keys += [f"unfinished backup {path}" for path in find_unfinished(runs)]
+        keys += [Phrase("unfinished backup {path}", path=str(path)) for path in find_unfinished(runs)]
     keys += sorted(_extras(promise, now))
-    return violated("S23", tuple(keys)) if keys else passed("S23", "nothing")
+    return violated("S23", tuple(keys)) if keys else passed("S23", Phrase("nothing"))
 
 
 def _extras(promise: Promise, now: Catalog) -> Iterator[str]:
@@ -170,23 +188,33 @@ def _extras(promise: Promise, now: Catalog) -> Iterator[str]:
             continue
         shape = index_shape(str(facts.get("definition")))
         if (kind, name) not in promised and not (shape and any(shape.does_the_work_of(other) for other in gone)):
-            yield f"index {name}"
+            yield Phrase("index {name}", name=name)
     for kind in CHILD_KINDS:
         for name, facts in of_tables(now, kind, tables):
             if (kind, name) not in promised:
-                yield f"{kind} {name}"
+                yield Phrase("{kind} {name}", kind=Phrase(kind), name=name)
             elif kind == "column" and facts.get("acl"):
-                yield f"column {name}: grants of its own"
+                yield Phrase("column {name}: grants of its own", name=name)
     for kind, name in promised:
         stands, built = now.objects.get((kind, name)), promised[kind, name]
         for attribute in STORED if stands is not None else ():
             if stands is not None and stands.get(attribute) != built.get(attribute):
-                yield f"{kind} {name}: {attribute} is {stands.get(attribute)}"
+                yield Phrase(
+                    "{kind} {name}: {attribute} is {value}",
+                    kind=Phrase(kind),
+                    name=name,
+                    attribute=attribute,
+                    value=str(stands.get(attribute)),
+                )
 
 
 def _found_first(row: Row[tuple[object, ...]]) -> str:
     """Pure. What is found in the place of a promised table."""
-    return f"{row.name} is not found on the path" if row.first is None else f"{row.name} leads to {row.first}"
+    return (
+        Phrase("{table} is not found on the path", table=row.name)
+        if row.first is None
+        else Phrase("{table} leads to {first}", table=row.name, first=row.first)
+    )
 
 
 @contextmanager

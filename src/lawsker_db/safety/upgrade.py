@@ -11,7 +11,6 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.errors import BackupUnproven, CommittedUnproven, LawskerError, RehearsalFailed
 from lawsker_db.evidence import (
     Check,
-    Direction,
     Event,
     OnEvent,
     Phase,
@@ -22,7 +21,7 @@ from lawsker_db.evidence import (
     Verdict,
     ignore,
 )
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.catalog import Catalog
@@ -37,7 +36,6 @@ from lawsker_db.safety.account import (
     NOT_RESTORED,
     VERIFY,
     Account,
-    go_on,
     nothing_to_do,
     open_account,
     opened,
@@ -58,7 +56,6 @@ from lawsker_db.safety.confirmation import (
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import SAFE_UPGRADE, RunOptions
 from lawsker_db.safety.pace import Errand, Pace, looking, timed
-from lawsker_db.safety.precedent import pace_of
 from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
 from lawsker_db.safety.recovery import unsettled_check
@@ -68,8 +65,8 @@ from lawsker_db.safety.rollback import RollbackOptions
 from lawsker_db.safety.way_back import Choose, go_back, keep
 from lawsker_db.target import Target
 
+LOOK = Phrase("{command} checks what is there", command=VERIFY)
 ACCEPT = "safe-upgrade --accept-unproven-backup REASON"
-# In their order. What the options leave out is not counted.
 REHEARSED = (Phase.PREFLIGHT, Phase.BACKUP, Phase.PROOF, Phase.REHEARSAL, Phase.HANDOVER)
 PHASES = (*REHEARSED, Phase.MIGRATION, Phase.CONFIRM, Phase.VERIFY)
 
@@ -182,12 +179,12 @@ def upgrade_proven(
     `LawskerError`, whose class tells the state; the run's folder has a report in every case.
     """
     looked = Errand(pace=Pace(phases=_phases(PHASES, options)))
-    outlook = _looked_ahead(target, revision, options, looked, on_event)
+    outlook = _look(target, revision, options, looked, on_event)
     plan = outlook.plan
     if not plan.steps:
-        return nothing_to_do(target, outlook.plan, outlook.server, hint=f"{VERIFY} checks what is there")
+        return nothing_to_do(target, outlook.plan, outlook.server, hint=LOOK)
     target = pinned(target, outlook.server)
-    account = _opened_account(target, outlook, options, looked)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs, looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell) as lock:
@@ -198,9 +195,9 @@ def upgrade_proven(
             account.notes += filter(None, [note_plans(target, account.folder, plan.contracts, options.queries)])
             account.restore_point = _mark(account, tell)
             expected = _migrate(account, outlook.chain, options, tell)
-            with timed(account, Phase.CONFIRM, tell, "look again on a fresh connection"):
+            with timed(account, Phase.CONFIRM, tell, Phrase("look again on a fresh connection")):
                 _confirm(account, expected)
-            with timed(account, Phase.VERIFY, tell, "every check of the list that needs no trial"):
+            with timed(account, Phase.VERIFY, tell, Phrase("every check of the list that needs no trial")):
                 _verify(account, outlook.chain, tell)
         said.verdict = Verdict.DONE
     return said.report
@@ -215,11 +212,11 @@ def rehearse_upgrade(
     migrates; the run's folder has a report in every case.
     """
     looked = Errand(pace=Pace(phases=_phases(REHEARSED, options)))
-    outlook = _looked_ahead(target, revision, options, looked, on_event)
+    outlook = _look(target, revision, options, looked, on_event)
     if not outlook.plan.steps:
-        return nothing_to_do(target, outlook.plan, outlook.server, hint=f"{VERIFY} checks what is there")
+        return nothing_to_do(target, outlook.plan, outlook.server, hint=LOOK)
     target = pinned(target, outlook.server)
-    account = _opened_account(target, outlook, options, looked)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs, looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell):
@@ -232,13 +229,12 @@ def rehearse_upgrade(
 
 def _phases(listed: tuple[Phase, ...], options: UpgradeOptions) -> tuple[Phase, ...]:
     """Pure. The phases of a run with these options."""
-    left_out = {Phase.PROOF, Phase.REHEARSAL, Phase.HANDOVER} if not options.prove else set()
-    left_out |= set() if options.rehearsal else {Phase.REHEARSAL}
-    left_out |= set() if options.backup.after else {Phase.HANDOVER}
-    return tuple(phase for phase in listed if phase not in left_out)
+    rehearsed, handed = options.prove and options.rehearsal, options.prove and bool(options.backup.after)
+    wanted = {Phase.PROOF: options.prove, Phase.REHEARSAL: rehearsed, Phase.HANDOVER: handed}
+    return tuple(phase for phase in listed if wanted.get(phase, True))
 
 
-def _looked_ahead(target: Target, revision: str, options: UpgradeOptions, looked: Errand, on_event: OnEvent) -> Outlook:
+def _look(target: Target, revision: str, options: UpgradeOptions, looked: Errand, on_event: OnEvent) -> Outlook:
     """Plan and preflight as the first phase, which no journal knows of yet. Raises `Refused` where there is something to run
     and it must not begin."""
     with looking(looked, on_event, Phrase("whether the upgrade may begin")):
@@ -247,14 +243,6 @@ def _looked_ahead(target: Target, revision: str, options: UpgradeOptions, looked
             refuse_unless(outlook.checks)
             refuse_unasked(outlook.choices, options.reinstate)
     return outlook
-
-
-def _opened_account(target: Target, outlook: Outlook, options: UpgradeOptions, looked: Errand) -> Account:
-    """The account of a run, with what it has behind it and what earlier runs say of what lies before it."""
-    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
-    steps = tuple(step.revision for step in outlook.plan.steps)
-    pace = pace_of(looked.pace.phases, options.runs, outlook.server, Direction.UPGRADE, steps)
-    return go_on(account, pace, looked)
 
 
 def _confirm(account: Account, expected: Catalog) -> None:
@@ -282,19 +270,25 @@ def _verify(account: Account, chain: Chain, tell: OnEvent) -> None:
     account.notes += found.notes
     done = sum(check.ok is not None for check in found.checks)
     warned = sum(check.ok is False for check in found.checks)
-    words = f"{done} of {len(found.checks)} checks made, none failed, {warned} warnings"
+    words = Phrase(
+        "{made} of {checks} checks made, none failed, {warnings} warnings",
+        made=done,
+        checks=len(found.checks),
+        warnings=warned,
+    )
     tell(Event(phase=Phase.VERIFY, name="verified", text=words, facts={"made": done, "warnings": warned}))
     try:
         account.figures = read_figures(account.target, account.plan.contracts)
         account.sizes = read_sizes(account.target, account.folder, account.plan.contracts, account.server.data_bytes)
     except (LawskerError, DBAPIError):
-        account.notes.append("figures and sizes for the report could not be read after COMMIT")
+        account.notes.append(Phrase("figures and sizes for the report could not be read after COMMIT"))
 
 
 def _back_up(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
     """The backup of a run, in the run's folder."""
     folder = account.folder / "backup"
-    with timed(account, Phase.BACKUP, tell, f"pg_dump into {account.folder.name}/backup"):
+    words = Phrase("pg_dump into {run_id}/backup", run_id=account.folder.name)
+    with timed(account, Phase.BACKUP, tell, words):
         account.backup = take_backup(account.target, folder, account.run_id, options=options.backup, on_event=tell)
 
 
@@ -309,7 +303,7 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
         return
     folder = account.folder / "backup"
     with ExitStack() as until_dropped:
-        with timed(account, Phase.PROOF, tell, "trial restore and comparison"):
+        with timed(account, Phase.PROOF, tell, Phrase("trial restore and comparison")):
             manifest = read_manifest(folder)
             place = options.proof_server or account.target
             copying = restored_copy(place, folder, manifest, jobs=options.backup.jobs, on_event=tell)
@@ -318,22 +312,26 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
                 account.proof = prove(copy, folder, manifest, on_event=tell)
             except BackupUnproven as unproven:
                 if not options.accept_unproven:
-                    unproven.hint = f"{unproven.hint}, or {ACCEPT}"
+                    unproven.hint = Phrase("{hint}, or {command}", hint=unproven.hint, command=ACCEPT)
                     raise
-                reason = f"{unproven.message} Accepted: {options.accept_unproven}"
-                account.skipped += [f"{NOT_RESTORED}. {reason}", NOT_REHEARSED]
+                accepted = options.accept_unproven
+                reason = Phrase("{message} Accepted: {reason}", message=unproven.message, reason=accepted)
+                account.skipped += [joined((NOT_RESTORED, reason), ". "), NOT_REHEARSED]
                 tell(Event(phase=Phase.PROOF, name="accepted", text=reason))
                 return
             if account.backup:
                 account.backup = replace(account.backup, proven=True)
         if not options.rehearsal:
-            account.skipped.append(f"{NOT_REHEARSED}, because the operator said so")
+            account.skipped.append(Phrase("{what}, because the operator said so", what=NOT_REHEARSED))
             return
-        with timed(account, Phase.REHEARSAL, tell, "upgrade, verify, downgrade, compare, upgrade again on the copy"):
+        words = Phrase("upgrade, verify, downgrade, compare, upgrade again on the copy")
+        with timed(account, Phase.REHEARSAL, tell, words):
             account.rehearsal = _rehearse(account, chain, copy, options, tell)
         account.pace = account.pace.knowing(Phase.MIGRATION, lasts_s=account.rehearsal.duration_s)
         if options.proof_server:
-            account.notes.append(f"rehearsed on {place.label}: times and locks are of that server")
+            account.notes.append(
+                Phrase("rehearsed on {server}: times and locks are of that server", server=place.label)
+            )
 
 
 def _carry_off(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
@@ -348,7 +346,8 @@ def _mark(account: Account, tell: OnEvent) -> RestorePoint:
     with account.target.connect() as conn:
         point = mark_restore_point(conn, f"lawsker_before_{account.run_id}")
         conn.rollback()
-    words = f"restore point {point.name or '(not allowed to this role)'}, WAL at {point.lsn}"
+    name = point.name or Phrase("(not allowed to this role)")
+    words = Phrase("restore point {name}, WAL at {lsn}", name=name, lsn=point.lsn)
     tell(Event(phase=Phase.MIGRATION, name="restore point", text=words, facts=asdict(point)))
     return point
 
@@ -392,4 +391,4 @@ def _migrate(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
         on_event=tell,
     )
     steps = ", ".join(step.revision for step in account.plan.steps)
-    return carry_out(account, chain, run, f"revision {steps} in one transaction")
+    return carry_out(account, chain, run, Phrase("revision {steps} in one transaction", steps=steps))

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused, UsageError
 from lawsker_db.evidence import Check
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.catalog import PATIENT, Catalog, read_catalog
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.session import PINNED, find_schema, identify, literal, pin_session, quoted_as_read
@@ -59,7 +60,7 @@ RUN_ID = re.compile(r"[A-Za-z0-9_-]+")  # it comes out of the database and becom
 # The B codes that statements are tried for; the others are asked of the rows alone.
 TRIED = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B11", "B12", "B13", "B15")
 OF_SERVER = ("D02", "D16", "D17")  # sequences, foreign keys, NOT NULL: what comes back must keep to these
-NO_RECORD = "no run on record here has made this revision"
+NO_RECORD = Phrase("no run on record here has made this revision")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +146,15 @@ def _require_right(conn: Connection) -> None:
     ).one()
     if not may:
         raise Refused(
-            f"verify builds what the contract promises in a scratch schema, and {user} may create none in {database}.",
-            hint=f"GRANT CREATE ON DATABASE {database} TO {user}, or verify as the owner",
+            Phrase(
+                "verify builds what the contract promises in a scratch schema, and {user} may create none in "
+                "{database}.",
+                user=user,
+                database=database,
+            ),
+            hint=Phrase(
+                "GRANT CREATE ON DATABASE {database} TO {user}, or verify as the owner", database=database, user=user
+            ),
         )
 
 
@@ -154,10 +162,10 @@ def _require_stamp(conn: Connection, chain: Chain) -> tuple[str, ...]:
     current = current_revisions(conn)
     hint = "lawsker-db adopt --dry-run"
     if not current:
-        raise Refused("The database is not stamped with any revision.", hint=hint)
+        raise Refused(Phrase("The database is not stamped with any revision."), hint=hint)
     if not is_known(chain, current):
         raise Refused(
-            f"The database is stamped with {', '.join(current)}, which this chain does not know.",
+            Phrase("The database is stamped with {stamp}, which this chain does not know.", stamp=", ".join(current)),
             hint=hint,
         )
     return current
@@ -168,8 +176,11 @@ def _ground(conn: Connection, chain: Chain, current: tuple[str, ...], schema: st
     contracts = contracts_up_to(chain, current)
     if not contracts:
         raise Refused(
-            f"No revision up to {', '.join(current)} has a contract: there is nothing to verify against.",
-            hint="give the revisions contracts",
+            Phrase(
+                "No revision up to {revision} has a contract: there is nothing to verify against.",
+                revision=", ".join(current),
+            ),
+            hint=Phrase("give the revisions contracts"),
         )
     history = read_history(conn, identify(conn, sized=False))
     revision = contracts[-1].revision
@@ -218,7 +229,7 @@ def _older(conn: Connection, ground: Ground, promise: Promise, options: VerifyOp
     """S22 and D01, by the backup of the run that made the newest revision; without one, by the older contracts."""
     before: Before | str = NO_RECORD
     if ground.run is not None:
-        before = "that run took no backup"
+        before = Phrase("that run took no backup")
         if ground.folder is not None:
             before = read_before(ground.run, ground.folder / BACKUP)
     elder = {contract.revision: contract for contract in ground.contracts[:-1]}
@@ -242,13 +253,13 @@ def _models(conn: Connection, contract: Contract, *, at_head: bool) -> tuple[Che
     """S24: the package's models against the database; only at head, for models have no older form, and only for the chain
     that they are of."""
     if not at_head:
-        return (not_run("S24", "the database is not at head, and models have no older form"),)
+        return (not_run("S24", Phrase("the database is not at head, and models have no older form")),)
     if not contract.tables or not are_modelled(tuple(table.name for table in contract.tables)):
-        return (not_run("S24", "the models of this package are of another chain"),)
+        return (not_run("S24", Phrase("the models of this package are of another chain")),)
 
     def compare() -> Check:
         found = model_differences(conn)
-        return violated("S24", found) if found else passed("S24", "no difference")
+        return violated("S24", found) if found else passed("S24", Phrase("no difference"))
 
     return (_asked(conn, "S24", compare),)
 
@@ -258,10 +269,11 @@ def _history(ground: Ground) -> tuple[Check, ...]:
     history = ground.history
     broken = tuple(past.run_id for past in history if not past.intact)
     foreign = tuple(past.run_id for past in history if not past.here and not past.undone)
-    note = "" if ground.run is not None or ground.adopted else f"; {NO_RECORD}"
+    note = "" if ground.run is not None or ground.adopted else Phrase("; {no_record}", no_record=NO_RECORD)
+    told = Phrase("{runs} runs{note}", runs=len(history), note=note)
     return (
-        violated("D22", broken) if broken else passed("D22", f"{len(history)} runs"),
-        violated("D23", foreign) if foreign else passed("D23", f"{len(history)} runs{note}"),
+        violated("D22", broken) if broken else passed("D22", Phrase("{runs} runs", runs=len(history))),
+        violated("D23", foreign) if foreign else passed("D23", told),
     )
 
 
@@ -307,7 +319,7 @@ def _performance(
 ) -> tuple[Check, ...]:
     newest, folder, schema = ground.newest, ground.folder, promise.schema
     before = plans_before(folder)
-    why = NO_RECORD if ground.run is None else "the run has no report here"
+    why = NO_RECORD if ground.run is None else Phrase("the run has no report here")
     now, warning = ground.now, ground.adopted
     return (
         _asked(conn, "P01", lambda: check_indexes_used(conn, promise, now, warning=warning)),
@@ -335,7 +347,7 @@ def _asked(conn: Connection, code: str, ask: Callable[[], Check]) -> Check:
 def _refusal(failed: DBAPIError) -> str:
     """Pure. What the server says, without its DETAIL, which may hold personal data."""
     said = said_by_server(failed.orig)
-    return said or "the server refused the query"
+    return said or Phrase("the server refused the query")
 
 
 def _listed(found: Iterable[Check], newest: Contract) -> tuple[Check, ...]:
@@ -343,7 +355,7 @@ def _listed(found: Iterable[Check], newest: Contract) -> tuple[Check, ...]:
     by_code: dict[str, list[Check]] = {}
     for check in found:
         by_code.setdefault(check.code, []).append(check)
-    nothing = f"revision {newest.revision} promises nothing of it"
+    nothing = Phrase("revision {revision} promises nothing of it", revision=newest.revision)
     ours = [_merged(by_code.get(item.code) or [not_run(item.code, nothing)]) for item in CHECKLIST]
     return (*ours, *(_merged(checks) for code, checks in by_code.items() if code not in ITEMS))
 
@@ -358,7 +370,7 @@ def _merged(checks: list[Check]) -> Check:
     keys = tuple(dict.fromkeys(key for check in told for key in check.keys))
     return replace(
         first,
-        found="; ".join(dict.fromkeys(check.found for check in told)),
+        found=joined(dict.fromkeys(check.found for check in told), "; "),
         detail="\n".join(check.detail for check in told if check.detail),
         keys=keys[:SHOWN],
         hint=next((check.hint for check in (first, *told) if check.hint), ""),
@@ -379,7 +391,8 @@ def _read(queries: Path | None) -> str | None:
     try:
         return queries.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as failed:
-        said = failed.strerror if isinstance(failed, OSError) else "it is no UTF-8 text"
+        said = failed.strerror if isinstance(failed, OSError) else Phrase("it is no UTF-8 text")
         raise UsageError(
-            f"{queries} cannot be read: {said}.", hint="name a file of SELECTs, each with a semicolon"
+            Phrase("{file} cannot be read: {why}.", file=str(queries), why=str(said)),
+            hint=Phrase("name a file of SELECTs, each with a semicolon"),
         ) from failed

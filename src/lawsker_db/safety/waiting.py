@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from lawsker_db.errors import LockNotObtained
 from lawsker_db.evidence import Event, LockHeld, OnEvent, Phase
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import Blocker, BlockerPolicy, OnBlocker, end_blocker, named
 from lawsker_db.postgres.older_snapshots import SNAPSHOT_PATIENCE_S, lasting_snapshots, outlast, snapshot_in_the_way
@@ -51,7 +52,9 @@ class Waiting:
             on_snapshot=self._say_wait,
         )
         for lock in granted:
-            words = f"{lock.mode} on {lock.table} (try {lock.attempts})"
+            words = Phrase(
+                "{mode} on {table} (try {attempts})", mode=lock.mode, table=lock.table, attempts=lock.attempts
+            )
             self._say("locked", words, table=lock.table, mode=lock.mode)
         return granted
 
@@ -70,13 +73,19 @@ class Waiting:
             key = (blocker.pid or blocker.gid, words)
             if done or key not in self.told:
                 self.told.add(key)
-                self._say("blocker", f"{words}: {blocker.label}", done=done, blocker=asdict(blocker))
+                self._say(
+                    "blocker",
+                    Phrase("{what}: {who}", what=words, who=blocker.label),
+                    done=done,
+                    blocker=asdict(blocker),
+                )
 
     def _say_wait(self, blockers: tuple[Blocker, ...], attempt: int) -> None:
         """Name them. Lasting, so in the journal and on every kind of display, when one of them was not named before."""
-        shown = named(blockers[:SHOWN]) + (f" and {len(blockers) - SHOWN} more" if len(blockers) > SHOWN else "")
+        more = Phrase(" and {number} more", number=len(blockers) - SHOWN) if len(blockers) > SHOWN else ""
+        shown = joined((named(blockers[:SHOWN]), more), "")
         keys = {blocker.named for blocker in blockers if blocker.holds}
-        words = f"waiting for locks, try {attempt}: {shown}"
+        words = Phrase("waiting for locks, try {attempt}: {shown}", attempt=attempt, shown=shown)
         facts = {"attempt": attempt, "blockers": tuple(asdict(blocker) for blocker in blockers)}
         self._say("waiting", words, lasting=bool(keys - self.told), **facts)
         self.told |= keys
@@ -88,7 +97,7 @@ class Waiting:
 def gave_way(blockers: tuple[Blocker, ...]) -> LockNotObtained:
     """Pure. The error of a run that was told not to wait."""
     return LockNotObtained(
-        f"Gave way at the first failed attempt (--on-blocker abort). In the way: {named(blockers)}.",
+        Phrase("Gave way at the first failed attempt (--on-blocker abort). In the way: {who}.", who=named(blockers)),
         hint=locks.way_out(blockers),
         blockers=blockers,
     )

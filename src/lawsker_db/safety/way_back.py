@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lawsker_db.errors import CommittedUnproven, LawskerError, OutcomeUnknown, RestoreFailed, RolledBack
 from lawsker_db.evidence import Event, OnEvent, Phase, RunReport
+from lawsker_db.phrases import Phrase
 from lawsker_db.safety.account import VERIFY_BACK
 from lawsker_db.safety.restore import RestoreOptions, restore_run
 from lawsker_db.safety.rollback import RollbackOptions, roll_back
@@ -53,17 +54,26 @@ def go_back(
     if way is WayBack.KEEP:
         return failed
     goal = start[0] if start else "base"
-    words = f"a check failed after COMMIT, so back to {goal} by a {way}: {failed.message}"
+    words = Phrase(
+        "a check failed after COMMIT, so back to {goal} by a {way}: {why}",
+        goal=goal,
+        way=Phrase("rollback") if way is WayBack.ROLLBACK else Phrase("restore"),
+        why=failed.message,
+    )
     on_event(Event(phase=Phase.MIGRATION, name="back", text=words))
     try:
         if way is WayBack.ROLLBACK:
             return _rolled_back(failed, goal, roll_back(target, goal, options=rollback, on_event=on_event))
         return _restored(failed, restore_run(target, Path(folder), restore, on_event))
     except (OutcomeUnknown, CommittedUnproven, RestoreFailed) as found:
-        found.message = f"A check failed after COMMIT ({failed.message}), and on the way back: {found.message}"
+        found.message = Phrase(
+            "A check failed after COMMIT ({why}), and on the way back: {then}",
+            why=failed.message,
+            then=found.message,
+        )
         return found
     except LawskerError as refused:
-        failed.message = f"{failed.message} It was not taken back: {refused.message}"
+        failed.message = Phrase("{message} It was not taken back: {why}", message=failed.message, why=refused.message)
         failed.hint = refused.hint
         return failed
 
@@ -71,9 +81,17 @@ def go_back(
 def _rolled_back(failed: CommittedUnproven, goal: str, report: RunReport) -> RolledBack:
     """Pure. That the migration was taken back."""
     return RolledBack(
-        f"A check failed after COMMIT, and the migration was taken back: {failed.message}",
-        hint=f"look at {report.folder}, mend what failed, then type it again; {VERIFY_BACK} looks at the way back",
-        state=f"The database is at {goal} again, proven; what had been made is kept in schema {report.archive}.",
+        Phrase("A check failed after COMMIT, and the migration was taken back: {why}", why=failed.message),
+        hint=Phrase(
+            "look at {folder}, mend what failed, then type it again; {command} looks at the way back",
+            folder=report.folder,
+            command=VERIFY_BACK,
+        ),
+        state=Phrase(
+            "The database is at {goal} again, proven; what had been made is kept in schema {archive}.",
+            goal=goal,
+            archive=report.archive,
+        ),
         folder=report.folder,
         run_id=report.run_id,
     )
@@ -82,8 +100,11 @@ def _rolled_back(failed: CommittedUnproven, goal: str, report: RunReport) -> Rol
 def _restored(failed: CommittedUnproven, report: RunReport) -> RolledBack:
     """Pure. That the backup from before the migration stands in the database's place."""
     return RolledBack(
-        f"A check failed after COMMIT, and the backup from before was restored: {failed.message}",
-        hint=f"look at {report.folder}, which also lists what was written since the backup; mend what failed",
+        Phrase("A check failed after COMMIT, and the backup from before was restored: {why}", why=failed.message),
+        hint=Phrase(
+            "look at {folder}, which also lists what was written since the backup; mend what failed",
+            folder=report.folder,
+        ),
         state=report.state,
         folder=report.folder,
         run_id=report.run_id,
