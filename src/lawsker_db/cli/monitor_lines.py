@@ -185,12 +185,13 @@ def _of_run(sample: Sample) -> Iterator[Phrase]:
     for holder in sample.holders or () if run is None else ():
         yield Phrase("A run is at work: {who}", who=holder.label)
     for progress in sample.progress or ():
+        share = "?" if progress.share is None else f"{progress.share:.0%}"
         yield Phrase(
             "{command} {relation}: {phase}, {share}",
             command=progress.command,
             relation=progress.relation,
             phase=progress.phase,
-            share="?" if progress.share is None else f"{progress.share:.0%}",
+            share=share,
         )
 
 

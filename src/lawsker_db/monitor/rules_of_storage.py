@@ -58,17 +58,19 @@ def standbys_behind(now: Sample, limits: Limits) -> Iterator[Problem]:
     if replication is None:
         return
     for standby in replication.standbys:
-        if (standby.lag_s or 0.0) >= limits.lag_s or (standby.lag_bytes or 0) >= replication.max_wal_bytes:
+        behind = standby.lag_s is not None and standby.lag_s >= limits.lag_s
+        if behind or (standby.lag_bytes or 0) >= replication.max_wal_bytes:
             yield _behind(standby)
-    if (replication.behind_s or 0.0) >= limits.lag_s:
+    late = bool(replication.behind_s) and (replication.behind_s or 0.0) >= limits.lag_s
+    if late or (replication.behind_bytes or 0) >= replication.max_wal_bytes:
         yield Problem(
             code="replication_lag",
             severity=WARNING,
             subject="this server",
             text=Phrase(
-                "this standby has {lag_bytes:,} bytes of WAL that it has not replayed, the newest {lag_s:.0f} s old",
+                "this standby has not replayed {lag_bytes:,} bytes of WAL; its last transaction is {lag_s} s old",
                 lag_bytes=replication.behind_bytes or 0,
-                lag_s=replication.behind_s or 0.0,
+                lag_s="?" if replication.behind_s is None else round(replication.behind_s),
             ),
             hint="SELECT * FROM pg_stat_activity WHERE backend_xmin IS NOT NULL",
             facts={"lag_bytes": replication.behind_bytes, "lag_s": replication.behind_s},
@@ -192,7 +194,7 @@ def dead_rows(now: Sample, limits: Limits) -> Iterator[Problem]:
     upkeep = now.upkeep
     if upkeep is None:
         return
-    if not upkeep.autovacuum:
+    if not upkeep.autovacuum and now.server is not None and not now.server.in_recovery:  # a standby has none
         yield Problem(
             code="autovacuum_off",
             severity=WARNING,

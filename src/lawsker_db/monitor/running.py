@@ -14,15 +14,13 @@ from lawsker_db.evidence import Phase, Server, Verdict
 from lawsker_db.postgres.session import UNKNOWN
 from lawsker_db.record.journal import JOURNAL, goes_on, read_journal
 from lawsker_db.record.report import read_verdict
+from lawsker_db.safety.ended import OPENED, SETTLED
 from lawsker_db.safety.errands import ERRAND
-from lawsker_db.safety.recovery import OPENED, SETTLED
 from lawsker_db.safety.shelf import BACKUP
 
 NEWEST = 10  # folders that are looked into: run ids begin with the time, and who is older has been told of long since
 RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_-]+")  # as record.journal.new_run_id makes them
-STEP = ("step", "steps")
-ESTIMATE = "estimate_s"
-BYTES = ("bytes", "bytes_total")
+BEGIN = "begin"  # the event of a phase whose facts say where it stands: see evidence.Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +30,9 @@ class RunView:
     `alive`: its process lives (it holds the lock on its journal). `told`: it has said how it ended, or `recover` has.
     `here`: it is of the database that is watched; None where that cannot be told. `phase` and `doing` (in English, as it was
     journalled) are those of the last event, `since` is when that phase began, `heard_at` when the event was written (aware
-    UTC). `step` of `steps`, where the run numbers its phases. `estimate_s`: how long the phase is expected to take, in
-    seconds; `left_s`: what is left of it. `bytes_done` of `bytes_total`. None, or empty, is what the journal does not say.
+    UTC). `step` of `steps`: which of the run's phases this is. `estimate_s`: how long the phase is expected to take, in
+    seconds; `left_s`: what is left of it, `run_left_s` of the whole run. `bytes_done` of `bytes_total`, an expectation too.
+    None, or empty, is what the journal does not say.
     """
 
     run_id: str
@@ -49,6 +48,7 @@ class RunView:
     steps: int | None = None
     estimate_s: float | None = None
     left_s: float | None = None
+    run_left_s: float | None = None
     bytes_done: int | None = None
     bytes_total: int | None = None
 
@@ -117,9 +117,9 @@ def _seen(path: Path, events: tuple[dict[str, Any], ...], *, alive: bool, here: 
         if event.get("phase") != phase:
             break
         current.append(event)
-    facts = [_facts(event) for event in current]
+    begun = next((_facts(event) for event in current if event.get("name") == BEGIN), {})
     since = _moment(current[-1].get("at")) if current else None
-    estimate_s = _number(facts, ESTIMATE)
+    spent_s = (now - since).total_seconds() if since else 0.0
     return RunView(
         run_id=path.parent.name,
         folder=str(path.parent),
@@ -130,12 +130,13 @@ def _seen(path: Path, events: tuple[dict[str, Any], ...], *, alive: bool, here: 
         doing=next((str(event["text"]) for event in current if event.get("text")), ""),
         since=since,
         heard_at=_moment(last.get("at")),
-        step=_whole(facts, STEP[0]),
-        steps=_whole(facts, STEP[1]),
-        estimate_s=estimate_s,
-        left_s=max(0.0, estimate_s - (now - since).total_seconds()) if estimate_s is not None and since else None,
-        bytes_done=_whole(facts, BYTES[0]) or (_written(path.parent / BACKUP) if phase == Phase.BACKUP else None),
-        bytes_total=_whole(facts, BYTES[1]),
+        step=_whole(begun, "number"),
+        steps=_whole(begun, "of"),
+        estimate_s=_number(begun, "estimate_s"),
+        left_s=_less(_number(begun, "estimate_s"), spent_s),
+        run_left_s=_less(_number(begun, "left_s"), spent_s),
+        bytes_done=_written(path.parent / BACKUP) if phase == Phase.BACKUP else None,
+        bytes_total=_whole(begun, "expected_bytes"),
     )
 
 
@@ -144,15 +145,20 @@ def _facts(event: Mapping[str, Any]) -> Mapping[str, Any]:
     return facts if isinstance(facts, Mapping) else {}
 
 
-def _number(facts: list[Mapping[str, Any]], name: str) -> float | None:
-    """Pure. The newest number of that name, None where nothing says one."""
-    found = (given[name] for given in facts if isinstance(given.get(name), int | float))
-    return next((float(number) for number in found if not isinstance(number, bool)), None)
+def _number(facts: Mapping[str, Any], name: str) -> float | None:
+    """Pure. A number of a journal, None where it is none."""
+    found = facts.get(name)
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
-def _whole(facts: list[Mapping[str, Any]], name: str) -> int | None:
+def _whole(facts: Mapping[str, Any], name: str) -> int | None:
     number = _number(facts, name)
     return None if number is None else int(number)
+
+
+def _less(expected_s: float | None, spent_s: float) -> float | None:
+    """Pure. What is left of an estimate; nothing where it was too short."""
+    return None if expected_s is None else max(0.0, expected_s - spent_s)
 
 
 def _moment(written: object) -> datetime | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -168,21 +169,70 @@ def take_sample(
     seldom is taken over from it. Raises the driver's error when the connection is lost.
     """
     began = time.monotonic()
-    not_seen: list[NotSeen] = []
+    try:
+        sample = _look(_Asking(conn=conn, target=target, chain=chain, runs=runs, before=before))
+    except DBAPIError as failed:
+        if _is_lost(conn, failed):
+            raise
+        conn.rollback()
+        sample = _look(_Asking(conn=conn, target=target, chain=chain, runs=runs, before=before, careful=True))
+    conn.rollback()
+    return replace(sample, not_seen=(*sample.not_seen, *_hidden(sample)), took_s=time.monotonic() - began)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Asking:
+    """One look under way. `careful`: each question under a savepoint, so that one which the server refuses spoils no other;
+    that doubles the way to a server that is far, so it is done when one has been refused."""
+
+    conn: Connection
+    target: str
+    chain: Chain
+    runs: Path | None
+    before: Sample | None
+    careful: bool = False
+    not_seen: list[NotSeen] = field(default_factory=list)
+
+    def ask(self, what: Phrase, read: Callable[[Connection], Any]) -> Any:
+        """The answer to one question; None, and why, when it cannot be had. Raises the driver's error when the connection is
+        lost, and, not `careful`, when the server refuses it."""
+        try:
+            with self.conn.begin_nested() if self.careful else nullcontext():
+                return read(self.conn)
+        except LawskerError as failed:
+            self.leave_out(what, failed.message, failed.hint)
+        except DBAPIError as failed:
+            if not self.careful or _is_lost(self.conn, failed):
+                raise
+            self.leave_out(what, said_by_server(failed.orig) or type(failed).__name__)
+        return None
+
+    def leave_out(self, what: Phrase, why: str, hint: str = "") -> None:
+        """Note what was not seen."""
+        self.not_seen.append(NotSeen(what=what, why=why, hint=hint))
+
+
+def _is_lost(conn: Connection, failed: DBAPIError) -> bool:
+    return failed.connection_invalidated or conn.invalidated
+
+
+def _look(asking: _Asking) -> Sample:
+    """All questions, once, in a transaction that the caller rolls back."""
+    conn, runs, before = asking.conn, asking.runs, asking.before
     conn.exec_driver_sql("SET TRANSACTION READ ONLY")
-    schema = _ask(conn, Phrase("schema of the application"), find_schema, not_seen)
+    schema = asking.ask(Phrase("schema of the application"), find_schema)
     _pin(conn, schema)
     sent = time.perf_counter()
     conn.exec_driver_sql("SELECT 1").scalar_one()
     latency_s = time.perf_counter() - sent
     server, sight = identify(conn, sized=False), read_sight(conn)
-    seen = {name: _ask(conn, what, read, not_seen) for name, what, read in _QUESTIONS}
-    stamp = _ask(conn, Phrase("stamp"), lambda conn: read_stamp(conn, chain), not_seen) if schema else None
+    seen = {name: asking.ask(what, read) for name, what, read in _QUESTIONS}
+    stamp = asking.ask(Phrase("stamp"), lambda conn: read_stamp(conn, asking.chain)) if schema else None
     now = datetime.now(UTC)
     views = find_runs(runs, server, now) if runs is not None else ()
     sample = Sample(
         at=now,
-        target=target,
+        target=asking.target,
         reachable=True,
         latency_s=latency_s,
         server=server,
@@ -192,10 +242,8 @@ def take_sample(
         run=next((_with_time_left(view, seen) for view in views if view.alive and view.here is not False), None),
         ended_runs=tuple(view for view in views if not view.alive and view.here is not False),
     )
-    integrity = _integrity(conn, sample, chain, schema, before, not_seen)
-    conn.rollback()
-    not_seen += _hidden(sample)
-    return replace(sample, integrity=integrity, not_seen=tuple(not_seen), took_s=time.monotonic() - began)
+    integrity = _integrity(asking, sample, schema)
+    return replace(sample, integrity=integrity, not_seen=tuple(asking.not_seen))
 
 
 def unreachable_sample(
@@ -271,43 +319,20 @@ def _pin(conn: Connection, schema: str | None) -> None:
     ).all()
 
 
-def _ask(conn: Connection, what: Phrase, read: Callable[[Connection], Any], not_seen: list[NotSeen]) -> Any:
-    """The answer to one question, under a savepoint; None, and why, when the server refuses it. A lost connection is
-    nobody's answer."""
-    try:
-        with conn.begin_nested():
-            return read(conn)
-    except LawskerError as failed:
-        not_seen.append(NotSeen(what=what, why=failed.message, hint=failed.hint))
-    except DBAPIError as failed:
-        if failed.connection_invalidated or conn.invalidated:
-            raise
-        not_seen.append(NotSeen(what=what, why=said_by_server(failed.orig) or type(failed).__name__))
-    return None
-
-
-def _integrity(
-    conn: Connection, now: Sample, chain: Chain, schema: str | None, before: Sample | None, not_seen: list[NotSeen]
-) -> Integrity | None:
+def _integrity(asking: _Asking, now: Sample, schema: str | None) -> Integrity | None:
     """The promised tables, and their content where it is time to look at it again and no run is at work."""
-    stamp, server = now.stamp, now.server
+    stamp, server, chain, what = now.stamp, now.server, asking.chain, Phrase("content of the promised tables")
     if stamp is None or schema is None or server is None:
         return None
-    content = _content_before(before, now)
+    content = _content_before(asking.before, now)
     if now.holders is not None and not now.holders and (content is None or _is_due(content, now.at)):
-        asked = _ask(
-            conn,
-            Phrase("content of the promised tables"),
-            lambda conn: read_content(conn, chain, stamp, schema, server),
-            not_seen,
-        )
-        content = asked or content
+        content = asking.ask(what, lambda conn: read_content(conn, chain, stamp, schema, server)) or content
     elif content is None:
-        why = Phrase("a run is at work, and nobody shall meet the monitor on its tables")
-        not_seen.append(NotSeen(what=Phrase("content of the promised tables"), why=why))
-    return _ask(  # type: ignore[no-any-return]
-        conn, Phrase("promised tables"), lambda conn: read_integrity(conn, chain, stamp, schema, content), not_seen
+        asking.leave_out(what, Phrase("a run is at work, and nobody shall meet the monitor on its tables"))
+    integrity: Integrity | None = asking.ask(
+        Phrase("promised tables"), lambda conn: read_integrity(conn, chain, stamp, schema, content)
     )
+    return integrity
 
 
 def _content_before(before: Sample | None, now: Sample) -> Content | None:
