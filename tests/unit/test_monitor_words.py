@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +21,8 @@ MONITOR = CHECKOUT / "src/lawsker_db/monitor"
 def listed(heading: str) -> set[str]:
     """The first cells of the table below a heading."""
     body = DOCUMENT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    return set(re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE))
+    cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", body, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"\w+", cell)}
 
 
 def calls(module: str) -> Iterator[ast.Call]:
@@ -42,7 +45,7 @@ def test_every_rule_is_in_the_document() -> None:
         for name in names(call)
         if re.fullmatch(r"[a-z]+(_[a-z]+)*", name)
     }
-    assert found == listed("Rules")
+    assert found == listed("Problems")
 
 
 def test_every_metric_is_in_the_document() -> None:
@@ -69,6 +72,12 @@ def test_every_figure_has_words_a_chart_and_its_place_in_the_document() -> None:
     }
     assert found == set(KINDS) == listed("Figures of trends, summary and report")
     assert found == {name for _heading, several in CHARTS for name in several}
+
+
+def test_the_schema_of_the_report_is_what_its_values_say() -> None:
+    made = runpy.run_path(str(CHECKOUT / "scripts/report_schema.py"))["monitor_schema"]()
+    written = json.loads((MONITOR / "report_schema.json").read_text())
+    assert made == written, "python scripts/report_schema.py writes it anew"
 
 
 def test_amounts_are_said_with_their_unit() -> None:

@@ -52,12 +52,12 @@ def render_page(report: MonitoringReport, language: str, tool_version: str) -> s
     """Pure but for the style. One page without scripts and network; every name out of the database is escaped."""
     say = speaking(language)
     parts = [(name, heading, body) for name, heading, body in _sections(say, report) if body]
+    sections = navigation(say, Phrase("Sections"), [(name, heading) for name, heading, _ in parts])
+    made = joined((Phrase("Made by lawsker-db {version}.", version=tool_version), Phrase("Times are UTC.")), " ")
     body = (
-        f"<header>{_verdict(say, report)}{keys(say, _keys(report))}"
-        f"{navigation(say, Phrase('Sections'), [(name, heading) for name, heading, _ in parts])}</header>\n"
+        f"<header>{_verdict(say, report)}{keys(say, _keys(report))}{sections}</header>\n"
         f'<main id="content" tabindex="-1">\n{"".join(section(say, *part) for part in parts)}</main>\n'
-        f"<footer>{markup(say(Phrase('Made by lawsker-db {version}.', version=tool_version)))}"
-        f" {markup(say(Phrase('Times are UTC.')))}</footer>"
+        f"<footer>{markup(say(made))}</footer>"
     )
     title = Phrase("Monitoring of {target}", target=report.summary.target)
     return page(title=f"lawsker-db: {say(title)}", body=body, language=language)
@@ -87,7 +87,8 @@ def _verdict(say: Say, report: MonitoringReport) -> str:
     began, ended = f"{summary.began_at:%Y-%m-%d %H:%M:%S}", _clock_or_day(summary.ended_at, summary.began_at)
     when = Phrase("{target}, watched from {began} to {ended} UTC", target=summary.target, began=began, ended=ended)
     hint = still[0].problem.hint if still else ""
-    hinted = f'<p class="next"><b>{markup(say(Phrase("Next:")))}</b> {markup(say(hint))}</p>' if hint else ""
+    following = say(Phrase("Next:"))
+    hinted = f'<p class="next"><b>{markup(following)}</b> {markup(say(hint))}</p>' if hint else ""
     return (
         f'<div class="verdict {tone}"><h1>{markup(say(heading))}</h1>'
         f'<p class="message">{markup(say(message))}</p>{hinted}<p class="run">{markup(say(when))}</p></div>'

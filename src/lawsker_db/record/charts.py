@@ -163,7 +163,8 @@ def _bar(row: Bar, largest: float, top: int) -> str:
 def _compared(start: float, other: float | None, value: str, whole: float, top: int) -> str:
     """Pure. Below a row, what it is compared with: a thinner bar, and its words."""
     drawn = "" if other is None else _rect(SECOND, start, other, whole, top + 13, thick=4)
-    return drawn + (f'<text class="soft" x="0" y="{top + 51}">{markup(value)}</text>' if value else "")
+    below = top + (45 if other is None else 51)
+    return drawn + (f'<text class="soft" x="0" y="{below}">{markup(value)}</text>' if value else "")
 
 
 def _rect(tone: str, start: float, length: float, whole: float, top: int, *, thick: int = TRACK) -> str:

@@ -53,7 +53,7 @@ def phases(say: Say, report: RunReport) -> str:
         ((Phrase(one.phase.value), _clock(one.started_at), _seconds(one.duration_s)) for one in report.timings),
         numbers=(2,),
     )
-    return drawn + disclosed(say, Phrase("The phases as a table"), listed)
+    return drawn + disclosed(say, Phrase("The phases as a table"), listed, same=True)
 
 
 def locks(say: Say, report: RunReport) -> str:
@@ -87,10 +87,12 @@ def locks(say: Say, report: RunReport) -> str:
                    count=len(held), longest_s=max(lock.held_s or 0.0 for lock in held))
         ),
     )  # fmt: skip
-    why = Phrase(
-        "Thick: measured, from the grant to the end of the transaction. Thin: as the rehearsal on the copy foretold."
-    )
-    listed = disclosed(say, Phrase("The locks as a table"), _lock_table(say, report))
+    why = Phrase("Measured from the grant to the end of the transaction.")
+    if any(other is not None for other in foretold):
+        why = Phrase(
+            "Thick: measured, from the grant to the end of the transaction. Thin: as the rehearsal on the copy foretold."
+        )
+    listed = disclosed(say, Phrase("The locks as a table"), _lock_table(say, report), same=True)
     return f"{paragraph(say, why, kind='soft')}{drawn}{listed}"
 
 
@@ -119,7 +121,7 @@ def rehearsal(say: Say, report: RunReport) -> str:
         map(_statement, shown),
         numbers=(1, 2, 3, 4),
     )
-    ahead = "" if report.locks or not found.locks else f"{subheading(say, Phrase('Locks foretold'))}{foretold}"
+    ahead = "" if report.locks or not found.locks else subheading(say, Phrase("Locks foretold")) + foretold
     summary = Phrase("The {count} slowest statements of the rehearsal", count=len(shown))
     return f"{facts(say, pairs)}{ahead}{disclosed(say, summary, costs)}"
 
@@ -233,10 +235,10 @@ def _lock_table(say: Say, report: RunReport) -> str:
 
 def _lock_words(lock: LockHeld, other: float | None) -> str:
     """Pure. Below a lock's bar: its mode, when it was granted, and what was foretold."""
-    at = _clock(lock.granted_at)
+    at = f"{lock.granted_at:%H:%M:%S}"
     if other is None:
         return Phrase("{mode} at {at}", mode=lock.mode, at=at)
-    return Phrase("{mode} at {at}; foretold {other_s:.3f} s", mode=lock.mode, at=at, other_s=other)
+    return Phrase("{mode} at {at}; foretold {other_s:.2f} s", mode=lock.mode, at=at, other_s=other)
 
 
 def _foretold(report: RunReport, lock: LockHeld) -> float | None:

@@ -44,7 +44,7 @@ def changed_tables(say: Say, changes: Sequence[TableChange]) -> str:
     heads = (Phrase("Table"), Phrase("Before"), Phrase("After"), Phrase("Columns that differ"), Phrase("Refers to"))
     listed = table(say, heads, map(_as_row, changes), numbers=(1, 2))
     summary = Phrase("The {count} changed tables as a table", count=len(changes))
-    return f"{pictures}{disclosed(say, summary, listed)}"
+    return f"{pictures}{disclosed(say, summary, listed, same=True)}"
 
 
 def _side_by_side(say: Say, change: TableChange) -> str:
@@ -64,10 +64,8 @@ def _side_by_side(say: Say, change: TableChange) -> str:
         f'<line class="key" x1="{HALF + 12}" x2="{HALF + GAP - 18}" y1="{middle}" y2="{middle}"/>'
         f'<path class="tip" d="M{HALF + GAP - 20} {middle - 5}l10 5l-10 5z"/>'
     )
-    drawn = (
-        f"{_box(0, say(Phrase('{table} before', table=change.table)), left, height - 2)}{arrow}"
-        f"{_box(HALF + GAP, say(Phrase('{table} after', table=change.table)), right, height - 2)}"
-    )
+    names = (Phrase("{table} before", table=change.table), Phrase("{table} after", table=change.table))
+    drawn = _box(0, say(names[0]), left, height - 2) + arrow + _box(HALF + GAP, say(names[1]), right, height - 2)
     return scrolling(say, title, _picture(drawn, height, say(title), say(told)))
 
 

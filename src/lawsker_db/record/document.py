@@ -172,7 +172,8 @@ def _object(kind: Any, value: Any, at: str) -> Any:
         if field.name in value:
             found[field.name] = _decoded(hints[field.name], value[field.name], f"{at}/{field.name}")
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(Phrase("it lacks {name}", name=f"{at}/{field.name}"))
+            place = f"{at}/{field.name}"
+            raise ValueError(Phrase("it lacks {name}", name=place))
     return kind(**found)
 
 

@@ -10,7 +10,7 @@ from lawsker_db.phrases import Phrase, joined
 from lawsker_db.record.charts import BAD, GOOD, SECOND, WARN
 from lawsker_db.record.diagram import changed_tables
 from lawsker_db.record.junit import GROUPS, OTHER, group_of
-from lawsker_db.record.page import Say, disclosed, items, paragraph, subheading, table
+from lawsker_db.record.page import Say, disclosed, facts, items, paragraph, subheading, table
 
 KINDS: Mapping[str, str] = {
     "table": Phrase("Tables"),
@@ -32,6 +32,7 @@ GROUP_NAMES: Mapping[str, str] = {
 }
 PASSED, FAILED, WARNING, NOT_RUN = Phrase("passed"), Phrase("FAILED"), Phrase("warning"), Phrase("not run")
 TONES: Mapping[str, str] = {PASSED: GOOD, FAILED: BAD, WARNING: WARN, NOT_RUN: SECOND}
+CATALOG = "catalog after"  # how the gate's checks of the whole schema are named
 SHOWN = 40  # deviations on the page; report.json has them all
 
 
@@ -46,7 +47,15 @@ def result_of(check: Check) -> Phrase:
 
 def failed_checks(say: Say, report: RunReport) -> str:
     """Pure. What failed, with what to do about it: the first thing that somebody looks for."""
-    return _check_table(say, [check for check in report.checks if result_of(check) == FAILED])
+    drawn = ""
+    for check in report.checks:
+        if result_of(check) == FAILED:
+            lines = check.detail.splitlines()
+            told = [(Phrase("Expected"), check.expected)]
+            told += [] if len(lines) > 1 else [(Phrase("Found"), check.found)]
+            told += [(Phrase("Next"), hint)] if (hint := _hint(check)) else []
+            drawn += subheading(say, _title(check)) + facts(say, told) + (_listed(say, lines) if len(lines) > 1 else "")
+    return drawn
 
 
 def checks(say: Say, report: RunReport) -> str:
@@ -57,12 +66,19 @@ def checks(say: Say, report: RunReport) -> str:
     for group, found in groupby(listed, key=group_of):
         of_group = tuple(found)
         passed = [check for check in of_group if result_of(check) == PASSED]
-        others = [check for check in of_group if result_of(check) in (WARNING, NOT_RUN)]
-        failed = len(of_group) - len(passed) - len(others)
-        counts = Phrase("{passed} passed, {failed} failed, {others} with a warning or not run",
-                        passed=len(passed), failed=failed, others=len(others))  # fmt: skip
-        drawn += subheading(say, GROUP_NAMES[group]) + paragraph(say, counts, kind="soft") + _check_table(say, others)
+        warned = [check for check in of_group if result_of(check) == WARNING]
+        left_out = [check for check in of_group if result_of(check) == NOT_RUN]
+        counts = Phrase(
+            "{passed} passed, {failed} failed, {warned} warnings, {left_out} not run",
+            passed=len(passed),
+            failed=len(of_group) - len(passed) - len(warned) - len(left_out),
+            warned=len(warned),
+            left_out=len(left_out),
+        )
+        drawn += subheading(say, GROUP_NAMES[group]) + paragraph(say, counts, kind="soft") + _check_table(say, warned)
+        not_run = Phrase("The {count} checks that were not run", count=len(left_out))
         summary = Phrase("The {count} checks that passed", count=len(passed))
+        drawn += disclosed(say, not_run, _check_table(say, left_out))
         drawn += disclosed(say, summary, _check_table(say, passed))
     return drawn
 
@@ -72,11 +88,10 @@ def contract(say: Say, report: RunReport) -> str:
     if not report.promised:
         return ""
     looked = any(one.found is not None for one in report.promised)
-    why = (
-        ""
-        if looked
-        else paragraph(say, Phrase("The gate has not judged the database in this run: nothing was looked at."))
-    )
+    rehearsed = report.rehearsal is not None and report.rehearsal.go
+    on_the_copy = Phrase("The gate has judged the restored copy alone: there all of it was found as promised.")
+    nowhere = Phrase("The gate has not judged the database in this run: nothing was looked at.")
+    why = "" if looked else paragraph(say, on_the_copy if rehearsed else nowhere)
     tones = [_tone(one) for one in report.promised]
     heads = (Phrase("What"), Phrase("Found"), Phrase("Promised"), Phrase("Deviations"), Phrase("Revision"))
     rows = (
@@ -91,14 +106,11 @@ def contract(say: Say, report: RunReport) -> str:
     )
     listed = table(say, heads, rows, numbers=(1, 2), tones=tones)
     deviations = [label for one in report.promised for label in one.deviations]
-    more = len(deviations) - SHOWN
-    told = items(say, (*deviations[:SHOWN], *([Phrase("and {count} more", count=more)] if more > 0 else [])))
-    below = f"{subheading(say, Phrase('Deviations'))}{told}" if deviations else ""
-    unpromised = [
-        check for check in report.checks if check.detail and check.name.startswith("catalog after") and check.fails
-    ]
-    extra = items(say, [line for check in unpromised for line in check.detail.splitlines()][:SHOWN])
-    return why + listed + below + (f"{subheading(say, Phrase('How the catalog differs'))}{extra}" if extra else "")
+    below = subheading(say, Phrase("Deviations")) + _listed(say, deviations) if deviations else ""
+    failed = [check for check in report.checks if check.name.startswith(CATALOG) and check.fails]
+    extra = [line for check in failed for line in check.detail.splitlines() if line not in deviations]
+    also = subheading(say, Phrase("Not promised")) + _listed(say, extra) if extra else ""
+    return why + listed + below + also
 
 
 def diagram(say: Say, report: RunReport) -> str:
@@ -207,7 +219,7 @@ def _tone(one: Promised) -> str:
 def _check_table(say: Say, found: Sequence[Check]) -> str:
     heads = (Phrase("Check"), Phrase("Result"), Phrase("Expected"), Phrase("Found"))
     rows = ((_title(check), result_of(check), check.expected, _found(check)) for check in found)
-    return table(say, heads, rows, tones=[TONES[result_of(check)] for check in found])
+    return table(say, heads, rows, tones=[TONES[result_of(check)] for check in found], kind="checks")
 
 
 def _title(check: Check) -> str:
@@ -216,10 +228,19 @@ def _title(check: Check) -> str:
 
 def _found(check: Check) -> str:
     """Pure. What was found and, where it is not as it should be, what to do about it."""
-    hint = check.hint or (check.detail if check.fails and "\n" not in check.detail else "")
-    if check.ok is True or not hint:
-        return check.found
-    return Phrase("{found}. Next: {hint}", found=check.found, hint=hint)
+    hint = "" if check.ok is True else _hint(check)
+    return Phrase("{found}. Next: {hint}", found=check.found, hint=hint) if hint else check.found
+
+
+def _hint(check: Check) -> str:
+    """Pure. What to do about a check: checks before a run have it in their detail, in one line."""
+    return check.hint or (check.detail if check.fails and len(check.detail.splitlines()) == 1 else "")
+
+
+def _listed(say: Say, lines: Sequence[str]) -> str:
+    """Pure. Lines as a list, as many as a page has room for."""
+    more = len(lines) - SHOWN
+    return items(say, (*lines[:SHOWN], *([Phrase("and {count} more", count=more)] if more > 0 else [])))
 
 
 def _back_row(back: TableBack) -> tuple[str, ...]:

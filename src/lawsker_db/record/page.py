@@ -59,6 +59,7 @@ def table(
     numbers: Sequence[int] = (),
     tones: Sequence[str] = (),
     caption: str = "",
+    kind: str = "",
 ) -> str:
     """Pure. A table whose first column names its rows; nothing where it has none. `numbers` are columns set to the right;
     `tones`, one a row, say what its second cell means.
@@ -69,8 +70,8 @@ def table(
     for number, (first, *rest) in enumerate(rows):
         cells = ""
         for place, cell in enumerate(rest, 1):
-            tone = f"tag {tones[number]}" if tones and place == 1 else ""
-            cells += _cell(say, cell, heads[place], kind=tone or ("n" if place in numbers else ""))
+            kinds = (*(["n"] if place in numbers else []), *(["tag", tones[number]] if tones and place == 1 else []))
+            cells += _cell(say, cell, heads[place], kind=" ".join(kinds))
         drawn += f'<tr><th scope="row">{markup(say(first))}</th>{cells}</tr>'
     if not drawn:
         return ""
@@ -79,7 +80,7 @@ def table(
         for place, head in enumerate(heads)
     )
     above = f"<caption>{markup(say(caption))}</caption>" if caption else ""
-    return f"<table>{above}<thead><tr>{titles}</tr></thead><tbody>{drawn}</tbody></table>"
+    return f"<table{_class(kind)}>{above}<thead><tr>{titles}</tr></thead><tbody>{drawn}</tbody></table>"
 
 
 def facts(say: Say, pairs: Iterable[tuple[str, str]]) -> str:
@@ -106,10 +107,13 @@ def items(say: Say, lines: Iterable[str]) -> str:
     return f"<ul>{listed}</ul>" if listed else ""
 
 
-def disclosed(say: Say, summary: str, body: str, *, opened: bool = False) -> str:
-    """Pure. What is shown when somebody asks for it, and in print; nothing where there is no body."""
+def disclosed(say: Say, summary: str, body: str, *, same: bool = False) -> str:
+    """Pure. What is shown when somebody asks for it, and in print, unless it is the `same` as a picture beside it; nothing
+    where there is no body."""
     return (
-        f"<details{' open' if opened else ''}><summary>{markup(say(summary))}</summary>{body}</details>" if body else ""
+        f"<details{_class('same' if same else '')}><summary>{markup(say(summary))}</summary>{body}</details>"
+        if body
+        else ""
     )
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from lawsker_db.evidence import Direction, RunReport, Verdict
-from lawsker_db.phrases import Phrase, spoken
+from lawsker_db.phrases import Phrase, joined, spoken
 from lawsker_db.record import course, findings
 from lawsker_db.record.charts import BAD, GOOD, PLAIN, WARN
 from lawsker_db.record.document import JSON_REPORT, as_bytes
@@ -17,6 +17,7 @@ from lawsker_db.record.markup import markup
 from lawsker_db.record.page import Say, facts, items, keys, navigation, page, section, speaking
 
 HTML_REPORT = "report.html"
+LONG = 200  # letters of a message that is no headline any more
 TONES = {
     Verdict.DONE: GOOD,
     Verdict.NOTHING_TO_DO: GOOD,
@@ -57,12 +58,12 @@ def render_html(report: RunReport, language: str | None = None) -> str:
     language = language or spoken()
     say = speaking(language)
     parts = [(name, heading, body) for name, heading, body in _sections(say, report) if body]
+    sections = "".join(section(say, *part) for part in parts)
+    links = navigation(say, Phrase("Sections"), [(name, heading) for name, heading, _ in parts])
+    made = joined((Phrase("Made by lawsker-db {version}.", version=report.tool_version), Phrase("Times are UTC.")), " ")
     body = (
-        f"<header>{_verdict(say, report)}{keys(say, _keys(report))}"
-        f"{navigation(say, Phrase('Sections'), [(name, heading) for name, heading, _ in parts])}</header>\n"
-        f'<main id="content" tabindex="-1">\n{"".join(section(say, *part) for part in parts)}</main>\n'
-        f"<footer>{markup(say(Phrase('Made by lawsker-db {version}.', version=report.tool_version)))}"
-        f" {markup(say(Phrase('Times are UTC.')))}</footer>"
+        f"<header>{_verdict(say, report)}{keys(say, _keys(report))}{links}</header>\n"
+        f'<main id="content" tabindex="-1">\n{sections}</main>\n<footer>{markup(say(made))}</footer>'
     )
     title = Phrase("{verdict}: {run}", verdict=Phrase(report.verdict.value), run=report.run_id or report.target)
     return page(title=f"lawsker-db {say(title)}", body=body, language=language)
@@ -78,10 +79,12 @@ def _verdict(say: Say, report: RunReport) -> str:
         began=f"{report.started_at:%Y-%m-%d %H:%M:%S}",
         ended=f"{ended:%H:%M:%S}",
     )
+    following, verdict = say(Phrase("Next:")), say(Phrase(report.verdict.value))
+    kind = "message" if len(report.message) < LONG else "message long"
     return (
-        f'<div class="verdict {TONES[report.verdict]}"><h1>{markup(say(Phrase(report.verdict.value)))}</h1>'
-        f'<p class="message">{markup(say(report.message))}</p><p class="state">{markup(say(report.state))}</p>'
-        f'<p class="next"><b>{markup(say(Phrase("Next:")))}</b> {markup(say(report.hint))}</p>'
+        f'<div class="verdict {TONES[report.verdict]}"><h1>{markup(verdict)}</h1>'
+        f'<p class="{kind}">{markup(say(report.message))}</p><p class="state">{markup(say(report.state))}</p>'
+        f'<p class="next"><b>{markup(following)}</b> {markup(say(report.hint))}</p>'
         f'<p class="run">{markup(say(when))}</p></div>'
     )
 
@@ -97,9 +100,8 @@ def _keys(report: RunReport) -> Iterator[tuple[str, str, str]]:
         yield Phrase("Longest lock foretold"), Phrase("{duration_s:.2f} s", duration_s=foretold), ""
     failed = sum(findings.result_of(check) == findings.FAILED for check in report.checks)
     if report.checks:
-        words = Phrase("{passed} of {count} passed", count=len(report.checks),
-                       passed=sum(check.ok is True for check in report.checks))  # fmt: skip
-        yield Phrase("Checks"), words, BAD if failed else ""
+        passed = Phrase("{count} passed", count=sum(check.ok is True for check in report.checks))
+        yield Phrase("Checks"), Phrase("{count} failed", count=failed) if failed else passed, BAD if failed else ""
     if report.contents:
         yield Phrase("Older tables"), Phrase("{count} unchanged", count=len(report.contents)), ""
     if report.backup:
@@ -117,7 +119,6 @@ def _sections(say: Say, report: RunReport) -> Iterator[tuple[str, str, str]]:
     """Pure. The page's parts in the order in which they are read: name, heading, body; an empty body is left out."""
     yield "failed", Phrase("What failed"), findings.failed_checks(say, report)
     yield "not-proven", Phrase("What was not proven"), items(say, report.not_proven)
-    yield "notes", Phrase("Notes"), items(say, report.notes)
     yield "phases", Phrase("Phases"), course.phases(say, report)
     yield "locks", Phrase("Locks on tables that stood before"), course.locks(say, report)
     yield "rescue", Phrase("Rows written since the backup"), findings.rescue(say, report)
@@ -131,6 +132,7 @@ def _sections(say: Say, report: RunReport) -> Iterator[tuple[str, str, str]]:
     yield "sizes", Phrase("Sizes"), course.sizes(say, report)
     yield "backup", Phrase("Backup and its proof"), course.backup(say, report)
     yield "rehearsal", Phrase("Rehearsal on the restored copy"), course.rehearsal(say, report)
+    yield "notes", Phrase("Notes"), items(say, report.notes)
     yield "run", Phrase("The run"), facts(say, _facts(report))
 
 
@@ -155,8 +157,8 @@ def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
     yield Phrase("Began"), f"{report.started_at:%Y-%m-%d %H:%M:%S} UTC"
     yield Phrase("Folder"), report.folder
     if report.run_id and report.verdict in (Verdict.DONE, Verdict.COMMITTED_UNPROVEN, Verdict.UNKNOWN):
-        ask = Phrase("lawsker_db.migration_run has its marker row, in the chain of hashes: {command}",
-                     command=f"lawsker-db status --run {report.run_id}")  # fmt: skip
-        yield Phrase("History"), ask
+        asking = f"lawsker-db status --run {report.run_id}"
+        words = Phrase("lawsker_db.migration_run has its marker row, in the chain of hashes: {command}", command=asking)
+        yield Phrase("History"), words
     elif report.run_id and report.direction is not Direction.RESTORE:
         yield Phrase("History"), Phrase("no row: it did not commit")

@@ -36,9 +36,11 @@ from lawsker_db.evidence import (
     RunReport,
     Server,
     SizeChange,
+    TableChange,
     Timing,
     Verdict,
 )
+from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.locks import RunLock, run_lock
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
 from lawsker_db.record.log import log_event, log_outcome
@@ -94,6 +96,7 @@ class Account:
     figures: dict[str, int] = field(default_factory=dict)
     sizes: tuple[SizeChange, ...] = ()
     notes: list[str] = field(default_factory=list)
+    before: Catalog | None = None
     guarded: Guarded | None = None
     ended_at: datetime | None = None
 
@@ -275,7 +278,7 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed, *account.verified),
         contents=gate.contents if gate else (),
         promised=_promised(account, gate),
-        changes=changed_tables(account.plan.contracts, gate.began_with if gate else None, account.plan.direction),
+        changes=_changes(account, gate),
         sizes=account.sizes,
         rows_made=dict(gate.rows_made) if gate else {},
         reinstated=account.reinstated,
@@ -298,6 +301,13 @@ def _promised(account: Account, gate: Gate | None) -> tuple[Promised, ...]:
         return kept_promises(contracts, {}, None, direction, ())
     seen = None if gate.seen is gate.began_with else gate.seen
     return kept_promises(contracts, gate.promises, seen, direction, tuple(gate.checks))
+
+
+def _changes(account: Account, gate: Gate | None) -> tuple[TableChange, ...]:
+    """Pure. What the contracts make of tables, as far as somebody has read those that stood before."""
+    contracts, direction = account.plan.contracts, account.plan.direction
+    schema = next((promise.schema for promise in gate.promises.values()), "") if gate else ""
+    return changed_tables(contracts, gate.began_with if gate else account.before, direction, schema)
 
 
 def _message(account: Account, verdict: Verdict) -> str:

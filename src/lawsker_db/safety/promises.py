@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from lawsker_db.contract import Contract, Table
 from lawsker_db.evidence import Check, ColumnShape, Direction, Promised, Reference, TableChange
-from lawsker_db.postgres.catalog import Catalog, parts_of
+from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.scratch import promised_identities
 from lawsker_db.safety.expectation import Promise, not_as_promised
 
@@ -35,15 +35,17 @@ def kept_promises(
 
 
 def changed_tables(
-    contracts: tuple[Contract, ...], before: Catalog | None, direction: Direction
+    contracts: tuple[Contract, ...], before: Catalog | None, direction: Direction, schema: str
 ) -> tuple[TableChange, ...]:
-    """Pure. The tables that these contracts make, extend or take away, as they were in `before` (None: not read) and as they
-    are afterwards: those that stood before first."""
+    """Pure. The tables that these contracts make, extend or take away, as they were in `before` (None: not read) in `schema`
+    (quoted; empty where nobody has asked) and as they are afterwards: those that stood before first."""
     found: dict[str, TableChange] = {}
     for contract in contracts:
         for extension in contract.extensions:
             own = tuple(ColumnShape(name=column.name, type=column.type) for column in extension.columns)
-            found[extension.table] = _extended(found, extension.table, own, before, direction)
+            found[extension.table] = _extended(
+                found, extension.table, own, _columns(before, schema, extension.table), direction
+            )
         found |= {table.name: _whole(table, direction) for table in contract.tables}
     return tuple(sorted(found.values(), key=lambda change: (change.before == (), not change.after)))
 
@@ -103,11 +105,11 @@ def _extended(
     found: Mapping[str, TableChange],
     table: str,
     own: tuple[ColumnShape, ...],
-    before: Catalog | None,
+    read: tuple[ColumnShape, ...] | None,
     direction: Direction,
 ) -> TableChange:
     """Pure. A table that stands, with the columns that a revision adds or takes away."""
-    known = found[table].after if table in found else _columns(before, table)
+    known = found[table].after if table in found else read
     names = {column.name for column in own}
     others = None if known is None else tuple(column for column in known if column.name not in names)
     if direction is Direction.UPGRADE:
@@ -117,22 +119,31 @@ def _extended(
     return TableChange(table=table, before=was, after=others or ())
 
 
-def _columns(catalog: Catalog | None, table: str) -> tuple[ColumnShape, ...] | None:
-    """Pure. The columns of a table in the catalog, None where it was not read."""
-    for (kind, name), facts in catalog.objects.items() if catalog is not None else ():
-        listed = facts.get("columns")
-        if kind == "table" and _bare(name) == table and isinstance(listed, list):
-            return tuple(ColumnShape(name=str(column), type=_type(catalog, name, str(column))) for column in listed)
-    return None
+def _columns(catalog: Catalog | None, schema: str, table: str) -> tuple[ColumnShape, ...] | None:
+    """Pure. The columns of a table in the catalog, None where it was not read. Without a schema, of the only table that is
+    called so."""
+    if catalog is None:
+        return None
+    names = (f"{schema}.{table}", f"{schema}.{_quoted(table)}")
+    known = [one for one in names if ("table", one) in catalog.objects]
+    if not schema:
+        ends = tuple(f".{one}" for one in (table, _quoted(table)))
+        known = [name for kind, name in catalog.objects if kind == "table" and name.endswith(ends)]
+    if len(known) != 1:
+        return None
+    (name,) = known
+    listed = catalog.objects.get(("table", name), {}).get("columns")
+    if not isinstance(listed, list):
+        return None
+    return tuple(ColumnShape(name=str(column), type=_type(catalog, name, str(column))) for column in listed)
 
 
-def _type(catalog: Catalog | None, table: str, column: str) -> str:
-    names = (f"{table}.{column}", f'{table}."{column.replace(chr(34), chr(34) * 2)}"')
-    facts = [catalog.objects.get(("column", name)) for name in names] if catalog is not None else []
+def _type(catalog: Catalog, table: str, column: str) -> str:
+    """Pure. The type of a column, empty where the catalog has none."""
+    facts = (catalog.objects.get(("column", f"{table}.{name}")) for name in (column, _quoted(column)))
     return str(next((one["type"] for one in facts if one), ""))
 
 
-def _bare(name: str) -> str:
-    """Pure. The last part of a qualified name, without its quotes."""
-    last = parts_of(name)[-1]
-    return last[1:-1].replace('""', '"') if last.startswith('"') else last
+def _quoted(name: str) -> str:
+    """Pure. An identifier in double quotes, as the catalog has those that need them."""
+    return '"' + name.replace('"', '""') + '"'

@@ -357,7 +357,7 @@ def _rehearse(account: Account, chain: Chain, copy: Copy, options: UpgradeOption
 
     A revision may open a connection of its own, to the production that it has the address of: so that one is looked at too.
     """
-    before = catalog_now(account.target)
+    account.before = before = catalog_now(account.target)
     try:
         found = rehearse(
             copy.target,
