@@ -187,6 +187,9 @@ def test_what_a_role_may_not_see_is_told_and_is_no_zero(url: str, tmp_path: Path
             seen = [line for line in screen.lines() if "Longest transaction" in line or "Disk" in line]
             assert all("not seen" in line for line in seen), seen
             assert seen
+            screen.press(CTRL_C)
+            screen.end()
+            assert "Longest transaction" not in screen.text()  # of which the summary would have to say zero
     finally:
         run(url, f"DROP OWNED BY {role}")
         run(url, f"DROP ROLE {role}")

@@ -80,7 +80,7 @@ def _of_load(look: Look) -> Iterator[Row]:
         ]
         yield Row(label=Phrase("In this database"), value=joined(states) if states else Phrase("nobody else"))
     label = Phrase("Longest transaction")
-    if transactions is None or (not transactions and sample.sight is not None and not sample.sight.stats):
+    if transactions is None or (not transactions and not sample.shows_all):
         yield Row(label=label, value=UNSEEN)
     elif not transactions:
         yield Row(label=label, value=Phrase("none open"), figure="longest_transaction_s")

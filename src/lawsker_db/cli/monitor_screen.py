@@ -186,7 +186,7 @@ def _run(sample: Sample, width: int, now: datetime, *, brief: bool, ascii_only: 
             )
             yield _progress(words, min(share, 1.0), width, ascii_only=ascii_only)  # fmt: skip
         if run.doing and not brief:
-            yield from (Text(line, style=SOFT) for line in folded(spoken(run.doing), width, hang=2)[:2])
+            yield from (Text(line, style=SOFT) for line in folded(spoken(Phrase(run.doing)), width, hang=2)[:2])
     elif sample.holders:
         yield _titled(Phrase("A run is at work"), width, ascii_only=ascii_only)
         for holder in sample.holders[:2]:
@@ -205,11 +205,15 @@ def _of_run(run: RunView, now: datetime) -> Iterator[Phrase]:
         yield Phrase("phase: {phase}", phase=phase)
     if run.since is not None:
         yield Phrase("{time} so far", time=seconds_text(round((now - run.since).total_seconds())))
-    if run.left_s is not None:
+    if run.left_s == 0 and run.estimate_s is not None:
+        yield Phrase("longer than the estimate of {time}", time=seconds_text(round(run.estimate_s)))
+    elif run.left_s is not None:
         yield Phrase("estimate: {time} left", time=seconds_text(round(run.left_s)))
     began = _began(run.run_id)
     if began is not None:
         yield Phrase("{time} in all", time=seconds_text(round((now - began).total_seconds())))
+    if run.run_left_s and run.run_left_s > (run.left_s or 0.0):
+        yield Phrase("estimate: {time} to the end", time=seconds_text(round(run.run_left_s)))
 
 
 def _began(run_id: str) -> datetime | None:
@@ -280,10 +284,7 @@ def _at_most(text: str, width: int, most: int, hang: int, *, ascii_only: bool, i
     lines = [" " * indent + line for line in folded(text, width - indent, hang=0 if indent else hang)]
     if len(lines) <= most:
         return lines
-    return [
-        *lines[: most - 1],
-        cut(f"{lines[most - 1]} {lines[most].strip()}"[: 2 * width], width - 1) + ("~" if ascii_only else "…"),
-    ]
+    return [*lines[: most - 1], cut(f"{lines[most - 1]} {lines[most].strip()}", width, ascii_only=ascii_only)]
 
 
 def _body(view: View, look: Look, width: int, *, ascii_only: bool) -> list[Text]:
