@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from lawsker_db.cli.layout import columns
 from lawsker_db.errors import LawskerError
 from lawsker_db.phrases import Phrase, joined, said
 
@@ -207,14 +208,7 @@ def _mark(check: Check) -> Phrase:
 
 def padded(text: str, cells: int) -> str:
     """Pure. A text filled up with blanks to a width on the screen, where a Chinese character takes two cells."""
-    return text + " " * (cells - width(text))
-
-
-def width(text: str) -> int:
-    """Pure. How many cells of the screen a text takes."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
+    return text + " " * (cells - columns(text))
 
 
 def one_line(text: str) -> str:

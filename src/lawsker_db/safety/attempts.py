@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from lawsker_db.errors import RolledBack
 from lawsker_db.evidence import Event, OnEvent, Phase
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.meter import counted
 from lawsker_db.postgres.session import require_same
@@ -36,7 +37,12 @@ def carry_out(account: Account, chain: Chain, run: RunOptions, words: str) -> Ca
         except RolledBack as failed:
             if failed.fields.get("sqlstate") not in PASSING or tried == TRIES:
                 raise
-            again = f"rolled back, and begun again (try {tried + 1} of {TRIES}): {failed.message}"
+            again = Phrase(
+                "rolled back, and begun again (try {tried} of {tries}): {message}",
+                tried=tried + 1,
+                tries=TRIES,
+                message=failed.message,
+            )
             run.on_event(Event(phase=Phase.MIGRATION, name="begun again", text=again))
             time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
 
@@ -49,7 +55,7 @@ def _carry_out_once(account: Account, chain: Chain, run: RunOptions, words: str)
         with counted(conn, _counting(account, tell)), migration_transaction(conn, target, plan, run) as guarded:
             account.guarded = guarded
             run_steps(conn, chain, plan, guarded.gate)
-        tell(Event(phase=Phase.COMMIT, name="committed", text="committed", facts={"run_id": account.run_id}))
+        tell(Event(phase=Phase.COMMIT, name="committed", text=Phrase("committed"), facts={"run_id": account.run_id}))
     return guarded.gate.catalog
 
 

@@ -101,7 +101,7 @@ def _look(target: Target, runs: Path, *, prove: bool) -> Server:
         if prove:
             checks += proof_checks(conn, server, warning=False)
         conn.rollback()
-    refuse_unless(tuple(checks), what="No backup can be taken")
+    refuse_unless(tuple(checks), what=Phrase("No backup can be taken"))
     return server
 
 
