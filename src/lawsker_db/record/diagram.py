@@ -93,7 +93,8 @@ def _box(left: int, name: str, lines: Sequence[tuple[str, str]], height: int) ->
     for number, (text, kind) in enumerate(lines):
         top = HEAD + LINE * number
         if kind != SAME:
-            drawn += f'<rect class="fresh" x="{left + 2}" y="{top + 2}" width="{HALF - 4}" height="{LINE}"/>'
+            ground = "fresh" if kind == NEW else "head"
+            drawn += f'<rect class="{ground}" x="{left + 2}" y="{top + 2}" width="{HALF - 4}" height="{LINE}"/>'
             drawn += f'<text class="sign {kind}" x="{left + 10}" y="{top + 15}">{SIGNS[kind]}</text>'
         held, short = fitted(text, 44, HALF - 40)
         drawn += f'<text x="{left + 26}" y="{top + 15}"{held}>{short}</text>'
