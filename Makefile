@@ -23,7 +23,7 @@ export DATABASE_URL
 endif
 
 .PHONY: help demo test test-majors test-long test-faults test-report lint typecheck build bench
-.PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover restore drill adopt verify backup monitor status clean .revision-given
+.PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover restore drill adopt verify report backup monitor status clean .revision-given
 
 help: ## list the targets
 	@echo "usage: make TARGET [DATABASE_URL=postgresql://...] [ARGS='...'] [PYTHON=/path/to/python]"
@@ -98,6 +98,9 @@ adopt: .venv/.stamp-base ## put a live database that Alembic does not know under
 
 verify: .venv/.stamp-base ## compare the database with what its revision promises
 	@.venv/bin/lawsker-db verify $(ARGS)
+
+report: .venv/.stamp-base ## show the report of the last run again: ARGS='--open', ARGS='RUN --format json'
+	@.venv/bin/lawsker-db report $(ARGS)
 
 backup: .venv/.stamp-base ## take a backup and prove it by a trial restore
 	@.venv/bin/lawsker-db backup create $(ARGS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from lawsker_db.cli.render import BAD, DOUBTFUL, padded, painted, printable, tell, width
+from lawsker_db.cli.layout import columns
+from lawsker_db.cli.render import BAD, DOUBTFUL, padded, painted, printable, tell
 from lawsker_db.monitor.figures import KINDS, amount_text, seconds_text
 from lawsker_db.monitor.problem import ERROR
 from lawsker_db.monitor.watching import Span, Summary
@@ -43,9 +44,9 @@ def _tell_figures(summary: Summary) -> None:
     if not rows:
         return
     heads = ("", *(said(word) for word in (Phrase("least"), Phrase("mean"), Phrase("most"))))
-    wide = [max(width(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
+    wide = [max(columns(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
     for first, *rest in (heads, *rows):
-        cells = (" " * (size - width(cell)) + cell for cell, size in zip(rest, wide[1:], strict=True))
+        cells = (" " * (size - columns(cell)) + cell for cell, size in zip(rest, wide[1:], strict=True))
         tell("  ".join((padded(first, wide[0]), *cells)))
 
 

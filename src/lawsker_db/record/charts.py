@@ -11,12 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from lawsker_db.record.markup import markup, shortened
+from lawsker_db.record.markup import fitted, markup, shortened
 
 PLAIN, SECOND, GOOD, WARN, BAD = "plain", "second", "good", "warn", "bad"  # what a mark means: its class
 ROW, TRACK = 38, 10  # a row's height in pixels, its bar's
 PLOT = 1000  # units across the inner plane of a line chart, which is stretched to its place
-LABEL_ROOM = 34  # Latin letters that fit before the value on a phone of 360 pixels
+# Latin letters that fit before the value, and below a row, on a phone of 360 pixels, and the pixels that they may take.
+LABEL_ROOM, LABEL_PIXELS = 34, 236
+BELOW_ROOM, BELOW_PIXELS = 54, 312
 SMALLEST = 0.4  # percent of the width: what took next to nothing must still be seen
 
 
@@ -164,7 +166,8 @@ def _compared(start: float, other: float | None, value: str, whole: float, top: 
     """Pure. Below a row, what it is compared with: a thinner bar, and its words."""
     drawn = "" if other is None else _rect(SECOND, start, other, whole, top + 13, thick=4)
     below = top + (45 if other is None else 51)
-    return drawn + (f'<text class="soft" x="0" y="{below}">{markup(value)}</text>' if value else "")
+    held, words = fitted(value, BELOW_ROOM, BELOW_PIXELS)
+    return drawn + (f'<text class="soft" x="0" y="{below}"{held}>{words}</text>' if value else "")
 
 
 def _rect(tone: str, start: float, length: float, whole: float, top: int, *, thick: int = TRACK) -> str:
@@ -176,11 +179,11 @@ def _rect(tone: str, start: float, length: float, whole: float, top: int, *, thi
 
 def _words(label: str, value: str, top: int) -> str:
     """Pure. A row's label and, at the right, its value; a long label is shortened, and whole in its title."""
-    short = shortened(label, LABEL_ROOM)
-    whole = f"<title>{markup(label)}</title>" if short != label else ""
+    (held, short), (held_too, number) = fitted(label, LABEL_ROOM, LABEL_PIXELS), fitted(value, 14, 86)
+    whole = f"<title>{markup(label)}</title>" if held else ""
     return (
-        f'<text class="label" x="0" y="{top + 14}">{markup(short)}{whole}</text>'
-        f'<text class="value" x="100%" y="{top + 14}" text-anchor="end">{markup(value)}</text>'
+        f'<text class="label" x="0" y="{top + 14}"{held}>{short}{whole}</text>'
+        f'<text class="value" x="100%" y="{top + 14}" text-anchor="end"{held_too}>{number}</text>'
     )
 
 

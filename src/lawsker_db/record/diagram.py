@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from lawsker_db.evidence import ColumnShape, TableChange
 from lawsker_db.phrases import Phrase, joined
-from lawsker_db.record.markup import markup, shortened
+from lawsker_db.record.markup import fitted, markup
 from lawsker_db.record.page import Say, disclosed, paragraph, scrolling, subheading, table
 
 WIDE, HALF, GAP = 760, 350, 60  # units across a picture, which is as wide as an A4 page's text
@@ -84,17 +84,20 @@ def _lines(say: Say, columns: Sequence[ColumnShape], kind_of: Callable[[str], st
 
 def _box(left: int, name: str, lines: Sequence[tuple[str, str]], height: int) -> str:
     """Pure. A table with its columns."""
+    held, short = fitted(name, 44, HALF - 30)
     drawn = (
         f'<rect class="box" x="{left + 1}" y="1" width="{HALF - 2}" height="{height}" rx="4"/>'
         f'<rect class="head" x="{left + 2}" y="2" width="{HALF - 4}" height="{HEAD - 3}" rx="3"/>'
-        f'<text class="name" x="{left + 12}" y="18">{markup(shortened(name, 46))}</text>'
+        f'<text class="name" x="{left + 12}" y="18"{held}>{short}</text>'
     )
     for number, (text, kind) in enumerate(lines):
         top = HEAD + LINE * number
         if kind != SAME:
-            drawn += f'<rect class="fresh" x="{left + 2}" y="{top + 2}" width="{HALF - 4}" height="{LINE}"/>'
+            ground = "fresh" if kind == NEW else "head"
+            drawn += f'<rect class="{ground}" x="{left + 2}" y="{top + 2}" width="{HALF - 4}" height="{LINE}"/>'
             drawn += f'<text class="sign {kind}" x="{left + 10}" y="{top + 15}">{SIGNS[kind]}</text>'
-        drawn += f'<text x="{left + 26}" y="{top + 15}">{markup(shortened(text, 44))}</text>'
+        held, short = fitted(text, 44, HALF - 40)
+        drawn += f'<text x="{left + 26}" y="{top + 15}"{held}>{short}</text>'
     return drawn
 
 
@@ -108,10 +111,10 @@ def _with_keys(say: Say, changes: Sequence[TableChange]) -> str:
     drawn = ""
     for number, name in enumerate(targets):
         x, y = 8 + APART * number, 24 * number + 6
-        words = f"{_sign(changes[0])} {shortened(name, 70)}" if name in own else shortened(name, 70)
+        held, short = fitted(f"{_sign(changes[0])} {name}" if name in own else name, 70, WIDE - x - 20)
         drawn += (
             f'<line class="key" x1="{x}" x2="{x}" y1="{y + 14}" y2="{height - 8}"/>'
-            f'<text class="name" x="{x - 6}" y="{y + 10}">{markup(words)}</text>'
+            f'<text class="name" x="{x - 6}" y="{y + 10}"{held}>{short}</text>'
         )
     for number, change in enumerate(changes):
         drawn += _row(say, change, targets, left, top + ROW * number)
@@ -127,6 +130,7 @@ def _row(say: Say, change: TableChange, targets: Sequence[str], left: int, top: 
     count = say(Phrase("{count} columns", count=len(columns)))
     room = int((WIDE - left - 40) / LETTER)
     listed = shortened_list([column.name for column in columns], room)
+    held, short = fitted(change.table, room - 16, WIDE - left - 140)
     drawn = ""
     for place, name in enumerate(dict.fromkeys(key.table for key in change.references)):
         x, y = 8 + APART * targets.index(name), top + 8 + 8 * place
@@ -136,7 +140,7 @@ def _row(say: Say, change: TableChange, targets: Sequence[str], left: int, top: 
     return (
         f'{drawn}<rect class="box {kind}" x="{left}" y="{top}" width="{WIDE - left - 2}" height="{ROW - 8}" rx="4"/>'
         f'<text class="sign {kind}" x="{left + 10}" y="{top + 16}">{SIGNS[kind]}</text>'
-        f'<text class="name" x="{left + 26}" y="{top + 16}">{markup(shortened(change.table, room - 14))}</text>'
+        f'<text class="name" x="{left + 26}" y="{top + 16}"{held}>{short}</text>'
         f'<text class="soft" x="{WIDE - 12}" y="{top + 16}" text-anchor="end">{markup(count)}</text>'
         f'<text class="soft" x="{left + 26}" y="{top + 32}">{markup(listed)}</text>'
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from lawsker_db.evidence import Check, Promised, RunReport, TableBack, Verdict
+from lawsker_db.evidence import Check, Direction, Promised, RunReport, TableBack, Verdict
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.record.charts import BAD, GOOD, SECOND, WARN
 from lawsker_db.record.diagram import changed_tables
@@ -93,7 +93,8 @@ def contract(say: Say, report: RunReport) -> str:
     nowhere = Phrase("The gate has not judged the database in this run: nothing was looked at.")
     why = "" if looked else paragraph(say, on_the_copy if rehearsed else nowhere)
     tones = [_tone(one) for one in report.promised]
-    heads = (Phrase("What"), Phrase("Found"), Phrase("Promised"), Phrase("Deviations"), Phrase("Revision"))
+    seen = Phrase("Gone") if report.direction is Direction.DOWNGRADE else Phrase("Found")
+    heads = (Phrase("What"), seen, Phrase("Promised"), Phrase("Deviations"), Phrase("Revision"))
     rows = (
         (
             KINDS.get(one.kind, one.kind),

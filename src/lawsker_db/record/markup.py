@@ -43,6 +43,14 @@ def shortened(text: str, room: int) -> str:
     return f"{head}…{tail}"
 
 
+def fitted(text: str, letters: int, pixels: int) -> tuple[str, str]:
+    """Pure. Text for an SVG, shortened to so many letters, after the attribute that holds what was shortened within so many
+    pixels: letters differ in width, and names can be made of the widest."""
+    short = shortened(text, letters)
+    cut = short != visible(text)
+    return f' textLength="{pixels}" lengthAdjust="spacingAndGlyphs"' if cut else "", markup(short)
+
+
 def width(text: str) -> int:
     """Pure. How much room a text takes, in Latin letters."""
     return sum(2 if unicodedata.east_asian_width(char) in WIDE else 1 for char in text)

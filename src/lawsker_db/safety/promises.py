@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from lawsker_db.contract import Contract, Table
 from lawsker_db.evidence import Check, ColumnShape, Direction, Promised, Reference, TableChange
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.scratch import promised_identities
 from lawsker_db.safety.expectation import Promise, not_as_promised
@@ -13,6 +14,7 @@ from lawsker_db.safety.expectation import Promise, not_as_promised
 KINDS = ("table", "column", "constraint", "index", "trigger", "function", "sequence", "type")
 SEEDS = "seed rows"
 ROWS = "rows of "  # how the gate names its check of a table's rows
+STAMP = ".alembic_version"
 ANY_SCHEMA = "public"  # where nobody has looked, only how many counts
 
 
@@ -60,7 +62,11 @@ def _objects(
         for difference in not_as_promised(seen, promise):
             wrong.setdefault((difference.kind, difference.name), []).append(difference.label)
     if seen is not None and direction is Direction.DOWNGRADE:
-        wrong = {one: [f"{one[0]} {one[1]}"] for one in identities if one in seen.objects}
+        wrong = {
+            one: [Phrase("{kind} {name}: present, expected absent", kind=Phrase(one[0]), name=one[1])]
+            for one in identities
+            if one in seen.objects
+        }
     for kind in KINDS:
         ours = sorted(identity for identity in identities if identity[0] == kind)
         deviating = [identity for identity in ours if identity in wrong]
@@ -85,7 +91,11 @@ def _seeds(contract: Contract, checks: tuple[Check, ...]) -> Iterator[Promised]:
             promised=len(names),
             found=sum(check.ok is True for check in counted) if counted else None,
             deviations=tuple(
-                f"{check.name}: {check.found}, expected {check.expected}" for check in counted if check.ok is not True
+                Phrase(
+                    "{name}: {found}, expected {expected}", name=check.name, found=check.found, expected=check.expected
+                )
+                for check in counted
+                if check.ok is not True
             ),
         )
 
@@ -120,22 +130,22 @@ def _extended(
 
 
 def _columns(catalog: Catalog | None, schema: str, table: str) -> tuple[ColumnShape, ...] | None:
-    """Pure. The columns of a table in the catalog, None where it was not read. Without a schema, of the only table that is
-    called so."""
+    """Pure. The columns of a table in the catalog, None where it was not read."""
     if catalog is None:
         return None
-    names = (f"{schema}.{table}", f"{schema}.{_quoted(table)}")
-    known = [one for one in names if ("table", one) in catalog.objects]
-    if not schema:
-        ends = tuple(f".{one}" for one in (table, _quoted(table)))
-        known = [name for kind, name in catalog.objects if kind == "table" and name.endswith(ends)]
-    if len(known) != 1:
-        return None
-    (name,) = known
+    home = schema or _home(catalog)
+    names = (f"{home}.{table}", f"{home}.{_quoted(table)}")
+    name = next((one for one in names if ("table", one) in catalog.objects), names[0])
     listed = catalog.objects.get(("table", name), {}).get("columns")
     if not isinstance(listed, list):
         return None
     return tuple(ColumnShape(name=str(column), type=_type(catalog, name, str(column))) for column in listed)
+
+
+def _home(catalog: Catalog) -> str:
+    """Pure. The schema (quoted) in which the version table of Alembic stands, empty where that is not one."""
+    found = [name.removesuffix(STAMP) for kind, name in catalog.objects if kind == "table" and name.endswith(STAMP)]
+    return found[0] if len(found) == 1 else ""
 
 
 def _type(catalog: Catalog, table: str, column: str) -> str:
