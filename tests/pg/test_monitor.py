@@ -8,6 +8,7 @@ import signal
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from servers import Breakable, breakable, caught_up, filled, give_to_owner, stan
 from small_disk import small_disk
 
 from lawsker_db.demo.sample import load_sample
-from lawsker_db.evidence import Event, Phase
+from lawsker_db.evidence import Event, Phase, Verdict
 from lawsker_db.monitor import watching
 from lawsker_db.monitor.metrics import render_metrics, write_metrics
 from lawsker_db.monitor.problem import LIMITS, Limits, Problem
@@ -35,6 +36,7 @@ from lawsker_db.postgres.session import identify
 from lawsker_db.record.journal import Journal, as_json
 from lawsker_db.safety.adoption import adopt
 from lawsker_db.safety.checklist import Severity
+from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
 from lawsker_db.target import Target, parse_target
 
 BEGUN = {"number": 3, "of": 9, "estimate_s": 1e6, "left_s": 2e6}  # what a run says of a phase when it begins it
@@ -587,6 +589,28 @@ def test_a_run_that_goes_on_is_seen_and_one_that_ended_without_a_word_is_a_probl
     assert "run_ended_silently" not in codes(watched(other, runs=tmp_path)[0].problems), "it is another database's"
     (tmp_path / "20260102T030405Z-013-abcdef" / "settled.json").write_text("{}")
     silent(watched(url, runs=tmp_path)[0])
+
+
+def test_a_run_is_followed_through_its_phases_and_not_disturbed(server: Breakable, tmp_path: Path) -> None:
+    name = f"upgraded_{secrets.token_hex(4)}"
+    run(server.url(), f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    url = server.url(name)
+    load_sample(url, users=40)
+    adopt(parse_target(url))
+    with ThreadPoolExecutor() as aside:
+        going = aside.submit(safe_upgrade, parse_target(url), options=UpgradeOptions(runs=tmp_path))
+        looks: list[Look] = []
+        watch(parse_target(url), interval_s=0.05, until=going.done, on_look=looks.append, runs=tmp_path)
+        assert going.result().verdict is Verdict.DONE
+    views = [look.sample.run for look in looks if look.sample.run is not None]
+    assert {view.run_id for view in views} == {going.result().run_id}
+    assert {"backup", "rehearsal"} <= {view.phase for view in views}
+    assert any(look.sample.holders for look in looks)
+    assert {code for look in looks for code in codes(look.problems)} == set()
+    last = watched(url, runs=tmp_path)[0].sample
+    assert last.stamp is not None
+    assert (last.stamp.current, last.run, last.ended_runs) == (("013",), None, ())
+    run(server.url(), f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_a_damaged_journal_harms_nobody(url: str, tmp_path: Path) -> None:

@@ -99,12 +99,12 @@ def _told(path: Path) -> bool:
 def _is_here(events: tuple[dict[str, Any], ...], server: Server | None) -> bool | None:
     """Pure. Whether a run is of this database, by what its journal says when it opens."""
     facts = next((_facts(event) for event in events if event.get("name") == OPENED), None)
-    if facts is None or server is None or UNKNOWN in (facts.get("system_identifier"), server.system_identifier):
+    if facts is None or server is None:
         return None
-    return (facts.get("system_identifier"), facts.get("database_oid")) == (
-        server.system_identifier,
-        server.database_oid,
-    )
+    if facts.get("database_oid") != server.database_oid:
+        return False
+    known = facts.get("system_identifier"), server.system_identifier
+    return None if UNKNOWN in known else known[0] == known[1]
 
 
 def _seen(path: Path, events: tuple[dict[str, Any], ...], *, alive: bool, here: bool | None, now: datetime) -> RunView:
