@@ -25,7 +25,7 @@ PACKAGE = "lawsker_db"
 # floors below, and from earlier ones on its own floor. "name/" is a package or module that counts as one
 # place, whatever it holds.
 FLOORS: Mapping[str, tuple[str, ...]] = {
-    "1 values": ("phrases", "errors", "processes", "models/", "contract", "evidence", "target"),
+    "1 values": ("phrases", "errors", "processes", "models/", "contract", "changes", "evidence", "target"),
     "2 server": (
         "postgres",
         "postgres.tools",

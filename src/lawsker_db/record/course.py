@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from lawsker_db.evidence import LockForecast, LockHeld, RestorePoint, RunReport, SizeChange, StatementCost
+from lawsker_db.changes import SizeChange
+from lawsker_db.evidence import LockForecast, LockHeld, RestorePoint, RunReport, StatementCost
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.record.charts import GOOD, Bar, Span, Tick, bars, timeline
 from lawsker_db.record.page import Say, disclosed, facts, paragraph, subheading, table

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from lawsker_db.evidence import ColumnShape, TableChange
+from lawsker_db.changes import ColumnShape, TableChange
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.record.markup import fitted, markup
 from lawsker_db.record.page import Say, disclosed, paragraph, scrolling, subheading, table

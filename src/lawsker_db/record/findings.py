@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from lawsker_db.evidence import Check, Direction, Promised, RunReport, TableBack, Verdict
+from lawsker_db.changes import Promised
+from lawsker_db.evidence import Check, Direction, RunReport, TableBack, Verdict
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.record.charts import BAD, GOOD, SECOND, WARN
 from lawsker_db.record.diagram import changed_tables

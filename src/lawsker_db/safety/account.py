@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lawsker_db import __version__
+from lawsker_db.changes import Promised, SizeChange, TableChange
 from lawsker_db.errors import (
     UNTOUCHED,
     ChangedOutside,
@@ -28,15 +29,12 @@ from lawsker_db.evidence import (
     LockHeld,
     OnEvent,
     Phase,
-    Promised,
     Proof,
     Rehearsal,
     Reinstated,
     RestorePoint,
     RunReport,
     Server,
-    SizeChange,
-    TableChange,
     Timing,
     Verdict,
 )

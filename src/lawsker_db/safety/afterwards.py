@@ -8,9 +8,10 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from lawsker_db.changes import SizeChange
 from lawsker_db.contract import Contract
 from lawsker_db.errors import CommittedUnproven, LawskerError
-from lawsker_db.evidence import Check, SizeChange, failures
+from lawsker_db.evidence import Check, failures
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.session import find_schema, literal, quoted, quoted_as_read
 from lawsker_db.record.junit import write_junit

@@ -13,8 +13,9 @@ from dataclasses import replace
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from lawsker_db.changes import RescuedTable
 from lawsker_db.errors import CommittedUnproven, LawskerError, Refused
-from lawsker_db.evidence import Event, OnEvent, Phase, RescuedTable
+from lawsker_db.evidence import Event, OnEvent, Phase
 from lawsker_db.phrases import Phrase, clause, joined
 from lawsker_db.postgres.databases import beside
 from lawsker_db.postgres.rows import NEW_COLUMNS

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from lawsker_db.changes import ColumnShape, Promised, Reference, TableChange
 from lawsker_db.contract import Contract, Table
-from lawsker_db.evidence import Check, ColumnShape, Direction, Promised, Reference, TableChange
+from lawsker_db.evidence import Check, Direction
 from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.scratch import promised_identities

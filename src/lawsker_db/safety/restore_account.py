@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lawsker_db import __version__
+from lawsker_db.changes import RescuedTable
 from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, OutcomeUnknown, RestoreFailed
 from lawsker_db.evidence import (
     BackupReceipt,
@@ -19,7 +20,6 @@ from lawsker_db.evidence import (
     Event,
     OnEvent,
     Proof,
-    RescuedTable,
     RunReport,
     Server,
     Timing,
