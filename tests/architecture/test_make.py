@@ -134,7 +134,7 @@ def test_make_test_leaves_out_what_takes_minutes_or_needs_other_servers(furnishe
     run(furnished, "make", "test", "WORKERS=3")
     assert (furnished / "arguments").read_text().splitlines() == [
         *("python", "-m", "pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"),
-        *("-m", "not majors and not long and not faults"),
+        *("-m", "not majors and not long and not faults and not browser"),
     ]
 
 
