@@ -188,7 +188,8 @@ def show_checks(checks: tuple[Check, ...]) -> None:
         mark = _mark(check)
         tell(line, mark=padded(said(mark), MARK_CELLS) + "  ", mark_tone=TONES[mark])
         if check.hint and check.ok is not True:
-            tell(joined((HANGING, Phrase("Next: {hint}", hint=check.hint)), ""))
+            following = said(Phrase("Next: {hint}", hint=check.hint))
+            tell(f"{HANGING}{following}")
 
 
 def _why(check: Check) -> str:

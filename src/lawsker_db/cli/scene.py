@@ -76,7 +76,7 @@ def lasting_line(scene: Scene, event: Event) -> Phrase:
 
 
 def line_of(scene: Scene, event: Event, text: str, *, at: str = "") -> Phrase:
-    """Pure but for the language. A text behind the time, the number of the phase (blanks where it has none), and its name."""
+    """Pure but for the language. A text behind the time, the number of the phase, or blanks instead, and its name."""
     between = scene.over and event.name != "end"
     number = (f"[{scene.number}/{scene.of}] " if scene.of and not between else "").ljust(scene.number_cells)
     phase = padded(said(Phrase(event.phase.value)), PHASE_CELLS)
