@@ -1,4 +1,4 @@
-"""The revision that the documentation shows is a whole one: it goes up, down with an archive, and up again, proven each time."""
+"""The revision that the documentation shows is a whole one: it goes up, down with an archive and up again, all proven."""
 
 from __future__ import annotations
 
