@@ -94,11 +94,21 @@ def _of_words() -> Iterator[tuple[str, str]]:
     from lawsker_db.evidence import Direction, Phase, Verdict
     from lawsker_db.postgres.closed import CLOSED_QUERIES, SECRETS
     from lawsker_db.postgres.facts import NEWER_QUERIES, QUERIES
+    from lawsker_db.record.junit import GROUPS, OTHER
+    from lawsker_db.safety.doubt import Outcome
+    from lawsker_db.safety.rights import Need
 
-    words: tuple[type[Enum], ...] = (Phase, Verdict, Direction)
-    yield from ((str(word.value), "src/lawsker_db/evidence.py") for kind in words for word in kind)
+    words: tuple[type[Enum], ...] = (Phase, Verdict, Direction, Outcome)
+    yield from ((str(word.value), _place(kind)) for kind in words for word in kind)
+    yield from ((str(need.value).capitalize(), _place(Need)) for need in Need)
+    yield from ((group.capitalize(), "src/lawsker_db/record/junit.py") for group in (*GROUPS.values(), OTHER))
     kinds = (QUERIES, *NEWER_QUERIES.values(), CLOSED_QUERIES, SECRETS, KINDS)
     yield from ((kind, "src/lawsker_db/postgres/catalog.py") for queries in kinds for kind in queries)
+
+
+def _place(kind: type) -> str:
+    """Pure. The file of a class of ours, relative to the checkout."""
+    return f"src/{kind.__module__.replace('.', '/')}.py"
 
 
 def merged(found: dict[str, str], old: Catalog) -> Catalog:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from lawsker_db.cli.interrupts import as_error, settle, treat_as_interrupt
 from lawsker_db.cli.language import choose_language, localized
+from lawsker_db.phrases import Phrase, said
 
 if TYPE_CHECKING:
     from lawsker_db.errors import LawskerError
@@ -43,9 +44,12 @@ def _run(*, as_json: bool) -> int:
     import typer
 
     from lawsker_db.cli.app import app
+    from lawsker_db.cli.completing import ASKED, complete
     from lawsker_db.errors import LawskerError
 
     command = localized(typer.main.get_command(app))
+    if ASKED in os.environ:
+        return complete(command)
     try:
         with command.make_context("lawsker-db", sys.argv[1:]) as context:
             command.invoke(context)
@@ -71,7 +75,8 @@ class _Stream(io.FileIO):
         except OSError as failed:
             if self.fileno() == 1:
                 with suppress(OSError):
-                    os.write(2, f"stdout cannot be written: {failed.strerror}\n".encode())
+                    words = Phrase("stdout cannot be written: {reason}", reason=failed.strerror or str(failed))
+                    os.write(2, f"{said(words)}\n".encode())
         return len(content)  # type: ignore[arg-type]
 
 
@@ -94,20 +99,23 @@ def _hardened(number: int, stream: TextIO | None) -> TextIO:
 
 
 def _explain(failed: Exception, *, as_json: bool) -> int:
-    """A wrong command line (exit 2) or a bug of ours (exit 1), in a sentence. Click's errors know their own words."""
+    """A wrong command line (exit 2) or a bug of ours (exit 1), in a sentence."""
+    from lawsker_db.cli.mistyped import mistyped
     from lawsker_db.cli.render import show_bug
     from lawsker_db.errors import UNTOUCHED, Interrupted, UsageError
 
-    words = getattr(failed, "format_message", None)
     if type(failed).__name__ == "Abort":
-        stopped = Interrupted("Stopped at the question.", hint="type it with --yes if you mean it", state=UNTOUCHED)
+        stopped = Interrupted(
+            Phrase("Stopped at the question."), hint=Phrase("type it with --yes if you mean it"), state=UNTOUCHED
+        )
         return _show(stopped, as_json=as_json)
     if type(failed).__name__ == "NoArgsIsHelpError":
         failed.show()  # type: ignore[attr-defined]
         return UsageError.exit_code
-    if callable(words):
+    if hasattr(failed, "format_message"):
         command = getattr(getattr(failed, "ctx", None), "command_path", "lawsker-db")
-        return _show(UsageError(str(words()), hint=f"{command} --help lists what can be typed"), as_json=as_json)
+        hint = Phrase("{command} --help lists what can be typed", command=command)
+        return _show(UsageError(mistyped(failed, sys.argv[1:]), hint=hint), as_json=as_json)
     settle(1)
     show_bug(failed, as_json=as_json)
     return 1

@@ -11,6 +11,7 @@ import typer
 
 from lawsker_db import __version__
 from lawsker_db.cli.backups import backup_app
+from lawsker_db.cli.completing import completion
 from lawsker_db.cli.granting import grants
 from lawsker_db.cli.options import Config, Direct, DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.recovering import recover
@@ -19,6 +20,7 @@ from lawsker_db.cli.restoring import drill, restore
 from lawsker_db.cli.rolling import rollback
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 from lawsker_db.cli.verifying import verify
+from lawsker_db.phrases import Phrase
 
 if TYPE_CHECKING:
     from lawsker_db.safety.standing import Standing
@@ -40,6 +42,7 @@ app.command()(restore)
 app.command()(drill)
 app.command()(rescue)
 app.command()(grants)
+app.command()(completion)
 app.add_typer(backup_app, name="backup")
 
 
@@ -98,23 +101,33 @@ def adopt(
     if not as_json:
         show_checks(found.checks)
         for difference in found.differences:
-            tell(f"WARN     differs: {difference}")
+            tell(Phrase("WARN     differs: {difference}", difference=difference))
         for extra in found.extras:
-            say(f"      extra, left alone: {extra}")
-    refuse_unless(found.checks, what="This is not a Lawsker database that can be adopted")
+            say(Phrase("      extra, left alone: {extra}", extra=extra))
+    refuse_unless(found.checks, what=Phrase("This is not a Lawsker database that can be adopted"))
     if not settled and not dry_run:
         if not yes:
-            ask(f"Stamp {target.label} as revision 012?")
+            ask(Phrase("Stamp {label} as revision 012?", label=target.label))
         found = adopt_database(target)
         settle()
     if as_json:
         print_json(plain(asdict(found)))
     elif settled:
-        tell(f"The database is at revision {', '.join(found.stamped_now)} already; nothing was done.")
+        tell(
+            Phrase(
+                "The database is at revision {revision} already; nothing was done.",
+                revision=", ".join(found.stamped_now),
+            )
+        )
     elif dry_run:
-        tell("Can be adopted. Nothing was changed. Next: lawsker-db adopt")
+        tell(Phrase("Can be adopted. Nothing was changed. Next: lawsker-db adopt"))
     else:
-        tell(f"Adopted: stamped {', '.join(found.stamped_now)}. Next: lawsker-db safe-upgrade")
+        tell(
+            Phrase(
+                "Adopted: stamped {revision}. Next: lawsker-db safe-upgrade",
+                revision=", ".join(found.stamped_now),
+            )
+        )
 
 
 @app.command()

@@ -24,11 +24,9 @@ from lawsker_db.cli.options import (
     Yes,
     proof_target,
 )
+from lawsker_db.phrases import Phrase, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lawsker_db.record.manifest import Manifest
     from lawsker_db.safety.shelf import Kept
 
 backup_app = typer.Typer(
@@ -37,8 +35,6 @@ backup_app = typer.Typer(
 )
 RUNS = Path("lawsker-runs")
 SHOWN = 20
-# pg_database.datlocprovider: its name for createdb, and the option that gives its locale
-PROVIDERS = {"c": ("libc", ""), "i": ("icu", "icu-locale"), "b": ("builtin", "builtin-locale")}
 Name = Annotated[str, typer.Argument(help="Id of its run, or its folder.", show_default=False)]
 
 
@@ -70,7 +66,9 @@ def create(
     if after_backup:
         after_words(after_backup)
     if no_proof and (after_backup or proof_server):
-        raise UsageError("--no-proof leaves nothing to hand over, and no server to prove on.", hint="leave one out")
+        raise UsageError(
+            Phrase("--no-proof leaves nothing to hand over, and no server to prove on."), hint=Phrase("leave one out")
+        )
     options = BackupOptions(form=ArchiveForm(form.value), jobs=jobs, after=after_backup)
     with progress(as_json=as_json) as on_event:
         receipt = create_backup(
@@ -85,9 +83,14 @@ def create(
         _print(asdict(receipt))
         return
     size = f"{receipt.bytes / 1e6:.1f} MB, {receipt.client_version}, {receipt.duration_s:.1f} s"
-    tell(f"Backup: {receipt.folder} ({size})")
-    tell("Proven: restored and found equal." if receipt.proven else "It was not restored, so it is not proven.")
-    tell("Next: lawsker-db backup list" if receipt.proven else f"Next: lawsker-db backup verify {receipt.folder}")
+    tell(Phrase("Backup: {folder} ({size})", folder=str(receipt.folder), size=size))
+    tell(
+        Phrase("Proven: restored and found equal.")
+        if receipt.proven
+        else Phrase("It was not restored, so it is not proven.")
+    )
+    hint = "lawsker-db backup list" if receipt.proven else f"lawsker-db backup verify {receipt.folder}"
+    tell(Phrase("Next: {hint}", hint=hint))
 
 
 @backup_app.command()
@@ -117,9 +120,16 @@ def verify(
     if as_json:
         _print({"folder": str(folder), "proven": True, "proof": asdict(proof)})
         return
-    tell(f"Proven: {folder} restores to {proof.tables} tables with {proof.rows} rows, equal to what was dumped.")
+    tell(
+        Phrase(
+            "Proven: {folder} restores to {tables} tables with {rows} rows, equal to what was dumped.",
+            folder=str(folder),
+            tables=proof.tables,
+            rows=proof.rows,
+        )
+    )
     for omitted in proof.omitted:
-        tell(f"Not compared: {omitted}")
+        tell(Phrase("Not compared: {omitted}", omitted=omitted))
 
 
 @backup_app.command("list")
@@ -140,24 +150,37 @@ def list_(
     now = datetime.now(UTC)
     shown = len(kept) if everything else SHOWN
     if len(kept) > shown:
-        tell(f"... {len(kept) - shown} older ones: --all lists them")
+        tell(Phrase("... {number} older ones: --all lists them", number=len(kept) - shown))
     for backup in kept[-shown:]:
         tell(_line(backup, age_text(backup.taken_at, now)))
     for line in unreadable[:shown]:
-        tell(f"WARN     {line}")
+        tell(Phrase("WARN     {line}", line=line))
     if len(unreadable) > shown:
-        tell(f"WARN     and {len(unreadable) - shown} more")
+        tell(Phrase("WARN     and {number} more", number=len(unreadable) - shown))
     for backup in newest_proven(kept):
         name, age = backup.folder.parent.name, age_text(backup.taken_at, now)
-        tell(f"Newest proven one of {backup.manifest.server['database']}: {name}, {age}")
-    tell(f"Backups in {runs}: {len(kept)}")
+        tell(
+            Phrase(
+                "Newest proven one of {database}: {name}, {age}",
+                database=backup.manifest.server["database"],
+                name=name,
+                age=age,
+            )
+        )
+    tell(Phrase("Backups in {folder}: {number}", folder=str(runs), number=len(kept)))
     if kept and not newest_proven(kept):
-        tell(f"None of them is proven. Next: lawsker-db backup verify {shlex.quote(str(kept[-1].folder))}")
+        tell(
+            Phrase(
+                "None of them is proven. Next: lawsker-db backup verify {folder}",
+                folder=shlex.quote(str(kept[-1].folder)),
+            )
+        )
 
 
 @backup_app.command()
 def show(name: Name, runs: Runs = RUNS, as_json: Json = False) -> None:
     """Show what a backup holds and how to restore it, and check that its files are what was written. Asks no database."""
+    from lawsker_db.cli.describing import described
     from lawsker_db.cli.render import tell
     from lawsker_db.record.manifest import check_files, read_manifest
     from lawsker_db.safety.shelf import find_backup
@@ -168,7 +191,7 @@ def show(name: Name, runs: Runs = RUNS, as_json: Json = False) -> None:
     if as_json:
         _print({"folder": str(folder), "files_intact": True, "manifest": asdict(manifest)})
         return
-    for line in _described(folder, manifest, datetime.now(UTC)):
+    for line in described(folder, manifest, datetime.now(UTC)):
         tell(line)
 
 
@@ -190,20 +213,29 @@ def prune(
     from lawsker_db.safety.shelf import prune as thin_out
 
     if not dry_run and not yes:
-        raise UsageError("This removes backups.", hint="look first with --dry-run, then type it with --yes")
+        raise UsageError(
+            Phrase("This removes backups."), hint=Phrase("look first with --dry-run, then type it with --yes")
+        )
     going = thin_out(runs, keep_last=keep_last, keep_days=keep_days, dry_run=dry_run)
     gone = [backup for backup, why in going if not why]
-    stuck = [f"{backup.folder}: {why}" for backup, why in going if why]
+    stuck = [joined((str(backup.folder), why), ": ") for backup, why in going if why]
     if not as_json:
         for backup in gone:
-            tell(f"{'Would remove' if dry_run else 'Removed'}: {backup.folder}")
+            done = Phrase("Would remove") if dry_run else Phrase("Removed")
+            tell(Phrase("{done}: {folder}", done=done, folder=str(backup.folder)))
         size = sum(backup.manifest.bytes for backup in gone) / 1e6
-        tell(f"{len(gone)} backups {'would go' if dry_run else 'removed'}, {size:.1f} MB.")
+        done = Phrase("would go") if dry_run else Phrase("removed")
+        tell(Phrase("{number} backups {done}, {size:.1f} MB.", number=len(gone), done=done, size=size))
     removed = [] if dry_run else [_summary(backup) for backup in gone]
     if stuck:
         raise Refused(
-            f"{len(stuck)} of {len(going)} backups could not be removed: {'; '.join(stuck)}.",
-            hint="mend what is named, then type it again",
+            Phrase(
+                "{stuck} of {all} backups could not be removed: {reasons}.",
+                stuck=len(stuck),
+                all=len(going),
+                reasons=joined(stuck, "; "),
+            ),
+            hint=Phrase("mend what is named, then type it again"),
             removed=removed,
             not_removed=stuck,
         )
@@ -227,7 +259,13 @@ def sql(
     if as_json:
         _print({"folder": str(folder), "file": str(file), "bytes": file.stat().st_size})
         return
-    tell(f"Written: {file} ({file.stat().st_size / 1e6:.1f} MB). It is for reading: restore with pg_restore.")
+    tell(
+        Phrase(
+            "Written: {file} ({size:.1f} MB). It is for reading: restore with pg_restore.",
+            file=str(file),
+            size=file.stat().st_size / 1e6,
+        )
+    )
 
 
 def _summary(backup: Any) -> dict[str, Any]:
@@ -246,69 +284,22 @@ def _summary(backup: Any) -> dict[str, Any]:
 def _line(backup: Kept, age: str) -> str:
     """Pure. One backup in the list."""
     told = _summary(backup)
-    state = "proven" if told["proven"] else "not proven"
-    wanted = ", kept for its run" if told["wanted"] else ""
-    revision = ", ".join(told["revision"]) or "none"
-    when = f"{backup.taken_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC  {age:>12}"
+    state = Phrase("proven") if told["proven"] else Phrase("not proven")
+    wanted = Phrase(", kept for its run") if told["wanted"] else ""
+    revision = ", ".join(told["revision"]) or Phrase("none")
+    when = f"{backup.taken_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     size = f"{told['bytes'] / 1e6:9.1f} MB"
-    return f"{when} {size}  {state:<10}  {told['database']} at {revision}  {told['name']}{wanted}"
-
-
-def _described(folder: Path, manifest: Manifest, now: datetime) -> Iterator[str]:
-    """Pure. What a tired reader wants to know of a backup, the most urgent first."""
-    from lawsker_db.cli.render import age_text, version_text
-
-    server, taken = manifest.server, datetime.fromisoformat(manifest.taken_at)
-    here = shlex.quote(str(folder))
-    yield f"Backup:   {folder}"
-    yield "Files:    every one is what was written"
-    if manifest.proof:
-        proven = datetime.fromisoformat(manifest.proof.proven_at)
-        on = f"on PostgreSQL {version_text(manifest.proof.server_version)}"
-        yield f"Proven:   {proven:%Y-%m-%d %H:%M:%S} UTC, {age_text(proven, now)}, restored and found equal {on}"
-    else:
-        yield f"Proven:   no, it was never restored. Next: lawsker-db backup verify {here}"
-    revision = ", ".join(manifest.revision) or "none"
-    yield f"Database: {server['database']} at revision {revision}, PostgreSQL {version_text(server['version'])}"
-    yield f"Taken:    {taken:%Y-%m-%d %H:%M:%S} UTC, {age_text(taken, now)}, at LSN {manifest.snapshot['lsn']}"
-    rows = sum(table.rows for table in manifest.tables)
-    objects = f", {manifest.large_objects.rows} large objects" if manifest.large_objects.rows else ""
-    size = f"{manifest.bytes / 1e6:.1f} MB in {len(manifest.files)} files by {manifest.client}"
-    yield f"Holds:    {len(manifest.tables)} tables, {rows} rows{objects}; {size}"
-    omitted = manifest.proof.omitted if manifest.proof else tuple(f"{name}: {why}" for name, why in manifest.left_out)
-    yield from (f"          not compared: {line}" for line in omitted)
-    yield from _by_hand(folder, manifest)
-    largest = sorted(manifest.tables, key=lambda table: (-table.rows, table.table))
-    yield "Rows:     " + ", ".join(f"{table.table} {table.rows}" for table in largest[:SHOWN])
-    if len(largest) > SHOWN:
-        yield f"          and {len(largest) - SHOWN} smaller tables: --json lists them"
-
-
-def _by_hand(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Pure. Where it may be restored, by which client (the rule of `postgres.tools.fits`), and the commands."""
-    from lawsker_db.postgres.databases import PROVIDER_MAJOR
-    from lawsker_db.postgres.tools import OLD_SERVERS_NEWEST_CLIENT
-    from lawsker_db.safety.archive import GLOBALS
-
-    client, server = manifest.client_major, int(manifest.server["version"]) // 10000
-    which = f"{max(client, server)} or newer"
-    if server <= OLD_SERVERS_NEWEST_CLIENT:
-        oldest = f"{client} or " if client < OLD_SERVERS_NEWEST_CLIENT else ""
-        which = f"{oldest}{OLD_SERVERS_NEWEST_CLIENT} (into 17 or newer: that server's own)"
-    yield f"Restore:  into PostgreSQL {server} or newer, by pg_restore {which}"
-    like = manifest.properties
-    options = {"encoding": like["encoding"], "lc-collate": like["collate"], "lc-ctype": like["ctype"]}
-    if server >= PROVIDER_MAJOR:
-        provider, option = PROVIDERS[like["provider"]]
-        options |= {"locale-provider": provider} | ({option: like["locale"]} if option else {})
-    given = " ".join(f"--{name}={shlex.quote(str(value))}" for name, value in options.items())
-    yield f"          createdb --template=template0 {given} lawsker_restored"
-    archive = shlex.quote(str(folder.absolute() / manifest.archive))
-    yield f"          pg_restore --exit-on-error --jobs=4 --dbname=lawsker_restored {archive}"
-    yield "          then SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid, which must find nothing; ANALYZE"
-    yield f"Roles:    {manifest.without_globals or shlex.quote(str(folder.absolute() / GLOBALS))}"
-    yield f"WAL:      {manifest.restore_point.name or 'no restore point'}, LSN {manifest.restore_point.lsn}"
-    yield from (f"          {command}" for command in manifest.restore_point.commands)
+    return Phrase(
+        "{when}  {age:>12} {size}  {state:<10}  {database} at {revision}  {name}{wanted}",
+        when=when,
+        age=age,
+        size=size,
+        state=state,
+        database=told["database"],
+        revision=revision,
+        name=told["name"],
+        wanted=wanted,
+    )
 
 
 def _print(value: object) -> None:

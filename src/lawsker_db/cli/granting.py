@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lawsker_db.cli.options import Config, Direct, Json, Url, plain
+from lawsker_db.phrases import Phrase, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ def grants(
     from lawsker_db.target import find_target
 
     if not role or "\0" in role:
-        raise UsageError("--role names no role.", hint="lawsker-db grants --role NAME")
+        raise UsageError(Phrase("--role names no role."), hint="lawsker-db grants --role NAME")
     target = find_target(database_url, direct_url)
     contracts = plan_upgrade(load_chain(config), ()).contracts
     with reading(target) as conn:
@@ -43,7 +44,7 @@ def grants(
         print_json({"role": role, "complete": not missing, "missing": missing, "grants": listed})
         return
     for line in script(role, target.label, found):
-        print(line)
+        print(said(line))
 
 
 def script(role: str, place: str, found: tuple[Grant, ...]) -> Iterator[str]:
@@ -51,16 +52,21 @@ def script(role: str, place: str, found: tuple[Grant, ...]) -> Iterator[str]:
     from lawsker_db.safety.rights import shown
 
     if not found:
-        yield f"-- {shown(role)} is a superuser: it needs nothing more. An ordinary role is safer."
+        yield Phrase("-- {role} is a superuser: it needs nothing more. An ordinary role is safer.", role=shown(role))
         return
     missing = sum(not grant.there and grant.need == "needed" for grant in found)
-    yield f"-- The rights that {shown(role)} needs in {shown(place)}, as seen by lawsker-db; {missing} are missing."
-    yield "-- To be run by a superuser, in that database."
+    yield Phrase(
+        "-- The rights that {role} needs in {place}, as seen by lawsker-db; {missing} are missing.",
+        role=shown(role),
+        place=shown(place),
+        missing=missing,
+    )
+    yield Phrase("-- To be run by a superuser, in that database.")
     for grant in found:
         yield ""
-        yield f"-- {grant.need.capitalize()}: {grant.why}."
+        yield Phrase("-- {need}: {why}.", need=Phrase(grant.need.capitalize()), why=grant.why)
         if grant.there:
-            yield f"-- It is there: {grant.statement};"
+            yield Phrase("-- It is there: {statement};", statement=grant.statement)
             continue
-        yield f"-- Without it: {grant.without}."
+        yield Phrase("-- Without it: {without}.", without=grant.without)
         yield f"{'-- ' if grant.need == 'on request' else ''}{grant.statement};"

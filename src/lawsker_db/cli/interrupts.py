@@ -8,6 +8,8 @@ import types
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from lawsker_db.phrases import Phrase, said
+
 if TYPE_CHECKING:
     from lawsker_db.errors import LawskerError
     from lawsker_db.evidence import Event
@@ -28,7 +30,8 @@ def settle(code: int = 0) -> None:
 
     def leave(_number: int, _frame: types.FrameType | None) -> None:
         with suppress(OSError):
-            os.write(2, b"Interrupted while the result was told; the exit code tells it: %d\n" % code)
+            words = Phrase("Interrupted while the result was told; the exit code tells it: {code}", code=code)
+            os.write(2, f"{said(words)}\n".encode())
         raise SystemExit(code)
 
     for number in INTERRUPTING:
@@ -59,10 +62,12 @@ def as_error(interrupt: BaseException) -> LawskerError:
         behind = behind.__context__
     if "committed" in _told:
         state = CommittedUnproven.default_state
-        return Interrupted("Interrupted after COMMIT.", hint="lawsker-db verify", state=state)
+        return Interrupted(Phrase("Interrupted after COMMIT."), hint="lawsker-db verify", state=state)
     if "about to commit" in _told:
-        return Interrupted("Interrupted.", hint="lawsker-db status", state=OutcomeUnknown.default_state)
-    return Interrupted("Interrupted by the operator.", hint="type the same command again", state=UNTOUCHED)
+        return Interrupted(Phrase("Interrupted."), hint="lawsker-db status", state=OutcomeUnknown.default_state)
+    return Interrupted(
+        Phrase("Interrupted by the operator."), hint=Phrase("type the same command again"), state=UNTOUCHED
+    )
 
 
 def _stop(_number: int, _frame: types.FrameType | None) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lawsker_db.phrases import Phrase, said
+
 if TYPE_CHECKING:
     from lawsker_db.postgres.blockers import BlockerPolicy
 
@@ -128,7 +130,7 @@ def language_option() -> Any:
 def first_hint(checks: tuple[Any, ...]) -> str:
     """Pure. What to do about the first check that failed."""
     hints = [check.detail for check in checks if check.fails and check.detail]
-    return str(hints[0]) if hints else "mend what failed, then look again"
+    return hints[0] if hints else Phrase("mend what failed, then look again")
 
 
 def proof_target(url: str | None) -> Any:
@@ -145,7 +147,8 @@ def blocker_policy(on_blocker: Blocking, *, even_dumps: bool) -> BlockerPolicy:
 
     if even_dumps and on_blocker in (Blocking.WAIT, Blocking.ABORT):
         raise UsageError(
-            f"--even-dumps ends nothing with --on-blocker {on_blocker}.", hint="--on-blocker terminate --even-dumps"
+            Phrase("--even-dumps ends nothing with --on-blocker {on_blocker}.", on_blocker=on_blocker.value),
+            hint="--on-blocker terminate --even-dumps",
         )
     return BlockerPolicy(on_blocker=OnBlocker(on_blocker.value), even_dumps=even_dumps)
 
@@ -155,8 +158,15 @@ def ask(question: str) -> None:
     from lawsker_db.errors import UsageError
 
     if not sys.stdin.isatty():
-        raise UsageError("There is no terminal to ask on.", hint="type it with --yes if you mean it")
-    typer.confirm(question, abort=True, err=True)
+        raise UsageError(Phrase("There is no terminal to ask on."), hint=Phrase("type it with --yes if you mean it"))
+    typer.confirm(as_question(question), abort=True, err=True)
+
+
+def as_question(text: str) -> str:
+    """Pure but for `speak`. A question in the language of this process, as a terminal may be given it."""
+    from lawsker_db.cli.render import printable
+
+    return printable(said(text))
 
 
 def plain(value: object) -> Any:

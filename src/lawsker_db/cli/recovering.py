@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from lawsker_db.cli.options import Direct, Json, Reconnect, Runs, Url, plain
+from lawsker_db.phrases import Phrase
 
 if TYPE_CHECKING:
-    from lawsker_db.safety.recovery import Recovered
+    from lawsker_db.safety.recovery import Recovered, Settled
 
 
 def recover(
@@ -48,31 +49,48 @@ def _show(found: Recovered) -> None:
     from lawsker_db.cli.render import tell
 
     for name in found.reopened:
-        tell(f"Opened:  database {name} lets connections in again")
+        tell(Phrase("Opened:  database {name} lets connections in again", name=name))
     for name in found.shut:
-        tell(f"Closed:  damaged database {name}")
+        tell(Phrase("Closed:  damaged database {name}", name=name))
     for run in found.runs:
-        tell(f"Run {run.run_id}: {run.outcome}: {run.reason}")
+        tell(run_text(run))
     for pid in found.ended:
-        tell(f"Ended:   server process {pid}")
+        tell(Phrase("Ended:   server process {pid}", pid=pid))
     for name in found.dropped:
-        tell(f"Dropped: scratch database {name}")
+        tell(Phrase("Dropped: scratch database {name}", name=name))
     for path in found.removed:
-        tell(f"Removed: {path}")
+        tell(Phrase("Removed: {path}", path=str(path)))
     if found.elsewhere:
-        tell(f"Left alone: {found.elsewhere} runs of other databases; name those with --database-url")
+        tell(
+            Phrase(
+                "Left alone: {number} runs of other databases; name those with --database-url",
+                number=found.elsewhere,
+            )
+        )
     if any(run.outcome == "inconsistent" for run in found.runs):
-        tell("NOT SETTLED: the server contradicts itself about a run.")
-        tell("Next: change nothing more, and have somebody look at the server's log and the run's journal")
+        tell(Phrase("NOT SETTLED: the server contradicts itself about a run."))
+        tell(Phrase("Next: change nothing more, and have somebody look at the server's log and the run's journal"))
         return
     if not found.settled:
-        tell("NOT SETTLED: the outcome of a run cannot be told yet.")
-        tell("Next: when the server is back and at rest, lawsker-db recover")
+        tell(Phrase("NOT SETTLED: the outcome of a run cannot be told yet."))
+        tell(Phrase("Next: when the server is back and at rest, lawsker-db recover"))
         return
     if found.left:
-        tell(f"NOT SETTLED: server processes of ended runs could not be ended: {', '.join(map(str, found.left))}")
-        tell("Next: as a role that may (theirs, or one with pg_signal_backend), lawsker-db recover")
+        tell(
+            Phrase(
+                "NOT SETTLED: server processes of ended runs could not be ended: {pids}",
+                pids=", ".join(map(str, found.left)),
+            )
+        )
+        tell(Phrase("Next: as a role that may (theirs, or one with pg_signal_backend), lawsker-db recover"))
         return
     committed = any(run.outcome == "committed" for run in found.runs)
-    tell("SETTLED: no run is open, nothing is left lying about.")
-    tell(f"Next: lawsker-db {'verify' if committed else 'status'}")
+    tell(Phrase("SETTLED: no run is open, nothing is left lying about."))
+    tell(Phrase("Next: {hint}", hint="lawsker-db verify" if committed else "lawsker-db status"))
+
+
+def run_text(run: Settled) -> Phrase:
+    """Pure. What became of a run, and how that is known."""
+    return Phrase(
+        "Run {run_id}: {outcome}: {reason}", run_id=run.run_id, outcome=Phrase(run.outcome.value), reason=run.reason
+    )

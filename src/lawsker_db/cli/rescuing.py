@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawsker_db.cli.options import Direct, DryRun, Json, Runs, Url, Yes, plain
+from lawsker_db.cli.options import Direct, DryRun, Json, Runs, Url, Yes, as_question, plain
+from lawsker_db.phrases import Phrase, joined
 
 if TYPE_CHECKING:
     from lawsker_db.evidence import OnEvent
@@ -51,7 +52,7 @@ def rescue(
     target = find_target(database_url, direct_url)
     if replay is None:
         if names is None or len(names) != 2:
-            raise UsageError("Two databases are needed.", hint="lawsker-db rescue DAMAGED RESTORED")
+            raise UsageError(Phrase("Two databases are needed."), hint="lawsker-db rescue DAMAGED RESTORED")
         with progress(as_json=as_json) as on_event:
             _compare(target, (names[0], names[1]), runs, dry_run=dry_run, as_json=as_json, on_event=on_event)
         return
@@ -119,18 +120,21 @@ def _whole_name(name: str, known: tuple[str, ...]) -> str:
 
 def _ask_name(target: Target, tables: tuple[str, ...]) -> None:
     """Have the database's name typed. Raises `UsageError` where another one is, or nobody can be asked."""
-    from lawsker_db.cli.render import printable
     from lawsker_db.errors import UsageError
     from lawsker_db.postgres.session import identify
 
     if not sys.stdin.isatty():
-        raise UsageError("There is no terminal to ask on.", hint="type it with --yes if you mean it")
+        raise UsageError(Phrase("There is no terminal to ask on."), hint=Phrase("type it with --yes if you mean it"))
     with target.connect() as conn:
         name = identify(conn, sized=False).database
         conn.rollback()
-    question = f"Put rows of {', '.join(tables)} back into {target.label}. Type the database's name"
-    if typer.prompt(printable(question), err=True) != name:
-        raise UsageError(f"The database is called {name}.", hint="type its name, or use --yes")
+    question = Phrase(
+        "Put rows of {tables} back into {label}. Type the database's name", tables=", ".join(tables), label=target.label
+    )
+    if typer.prompt(as_question(question), err=True) != name:
+        raise UsageError(
+            Phrase("The database is called {name}.", name=name), hint=Phrase("type its name, or use --yes")
+        )
 
 
 def _show_found(found: Rescue, export: RescueExport | None, names: tuple[str, str], *, as_json: bool) -> None:
@@ -143,29 +147,45 @@ def _show_found(found: Rescue, export: RescueExport | None, names: tuple[str, st
     for table in found.tables:
         tell(_line(table))
     for name in found.only_restored:
-        tell(f"Only in {names[1]}: {name}")
+        tell(Phrase("Only in {restored}: {name}", restored=names[1], name=name))
     for name, why in found.unread:
-        tell(f"NOT COMPARED: {name} {why}")
+        tell(Phrase("NOT COMPARED: {name} {why}", name=name, why=why))
     for name, why in found.left_out:
-        tell(f"Not compared: {name}, {why}")
+        tell(Phrase("Not compared: {name}, {why}", name=name, why=why))
     tell(
-        f"{names[0]} has {found.rows} rows that {names[1]} has not or has otherwise, and lacks {found.deleted};"
-        f" {len(found.equal)} tables are equal."
+        Phrase(
+            "{damaged} has {rows} rows that {restored} has not or has otherwise, and lacks {deleted};"
+            " {equal} tables are equal.",
+            damaged=names[0],
+            rows=found.rows,
+            restored=names[1],
+            deleted=found.deleted,
+            equal=len(found.equal),
+        )
     )
     if export is not None:
-        tell(f"Rescue: {short_path(export.folder)} (rows of people: keep it private)")
+        tell(Phrase("Rescue: {folder} (rows of people: keep it private)", folder=short_path(export.folder)))
         run = Path(export.folder).parent
         where = "" if run.parent == Path("lawsker-runs").absolute() else f" --runs {shlex.quote(str(run.parent))}"
-        tell(f"Next: lawsker-db rescue --replay {run.name}{where} TABLE ...")
+        hint = f"lawsker-db rescue --replay {run.name}{where} TABLE ..."
+        tell(Phrase("Next: {hint}", hint=hint))
 
 
 def _line(table: TableRescue) -> str:
     """Pure. One table for people."""
     if table.made_since:
-        return f"{table.table}: made since, {table.inserted} rows"
-    said = f"{table.table}: {table.inserted} inserted, {table.changed} changed, {table.deleted} deleted"
-    beside = f"; columns made since: {', '.join(table.only_damaged)}" if table.only_damaged else ""
-    return said + beside + ("" if table.key else "; it has no key: whole rows are counted")
+        return Phrase("{table}: made since, {inserted} rows", table=table.table, inserted=table.inserted)
+    words = Phrase(
+        "{table}: {inserted} inserted, {changed} changed, {deleted} deleted",
+        table=table.table,
+        inserted=table.inserted,
+        changed=table.changed,
+        deleted=table.deleted,
+    )
+    columns = ", ".join(table.only_damaged)
+    beside = [Phrase("columns made since: {columns}", columns=columns)] if columns else []
+    beside += [] if table.key else [Phrase("it has no key: whole rows are counted")]
+    return joined((words, *beside), "; ")
 
 
 def _show_replay(done: Replay, *, as_json: bool) -> None:
@@ -176,16 +196,26 @@ def _show_replay(done: Replay, *, as_json: bool) -> None:
         return
     for table in done.tables:
         tell(
-            f"{table.table}: {table.inserted} put in, {table.updated} overwritten, {table.already} there already,"
-            f" {table.refused} could not go, {table.deleted} deletions not repeated"
+            Phrase(
+                "{table}: {inserted} put in, {updated} overwritten, {already} there already, {refused} could not go,"
+                " {deleted} deletions not repeated",
+                table=table.table,
+                inserted=table.inserted,
+                updated=table.updated,
+                already=table.already,
+                refused=table.refused,
+                deleted=table.deleted,
+            )
         )
     for warning in done.warnings:
-        tell(f"WARN     {warning}")
+        tell(Phrase("WARN     {line}", line=warning))
     refused = sum(table.refused for table in done.tables)
     if done.dry_run:
-        tell("Tried and rolled back: nothing was changed.")
+        tell(Phrase("Tried and rolled back: nothing was changed."))
     elif refused:
-        tell(f"COMMITTED, {refused} rows could not go: {short_path(done.refused)} says why.")
-        tell("Next: mend what keeps them out, then type it again; what stands there already is left alone")
+        tell(
+            Phrase("COMMITTED, {rows} rows could not go: {file} says why.", rows=refused, file=short_path(done.refused))
+        )
+        tell(Phrase("Next: mend what keeps them out, then type it again; what stands there already is left alone"))
     else:
-        tell(f"DONE: run {done.run_id} is committed.")
+        tell(Phrase("DONE: run {run_id} is committed.", run_id=done.run_id))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawsker_db.cli.options import Accept, Direct, DryRun, Jobs, Json, Reconnect, Runs, Url, plain
+from lawsker_db.cli.options import Accept, Direct, DryRun, Jobs, Json, Reconnect, Runs, Url, as_question, plain
+from lawsker_db.phrases import Phrase, joined
 
 if TYPE_CHECKING:
     from lawsker_db.safety.drill import Drilled
@@ -107,9 +108,10 @@ def drill(
             print_json({"drills": [plain(asdict(one)) for one in made]})
             return
         for one in made:
-            state = "restored and equal" if one.ok else f"FAILED: {one.said}"
-            tell(f"{one.at[:19].replace('T', ' ')} UTC {one.whole_s:9.1f} s  {one.database}  {one.backup_id}  {state}")
-        tell(f"{len(made)} drills. Next: lawsker-db drill")
+            state = Phrase("restored and equal") if one.ok else Phrase("FAILED: {said}", said=one.said)
+            made_at = f"{one.at[:19].replace('T', ' ')} UTC {one.whole_s:9.1f} s"
+            tell(joined((made_at, one.database, one.backup_id, state), "  "))
+        tell(Phrase("{number} drills. Next: lawsker-db drill", number=len(made)))
         return
     target = find_target(database_url, direct_url)
     with progress(as_json=as_json) as on_event:
@@ -127,12 +129,25 @@ def _show(found: Drilled) -> None:
     from lawsker_db.cli.render import tell
 
     made = found.drill
-    tell(f"RESTORED AND EQUAL: backup {made.backup_id} of {made.database}, {made.rows} rows, in {made.whole_s:.1f} s")
-    times = f"this one {made.whole_s:.1f} s, median {found.median_s:.1f} s of {len(found.history)} drills"
-    tell(f"Times: {times}, statistics and comparison included")
+    tell(
+        Phrase(
+            "RESTORED AND EQUAL: backup {backup_id} of {database}, {rows} rows, in {whole_s:.1f} s",
+            backup_id=made.backup_id,
+            database=made.database,
+            rows=made.rows,
+            whole_s=made.whole_s,
+        )
+    )
+    times = Phrase(
+        "this one {whole_s:.1f} s, median {median_s:.1f} s of {drills} drills",
+        whole_s=made.whole_s,
+        median_s=found.median_s,
+        drills=len(found.history),
+    )
+    tell(Phrase("Times: {times}, statistics and comparison included", times=times))
     if found.note:
-        tell(f"Note: {found.note}")
-    tell("Next: nothing; again when the next backup was taken (cron)")
+        tell(Phrase("Note: {note}", note=found.note))
+    tell(Phrase("Next: nothing; again when the next backup was taken (cron)"))
 
 
 def _require_answer(folder: Path, typed: str, *, yes: bool) -> None:
@@ -142,13 +157,17 @@ def _require_answer(folder: Path, typed: str, *, yes: bool) -> None:
     run_id = folder.parent.name
     if yes and typed != run_id:
         raise UsageError(
-            "--yes goes only together with the full id of a run: a folder may hold another backup than one thinks.",
-            hint=f"lawsker-db restore {run_id} --yes, or answer the question on a terminal",
+            Phrase(
+                "--yes goes only together with the full id of a run: a folder may hold another backup than one thinks."
+            ),
+            hint=Phrase("lawsker-db restore {run_id} --yes, or answer the question on a terminal", run_id=run_id),
         )
     if not yes and not sys.stdin.isatty():
         raise UsageError(
-            "There is no terminal to ask on.",
-            hint=f"lawsker-db restore {run_id} --yes if you mean it; --dry-run does all but the swap",
+            Phrase("There is no terminal to ask on."),
+            hint=Phrase(
+                "lawsker-db restore {run_id} --yes if you mean it; --dry-run does all but the swap", run_id=run_id
+            ),
         )
 
 
@@ -158,22 +177,39 @@ def _ask(prospect: Prospect) -> None:
     from lawsker_db.errors import Interrupted
 
     manifest = prospect.manifest
-    revision = ", ".join(manifest.revision) or "none"
-    say(f"Ready:    {prospect.database} as of {manifest.taken_at[:19].replace('T', ' ')} UTC, revision {revision}")
+    revision = ", ".join(manifest.revision) or Phrase("none")
+    say(
+        Phrase(
+            "Ready:    {database} as of {at} UTC, revision {revision}",
+            database=prospect.database,
+            at=manifest.taken_at[:19].replace("T", " "),
+            revision=revision,
+        )
+    )
     for line in prospect.omitted:
-        say(f"Not in it: {line}")
+        say(Phrase("Not in it: {line}", line=line))
     for check in prospect.warnings:
-        say(f"Note:     {check.name}: {check.found}")
+        say(Phrase("Note:     {name}: {found}", name=check.name, found=check.found))
     for line in prospect.rescue:
-        say(f"Since:    {line}")
-    say(f"Then:     every session in {prospect.database} is ended; it is kept as {prospect.damaged}, closed.")
+        say(Phrase("Since:    {line}", line=line))
+    say(
+        Phrase(
+            "Then:     every session in {database} is ended; it is kept as {damaged}, closed.",
+            database=prospect.database,
+            damaged=prospect.damaged,
+        )
+    )
     try:
-        typed = typer.prompt("Type the name of the database to swap it", err=True, default="", show_default=False)
+        typed = typer.prompt(
+            as_question(Phrase("Type the name of the database to swap it")), err=True, default="", show_default=False
+        )
     except typer.Abort:
         typed = ""
     if typed.strip() != prospect.database:
         raise Interrupted(
-            f"{typed.strip()!r} is not {prospect.database}: stopped at the question.",
-            state="Nothing was renamed; the copy that was made for this is gone.",
-            hint="type the same command again if you mean it",
+            Phrase(
+                "{typed!r} is not {database}: stopped at the question.", typed=typed.strip(), database=prospect.database
+            ),
+            state=Phrase("Nothing was renamed; the copy that was made for this is gone."),
+            hint=Phrase("type the same command again if you mean it"),
         )

@@ -22,10 +22,12 @@ from lawsker_db.cli.options import (
     Runs,
     Url,
     Yes,
+    as_question,
     blocker_policy,
     first_hint,
     plain,
 )
+from lawsker_db.phrases import Phrase, joined
 
 if TYPE_CHECKING:
     from lawsker_db.evidence import Check
@@ -103,7 +105,7 @@ def _carry_out(
         _preview(target, outlook, options, as_json=as_json, final=dry_run)
     if dry_run:
         raise typer.Exit(10 if failures(outlook.checks) else 0)
-    refuse_unless(outlook.checks, what="The rollback was not begun")
+    refuse_unless(outlook.checks, what=Phrase("The rollback was not begun"))
     if outlook.plan.steps and not yes:
         _ask_name(outlook.server.database, discard=options.discard)
     with progress(as_json=as_json) as on_event:
@@ -124,28 +126,42 @@ def _preview(target: Target, outlook: Retrospect, options: RollbackOptions, *, a
         print_json({"verdict": "dry run", "ready": ready, "steps": steps, **found})
         return
     speak = tell if final else say
-    speak(f"Database: {target.label}, PostgreSQL {outlook.server.major}")
+    speak(Phrase("Database: {label}, PostgreSQL {major}", label=target.label, major=outlook.server.major))
     for step in outlook.plan.steps:
-        speak(f"{'Would' if final else 'Will'} take back: {step.revision}  {step.title}")
+        named = {"revision": step.revision, "title": Phrase(step.title)}
+        would = Phrase("Would take back: {revision}  {title}", **named)
+        speak(would if final else Phrase("Will take back: {revision}  {title}", **named))
     if not outlook.plan.steps:
-        speak(f"Nothing to take back: the database is at {', '.join(outlook.plan.start) or 'base'}.")
+        start = ", ".join(outlook.plan.start) or Phrase("base")
+        speak(Phrase("Nothing to take back: the database is at {start}.", start=start))
         return
     for line in _written_lines(outlook):
         speak(line)
-    speak("Nothing is kept of it." if options.discard else "All of it is kept in an archive, a schema of its own.")
+    speak(
+        Phrase("Nothing is kept of it.")
+        if options.discard
+        else Phrase("All of it is kept in an archive, a schema of its own.")
+    )
     if final:
         show_checks(outlook.checks)
-        tell("Ready. Nothing was changed." if ready else "Not ready. Nothing was changed.")
-        tell(f"Next: {'lawsker-db rollback' if ready else first_hint(outlook.checks)}")
+        tell(Phrase("Ready. Nothing was changed.") if ready else Phrase("Not ready. Nothing was changed."))
+        tell(Phrase("Next: {hint}", hint="lawsker-db rollback" if ready else first_hint(outlook.checks)))
 
 
-def _written_lines(outlook: Retrospect) -> list[str]:
+def _written_lines(outlook: Retrospect) -> list[Phrase]:
     """Pure. What was written since, a line a table; those that are as made in one."""
-    changed = [f"  {since.words}" for since in outlook.written if since.says]
-    as_made = [f"{since.table} ({since.rows} rows)" for since in outlook.written if not since.says]
-    lines = ["Written since the upgrade:", *(changed or ["  nothing"])]
-    lines += [f"As the upgrade made them: {', '.join(as_made)}"] if as_made else []
-    return lines + [f"No run on record has made {r}: what was written since is not known." for r in outlook.unknown]
+    changed = [joined(("  ", since.words), "") for since in outlook.written if since.says]
+    as_made = [
+        Phrase("{table} ({rows} rows)", table=since.table, rows=since.rows)
+        for since in outlook.written
+        if not since.says
+    ]
+    lines = [Phrase("Written since the upgrade:"), *(changed or [Phrase("  nothing")])]
+    lines += [Phrase("As the upgrade made them: {tables}", tables=joined(as_made))] if as_made else []
+    return lines + [
+        Phrase("No run on record has made {revision}: what was written since is not known.", revision=revision)
+        for revision in outlook.unknown
+    ]
 
 
 def _ask_name(database: str, *, discard: bool) -> None:
@@ -154,11 +170,17 @@ def _ask_name(database: str, *, discard: bool) -> None:
 
     if not sys.stdin.isatty():
         also = f" --confirm {database}" if discard else ""
-        raise UsageError("There is no terminal to ask on.", hint=f"type it with --yes{also} if you mean it")
-    what = "THROW AWAY what was written since" if discard else "roll back"
-    typed = typer.prompt(f"To {what}, type the name of the database ({database})", err=True)
+        raise UsageError(
+            Phrase("There is no terminal to ask on."), hint=Phrase("type it with --yes{also} if you mean it", also=also)
+        )
+    what = Phrase("THROW AWAY what was written since") if discard else Phrase("roll back")
+    question = Phrase("To {what}, type the name of the database ({database})", what=what, database=database)
+    typed = typer.prompt(as_question(question), err=True)
     if typed.strip() != database:
-        raise UsageError(f"{typed.strip()} is not {database}: nothing was begun.", hint="type the same command again")
+        raise UsageError(
+            Phrase("{typed} is not {database}: nothing was begun.", typed=typed.strip(), database=database),
+            hint=Phrase("type the same command again"),
+        )
 
 
 def _require_word(target: Target, options: RollbackOptions, confirm: str, *, yes: bool) -> None:
@@ -167,18 +189,26 @@ def _require_word(target: Target, options: RollbackOptions, confirm: str, *, yes
     from lawsker_db.errors import UsageError
 
     if options.discard and not options.reason:
-        raise UsageError("--discard throws away what was written: it needs a reason.", hint='--discard --reason "why"')
+        raise UsageError(
+            Phrase("--discard throws away what was written: it needs a reason."),
+            hint='--discard --reason "why"',
+        )
     if options.reason and not options.discard:
-        raise UsageError("--reason is for --discard: an archive needs none.", hint="leave it out, or add --discard")
+        raise UsageError(
+            Phrase("--reason is for --discard: an archive needs none."), hint=Phrase("leave it out, or add --discard")
+        )
     if not confirm and not (options.discard and yes):
         return
     from lawsker_db.safety.rollback import database_name
 
     name = database_name(target)
     if confirm and confirm != name:
-        raise UsageError(f"This is {name}, not {confirm}: nothing was begun.", hint="look where DATABASE_URL leads to")
+        raise UsageError(
+            Phrase("This is {name}, not {confirm}: nothing was begun.", name=name, confirm=confirm),
+            hint=Phrase("look where DATABASE_URL leads to"),
+        )
     if not confirm:
-        raise UsageError("--discard with --yes needs the name of the database.", hint=f"--confirm {name}")
+        raise UsageError(Phrase("--discard with --yes needs the name of the database."), hint=f"--confirm {name}")
 
 
 def _prove(target: Target, run_id: str | None, config: Path | None, *, as_json: bool) -> None:
@@ -194,7 +224,8 @@ def _prove(target: Target, run_id: str | None, config: Path | None, *, as_json: 
         print_json({"ok": not failed, "checks": _listed(checks)})
     else:
         show_checks(checks)
-        tell(f"{'NOT PROVEN' if failed else 'PROVEN'}: {target.label}")
+        label = target.label
+        tell(Phrase("NOT PROVEN: {label}", label=label) if failed else Phrase("PROVEN: {label}", label=label))
     raise typer.Exit(13 if failed else 0)
 
 

@@ -35,12 +35,14 @@ from lawsker_db.cli.options import (
     Runs,
     Url,
     Yes,
+    as_question,
     ask,
     blocker_policy,
     first_hint,
     plain,
     proof_target,
 )
+from lawsker_db.phrases import Phrase
 
 if TYPE_CHECKING:
     from lawsker_db.errors import CommittedUnproven
@@ -186,7 +188,7 @@ def _carry_out(
             raise typer.Exit(10 if failures(outlook.checks) else 0)
         refuse_unless(outlook.checks)
         if outlook.plan.steps:
-            ask(f"Upgrade {target.label}?")
+            ask(Phrase("Upgrade {label}?", label=target.label))
     options = _asked(target, revision, options)
     with progress(as_json=as_json) as on_event:
         report = upgrade(target, revision, options=options, on_event=on_event)
@@ -209,20 +211,27 @@ def _asked(target: Target, revision: str, options: UpgradeOptions) -> UpgradeOpt
     if not sys.stdin.isatty():
         refuse_unasked(outlook.choices, ASK)
     for check in found:
-        say(f"Archive: {check.found}")
-    return replace(options, reinstate=AUTO if typer.confirm("Bring it back?", err=True) else NEVER)
+        say(Phrase("Archive: {found}", found=check.found))
+    return replace(options, reinstate=AUTO if typer.confirm(as_question(Phrase("Bring it back?")), err=True) else NEVER)
 
 
 def _settle_first(target: Target, runs: Path, reconnect_s: float) -> None:
     """What `lawsker-db recover` does, as talk. Raises `Refused` when the outcome of an earlier run cannot be told."""
+    from lawsker_db.cli.recovering import run_text
     from lawsker_db.cli.render import say
     from lawsker_db.safety.recovery import recover, require_settled
 
     found = recover(target, runs, reconnect_s=reconnect_s)
     require_settled(found)
     for run in found.runs:
-        say(f"Run {run.run_id}: {run.outcome}: {run.reason}")
-    say(f"Settled: {len(found.runs)} runs; cleared away: {len(found.ended) + len(found.dropped) + len(found.removed)}")
+        say(run_text(run))
+    say(
+        Phrase(
+            "Settled: {runs} runs; cleared away: {cleared}",
+            runs=len(found.runs),
+            cleared=len(found.ended) + len(found.dropped) + len(found.removed),
+        )
+    )
 
 
 def _preview(target: Target, revision: str, options: UpgradeOptions, *, as_json: bool, final: bool) -> Outlook:
@@ -240,18 +249,27 @@ def _preview(target: Target, revision: str, options: UpgradeOptions, *, as_json:
         print_json({"verdict": "dry run", "ready": ready, "steps": steps, "checks": checks})
         return outlook
     speak = tell if final else say
-    speak(f"Database: {target.label}, PostgreSQL {outlook.server.major}, {outlook.server.data_bytes / 1e6:.1f} MB")
+    speak(
+        Phrase(
+            "Database: {label}, PostgreSQL {major}, {size:.1f} MB",
+            label=target.label,
+            major=outlook.server.major,
+            size=outlook.server.data_bytes / 1e6,
+        )
+    )
     for step in outlook.plan.steps:
-        speak(f"Would run: {step.revision}  {step.title}" if final else f"Will run: {step.revision}  {step.title}")
+        named = {"revision": step.revision, "title": Phrase(step.title)}
+        would = Phrase("Would run: {revision}  {title}", **named)
+        speak(would if final else Phrase("Will run: {revision}  {title}", **named))
     if not outlook.plan.steps:
-        speak(f"Nothing to run: the database is at {', '.join(outlook.plan.start)}.")
+        speak(Phrase("Nothing to run: the database is at {start}.", start=", ".join(outlook.plan.start)))
     for check in outlook.checks:
         if check.name in (FOUND, OTHER) and not final:
-            speak(f"Archive: {check.found}")
+            speak(Phrase("Archive: {found}", found=check.found))
     if final:
         show_checks(outlook.checks)
-        tell("Ready. Nothing was changed." if ready else "Not ready. Nothing was changed.")
-        tell(f"Next: {'lawsker-db safe-upgrade' if ready else first_hint(outlook.checks)}")
+        tell(Phrase("Ready. Nothing was changed.") if ready else Phrase("Not ready. Nothing was changed."))
+        tell(Phrase("Next: {hint}", hint="lawsker-db safe-upgrade" if ready else first_hint(outlook.checks)))
     return outlook
 
 
@@ -260,7 +278,10 @@ def _readable(queries: Path | None) -> Path | None:
     from lawsker_db.errors import UsageError
 
     if queries is not None and not queries.is_file():
-        raise UsageError(f"There is no file {queries}.", hint="name a file of SELECTs, each with a semicolon")
+        raise UsageError(
+            Phrase("There is no file {path}.", path=str(queries)),
+            hint=Phrase("name a file of SELECTs, each with a semicolon"),
+        )
     return queries
 
 
@@ -274,11 +295,15 @@ def _way_back(on_failure: OnFailure) -> Choose:
             return WayBack(on_failure.value)
         if not sys.stdin.isatty():
             return WayBack.KEEP
-        say(f"Failed:   {failed.message}")
-        say("Now:      the migration is committed. rollback takes it back and keeps what it made in an archive;")
-        say("          restore puts the backup from before in its place, and lists what was written since.")
+        say(Phrase("Failed:   {message}", message=failed.message))
+        say(
+            Phrase("Now:      the migration is committed. rollback takes it back and keeps what it made in an archive;")
+        )
+        say(Phrase("          restore puts the backup from before in its place, and lists what was written since."))
         try:
-            typed = typer.prompt(f"Type {', '.join(WayBack)}", err=True, default="keep")
+            typed = typer.prompt(
+                as_question(Phrase("Type {words}", words=", ".join(WayBack))), err=True, default="keep"
+            )
         except typer.Abort:
             typed = ""
         return WayBack(typed.strip()) if typed.strip() in set(WayBack) else WayBack.KEEP
@@ -303,6 +328,9 @@ def _pairs(given: list[str] | None) -> dict[str, str]:
     for item in given or ():
         name, found, value = item.partition("=")
         if not found or not name:
-            raise UsageError(f"--option {item} is not NAME=VALUE.", hint="for example --option email_verified=active")
+            raise UsageError(
+                Phrase("--option {item} is not NAME=VALUE.", item=item),
+                hint=Phrase("for example --option email_verified=active"),
+            )
         pairs[name] = value
     return pairs

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lawsker_db.cli.options import Direct, Json, Queries, Runs, Url, plain
+from lawsker_db.phrases import Phrase
 
 if TYPE_CHECKING:
     from lawsker_db.evidence import Check
@@ -56,7 +57,7 @@ def verify(
         print_json({"ok": not failed, "checks": [_as_json(check) for check in checks]})
     else:
         _show(checks)
-        tell(f"{summary(checks)}: {target.label}")
+        tell(Phrase("{summary}: {label}", summary=summary(checks), label=target.label))
     code = 13 if failed else 0
     if junit is not None and not _written(junit, checks, target.label):
         code = code or 2
@@ -69,7 +70,7 @@ def _show(checks: tuple[Check, ...]) -> None:
     from lawsker_db.record.junit import group_of
 
     for group, found in groupby(checks, key=group_of):
-        tell(f"{group.capitalize()}:")
+        tell(Phrase("{group}:", group=Phrase(group.capitalize())))
         show_checks(tuple(found))
 
 
@@ -79,7 +80,13 @@ def summary(checks: tuple[Check, ...]) -> str:
     passed = sum(check.ok is True for check in checks)
     warned = sum(check.warning and check.ok is False for check in checks)
     rest = len(checks) - failed - passed - warned
-    return f"{passed} passed, {failed} failed, {warned} warnings, {rest} not run"
+    return Phrase(
+        "{passed} passed, {failed} failed, {warned} warnings, {rest} not run",
+        passed=passed,
+        failed=failed,
+        warned=warned,
+        rest=rest,
+    )
 
 
 def _as_json(check: Check) -> object:
@@ -100,13 +107,15 @@ def _require_place(path: Path) -> None:
     from lawsker_db.errors import UsageError
 
     folder = path.absolute().parent
-    hint = "name a file in a folder that you may write to"
+    hint = Phrase("name a file in a folder that you may write to")
     if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder} for {path.name}.", hint=hint)
+        raise UsageError(
+            Phrase("There is no folder {folder} for {name}.", folder=str(folder), name=path.name), hint=hint
+        )
     if path.is_dir():
-        raise UsageError(f"{path} is a folder.", hint=hint)
+        raise UsageError(Phrase("{path} is a folder.", path=str(path)), hint=hint)
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"You may not write into {folder}.", hint=hint)
+        raise UsageError(Phrase("You may not write into {folder}.", folder=str(folder)), hint=hint)
 
 
 def _written(path: Path, checks: tuple[Check, ...], suite: str) -> bool:
@@ -117,6 +126,12 @@ def _written(path: Path, checks: tuple[Check, ...], suite: str) -> bool:
     try:
         write_junit(path, checks, suite=suite)
     except OSError as failed:
-        say(f"{path} could not be written: {failed.strerror or failed}. The result above stands.")
+        say(
+            Phrase(
+                "{path} could not be written: {reason}. The result above stands.",
+                path=str(path),
+                reason=failed.strerror or str(failed),
+            )
+        )
         return False
     return True
