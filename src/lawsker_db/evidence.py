@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from lawsker_db.phrases import Phrase
+
 
 class Phase(StrEnum):
     """What a run does at the moment, in the order of the procedure."""
@@ -92,6 +94,13 @@ class Check:
     def fails(self) -> bool:
         """Pure. True when this finding must stop a run."""
         return self.ok is not True and not self.warning
+
+    @property
+    def contrast(self) -> Phrase:
+        """Pure. What was expected beside what was found."""
+        return Phrase(
+            "{name}: expected {expected}, found {found}", name=self.name, expected=self.expected, found=self.found
+        )
 
 
 def failures(checks: tuple[Check, ...]) -> tuple[Check, ...]:

@@ -7,7 +7,7 @@ Beside it stands what it was made of, a template and its values; the catalogues 
 from __future__ import annotations
 
 import gettext
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Self
@@ -109,6 +109,13 @@ def catalogue(language: str) -> gettext.NullTranslations:
     place = resources.files("lawsker_db") / "locale" / LOCALES[language] / "LC_MESSAGES" / f"{DOMAIN}.mo"
     with place.open("rb") as file:
         return gettext.GNUTranslations(file)
+
+
+def first_of(parts: Sequence[str], most: int, separator: str = ", ", *, number: int | None = None) -> Phrase:
+    """Pure. The first of several texts as one, and how many more there are; `number` where not all of them are given."""
+    listed = joined(parts[:most], separator)
+    rest = (len(parts) if number is None else number) - most
+    return Phrase("{listed} (and {rest} more)", listed=listed, rest=rest) if rest > 0 else listed
 
 
 _spoken = [ENGLISH]

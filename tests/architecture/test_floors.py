@@ -92,6 +92,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.since",
         "safety.choice",
         "safety.reinstatement",
+        "safety.made",
         "safety.gate",
         "safety.hanging",
         "safety.checklist",

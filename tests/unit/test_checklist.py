@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
+from lawsker_db.phrases import CHINESE, Phrase, in_language
 from lawsker_db.revisions import contracts_up_to, load_chain
-from lawsker_db.safety.checklist import CHECKLIST, ITEMS
+from lawsker_db.safety.checklist import CHECKLIST, ITEMS, violated
 
 PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 
@@ -33,6 +35,15 @@ def test_no_code_stands_twice_and_no_group_is_smaller_than_it_was_promised() -> 
 
 def test_every_check_says_what_it_expects_and_what_to_do() -> None:
     assert [item.code for item in CHECKLIST if not (item.title and item.expected and item.hint)] == []
+
+
+def test_every_check_can_be_said_in_chinese() -> None:
+    found = [violated(item.code, ("a row",)) for item in CHECKLIST]
+    sentences = [
+        text for check in found for text in (check.name, check.expected, check.hint) if isinstance(text, Phrase)
+    ]
+    assert len(sentences) > 2 * len(CHECKLIST)
+    assert [text for text in sentences if not re.search("[\u4e00-\u9fff]", in_language(text, CHINESE))] == []
 
 
 def test_the_documentation_has_the_list() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lawsker_db.cli.language import asked_language
 from lawsker_db.evidence import Check
-from lawsker_db.phrases import CHINESE, ENGLISH, Phrase, catalogue, clause, in_language, joined
+from lawsker_db.phrases import CHINESE, ENGLISH, Phrase, catalogue, clause, first_of, in_language, joined, told_by
 from lawsker_db.postgres.blockers import Blocker, named
 from lawsker_db.postgres.catalog import Catalog, compare_catalogs
 
@@ -54,6 +54,19 @@ def test_joined_phrases_stay_phrases() -> None:
     assert both == f"{ROWS}; plain {{braces}}"
     assert both.values["p0"] is ROWS
     assert joined(()) == ""
+
+
+def test_the_first_of_many_say_how_many_more_there_are() -> None:
+    assert first_of(("a", "b"), 2) == "a, b"
+    assert first_of(("a", "b", ROWS), 2, "; ") == "a; b (and 1 more)"
+    assert first_of(("a", "b"), 2, number=9) == "a, b (and 7 more)"
+    assert first_of((), 2) == ""
+    assert in_language(first_of(("a", "b"), 1), CHINESE) == "a（另有 1 项）"
+
+
+def test_an_exception_gives_back_the_phrase_that_it_was_raised_with() -> None:
+    assert told_by(ValueError(ROWS)) is ROWS
+    assert told_by(OSError(2, "none")) == "[Errno 2] none"
 
 
 def test_a_clause_lost_its_full_stop_in_every_language() -> None:

@@ -38,6 +38,7 @@ from lawsker_db.evidence import (
     Timing,
     Verdict,
 )
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.locks import RunLock, run_lock
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
 from lawsker_db.record.report import write_report
@@ -48,11 +49,15 @@ from lawsker_db.safety.reinstatement import back_notes
 from lawsker_db.target import Target
 
 NOTED = ("left", "unnoted", "blocker")  # what could not be cleared away, not be written down; what was done to others
-NOT_RESTORED = "the backup was not restored: that its files are what pg_dump wrote is known, that they restore is not"
-NOT_REHEARSED = "the migration was not rehearsed on a restored copy"
+NOT_RESTORED = Phrase(
+    "the backup was not restored: that its files are what pg_dump wrote is known, that they restore is not"
+)
+NOT_REHEARSED = Phrase("the migration was not rehearsed on a restored copy")
 VERIFY, VERIFY_BACK = "lawsker-db verify", "lawsker-db rollback --verify"
-BACK = "The rollback is committed."
-UNKNOWN_BACK = "It is not known whether the rollback was committed."
+BACK = Phrase("The rollback is committed.")
+PROVEN = Phrase("The migration is committed and proven.")
+PROVEN_BACK = Phrase("The rollback is committed and proven.")
+UNKNOWN_BACK = Phrase("It is not known whether the rollback was committed.")
 SAFE_UPGRADE = "lawsker-db safe-upgrade"
 # How a run ended, by the exit code of what it raised. (An interrupt before COMMIT is a rollback.)
 VERDICTS = {
@@ -148,8 +153,10 @@ def nothing_to_do(target: Target, plan: Plan, server: Server, *, hint: str) -> R
         to_revisions=plan.goal,
         steps=(),
         server=server,
-        message=f"The database is at revision {', '.join(plan.start) or 'base'} already.",
-        state="Nothing was done.",
+        message=Phrase(
+            "The database is at revision {revision} already.", revision=", ".join(plan.start) or Phrase("base")
+        ),
+        state=Phrase("Nothing was done."),
         hint=hint,
     )
 
@@ -201,7 +208,7 @@ def _told_truly(account: Account, error: LawskerError) -> LawskerError:
     if account.guarded is not None and account.in_doubt and not isinstance(error, OutcomeUnknown):
         return unknown_outcome(account.guarded.attempt, error.message, journalled=True)
     if account.committed and not isinstance(error, (CommittedUnproven, OutcomeUnknown)):
-        return _committed(account, f"After COMMIT: {error.message}")
+        return _committed(account, Phrase("After COMMIT: {message}", message=error.message))
     return error
 
 
@@ -215,20 +222,22 @@ def _committed(account: Account, message: str) -> CommittedUnproven:
 def _interrupted(account: Account) -> LawskerError:
     """What an interrupt left behind: nothing, a committed migration that was not looked at again, or a doubt."""
     if account.committed:
-        return _committed(account, "Interrupted after COMMIT; the look afterwards was not made.")
+        return _committed(account, Phrase("Interrupted after COMMIT; the look afterwards was not made."))
     if account.guarded is not None and account.in_doubt:
-        return unknown_outcome(account.guarded.attempt, "interrupted while the server was asked", journalled=True)
-    return Interrupted("Interrupted by the operator.", hint="type the same command again")
+        return unknown_outcome(
+            account.guarded.attempt, Phrase("interrupted while the server was asked"), journalled=True
+        )
+    return Interrupted(Phrase("Interrupted by the operator."), hint=Phrase("type the same command again"))
 
 
 def _bug(account: Account, bug: Exception) -> LawskerError:
     """A bug of ours: what the database's state is all the same. Values stay out."""
-    message = f"a bug in lawsker-db: {type(bug).__name__}"
+    message = Phrase("a bug in lawsker-db: {kind}", kind=type(bug).__name__)
     if account.committed:
         return _committed(account, message)
     if account.guarded is not None and account.in_doubt:
         return unknown_outcome(account.guarded.attempt, message, journalled=True)
-    return RolledBack(message, hint="lawsker-db status, then report this")
+    return RolledBack(message, hint=Phrase("lawsker-db status, then report this"))
 
 
 def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> RunReport:
@@ -236,8 +245,8 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
     notes = account.guarded.warnings if account.guarded else []
     rehearsed = verdict is Verdict.REHEARSED
     back = account.plan.direction is Direction.DOWNGRADE
-    verify = VERIFY_BACK if back else VERIFY
-    proven = f"The {'rollback' if back else 'migration'} is committed and proven."
+    again = Phrase("{verify} looks again at any time", verify=VERIFY_BACK if back else VERIFY)
+    proven = PROVEN_BACK if back else PROVEN
     return RunReport(
         run_id=account.run_id,
         verdict=verdict,
@@ -267,17 +276,17 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         notes=(*notes, *(note for back in account.reinstated for note in back_notes(back)), *account.notes),
         message=failed.message if failed else _message(account, verdict),
         state=failed.state if failed else UNTOUCHED if rehearsed else proven,
-        hint=failed.hint if failed else SAFE_UPGRADE if rehearsed else f"{verify} looks again at any time",
+        hint=failed.hint if failed else SAFE_UPGRADE if rehearsed else again,
         folder=str(account.folder),
     )
 
 
 def _message(account: Account, verdict: Verdict) -> str:
     """Pure. What was done, in a sentence."""
-    goal = ", ".join(account.plan.goal) or "base"
+    goal = ", ".join(account.plan.goal) or Phrase("base")
     if verdict is Verdict.REHEARSED:
-        return f"The upgrade to {goal} was rehearsed on a restored copy: go."
-    return f"The database is at revision {goal}."
+        return Phrase("The upgrade to {goal} was rehearsed on a restored copy: go.", goal=goal)
+    return Phrase("The database is at revision {goal}.", goal=goal)
 
 
 def _locks(account: Account, gate: Gate | None) -> tuple[LockHeld, ...]:
@@ -303,9 +312,11 @@ def teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
             journal.write(event)
         except OSError as failed:
             if not account.committed:
-                hint = "free disk space, then type it again"
-                raise RolledBack(f"The journal cannot be written: {failed}", hint=hint) from failed
-            account.notes.append(f"the journal could not be written after COMMIT: {failed}")
+                hint = Phrase("free disk space, then type it again")
+                raise RolledBack(
+                    Phrase("The journal cannot be written: {failed}", failed=str(failed)), hint=hint
+                ) from failed
+            account.notes.append(Phrase("the journal could not be written after COMMIT: {failed}", failed=str(failed)))
         with suppress(OSError):
             on_event(event)
 

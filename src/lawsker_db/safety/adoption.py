@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, Refused
 from lawsker_db.evidence import Check, OnEvent, ignore
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import read_catalog
 from lawsker_db.postgres.pooler import require_direct
@@ -63,7 +64,7 @@ def adopt(target: Target, *, dry_run: bool = False, on_event: OnEvent = ignore) 
         conn.rollback()
     if dry_run:
         return found
-    refuse_unless(found.checks, what="This is not a Lawsker database that can be adopted")
+    refuse_unless(found.checks, what=Phrase("This is not a Lawsker database that can be adopted"))
     plan = plan_stamp(chain, current, BASELINE)
     _stamp(pinned(target, server), chain, plan, on_event)
     return Adoption(
@@ -79,7 +80,10 @@ def _look(conn: Connection, chain: Chain, current: tuple[str, ...]) -> Adoption:
     """Compare with the baseline's contract. Builds that in a scratch schema under a savepoint, which is rolled back."""
     baseline = plan_upgrade(chain, (), BASELINE).steps[0].contract
     if baseline is None:
-        raise Refused(f"Revision {BASELINE} has no contract to compare with.", hint="reinstall lawsker-db")
+        raise Refused(
+            Phrase("Revision {revision} has no contract to compare with.", revision=BASELINE),
+            hint=Phrase("reinstall lawsker-db"),
+        )
     schema = find_schema(conn)
     quoted = quoted_as_read(conn, schema)
     built = build_promised(conn, baseline, schema)
@@ -88,7 +92,7 @@ def _look(conn: Connection, chain: Chain, current: tuple[str, ...]) -> Adoption:
     differences = without_spelling(conn, not_as_promised(now, promise))
     promised = promised_identities(baseline, quoted)
     extras = tuple(
-        f"{kind} {name}"
+        Phrase("{kind} {name}", kind=Phrase(kind), name=name)
         for kind, name in sorted(now.objects)
         if (kind, name) not in promised
         and kind in ("table", "column", "function", "trigger", "sequence", "type", "policy")
@@ -117,7 +121,7 @@ def _stamp(target: Target, chain: Chain, plan: Plan, on_event: OnEvent) -> None:
             run_steps(conn, chain, plan, guarded.gate)
     except LawskerError as failed:
         if any(guarded.committed for guarded in under_way) and not isinstance(failed, CommittedUnproven):
-            raise _stamped(f"After COMMIT: {failed.message}", run.run_id) from failed
+            raise _stamped(Phrase("After COMMIT: {message}", message=failed.message), run.run_id) from failed
         raise
     except KeyboardInterrupt:
         raise _interrupted(under_way, run.run_id) from None
@@ -126,14 +130,14 @@ def _stamp(target: Target, chain: Chain, plan: Plan, on_event: OnEvent) -> None:
 def _interrupted(under_way: list[Guarded], run_id: str) -> LawskerError:
     """Pure. What an interrupt left behind: nothing, a stamped database, or a doubt."""
     if any(guarded.committed for guarded in under_way):
-        return _stamped("Interrupted after COMMIT.", run_id)
+        return _stamped(Phrase("Interrupted after COMMIT."), run_id)
     for guarded in under_way:
         if guarded.in_doubt:
-            return unknown_outcome(guarded.attempt, "interrupted while the server was asked", journalled=False)
-    return Interrupted("Interrupted by the operator.", hint="type the same command again")
+            return unknown_outcome(guarded.attempt, Phrase("interrupted while the server was asked"), journalled=False)
+    return Interrupted(Phrase("Interrupted by the operator."), hint=Phrase("type the same command again"))
 
 
 def _stamped(message: str, run_id: str) -> CommittedUnproven:
     """Pure. The error that says that the stamp stands all the same."""
-    state = f"The database is stamped {BASELINE}; that is committed."
+    state = Phrase("The database is stamped {revision}; that is committed.", revision=BASELINE)
     return CommittedUnproven(message, hint="lawsker-db status", state=state, run_id=run_id)

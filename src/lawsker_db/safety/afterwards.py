@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Contract
 from lawsker_db.errors import CommittedUnproven, LawskerError
 from lawsker_db.evidence import Check, failures
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.session import find_schema, literal, quoted, quoted_as_read
 from lawsker_db.record.junit import write_junit
 from lawsker_db.record.plans import write_plans
@@ -48,7 +49,7 @@ def note_plans(target: Target, folder: Path, contracts: tuple[Contract, ...], qu
         write_plans(folder, before)
     except (LawskerError, DBAPIError, OSError, UnicodeDecodeError) as failed:
         said = said_by(failed) if isinstance(failed, (LawskerError, DBAPIError)) else str(failed)
-        return f"plans and sizes before the run could not be noted: {said}"
+        return Phrase("plans and sizes before the run could not be noted: {said}", said=said)
     return ""
 
 
@@ -71,7 +72,9 @@ def refresh_statistics(target: Target, contracts: tuple[Contract, ...], filled: 
                 conn.execute(literal(f"ANALYZE {quoted(schema)}.{quoted(table)}"))
     except (LawskerError, DBAPIError) as failed:
         said = failed.message if isinstance(failed, LawskerError) else type(failed.orig).__name__
-        return f"statistics could not be gathered ({said}): ANALYZE {', '.join(tables)}"
+        return Phrase(
+            "statistics could not be gathered ({said}): ANALYZE {tables}", said=said, tables=", ".join(tables)
+        )
     return ""
 
 
@@ -85,16 +88,21 @@ def verify_committed(target: Target, chain: Chain, folder: Path, *, reinstated: 
     try:
         checks = verify(target, chain, options=options)
     except (LawskerError, DBAPIError) as failed:
-        words = f"The verification afterwards could not be made: {said_by(failed)}"
+        words = Phrase("The verification afterwards could not be made: {said}", said=said_by(failed))
         raise CommittedUnproven(words, hint=LOOK_AGAIN) from failed
     notes: tuple[str, ...] = ()
     try:
         write_junit(folder / JUNIT, checks, suite=target.label)
     except OSError as refused:
-        notes = (f"{JUNIT} could not be written: {refused}",)
+        notes = (Phrase("{file} could not be written: {refused}", file=JUNIT, refused=str(refused)),)
     # What must hold at the gate the gate has proven, behind the locks; since then others have been at work.
     failed_checks = tuple(check for check in failures(checks) if ITEMS.get(check.code, NOBODYS).when is not When.GATE)
     if failed_checks:
-        shown = "; ".join(f"{check.code} {check.name}: {check.found}" for check in failed_checks[:SHOWN])
-        raise CommittedUnproven(f"The verification afterwards found: {shown}", hint=HINT, checks=checks)
+        found = (
+            Phrase("{code} {name}: {found}", code=check.code, name=check.name, found=check.found)
+            for check in failed_checks[:SHOWN]
+        )
+        raise CommittedUnproven(
+            Phrase("The verification afterwards found: {found}", found=joined(found, "; ")), hint=HINT, checks=checks
+        )
     return Afterwards(checks=checks, notes=notes)

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from lawsker_db import processes
 from lawsker_db.errors import BackupFailed, Refused
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.content import LOCK_WAIT
 from lawsker_db.postgres.session import server_major
 from lawsker_db.postgres.snapshot import Snapshot
@@ -121,7 +122,7 @@ def write_globals(conn: Connection, folder: Path) -> str:
                 os.fsync(file.fileno())
             if exit_code != 0:
                 partial.unlink()
-                return f"{tool.label} {ended_how(exit_code)}: {said(complaints)}"
+                return _failed(tool, exit_code, complaints)
             partial.rename(folder / GLOBALS)
         except OSError as failed:
             partial.unlink(missing_ok=True)
@@ -152,7 +153,7 @@ def restore_archive(
             while not processes.ended(child, within_s=POLL_S):
                 on_wait()
             exit_code = child.returncode
-        return "" if exit_code == 0 else f"{tool.label} {ended_how(exit_code)}: {said(complaints)}"
+        return "" if exit_code == 0 else _failed(tool, exit_code, complaints)
 
 
 def find_restorer(conn: Connection, client_major: int) -> Tool:
@@ -170,8 +171,8 @@ def list_entries(tool: Tool, archive: Path, *options: str) -> tuple[str, ...]:
     done = processes.run([str(tool.path), "--list", *options, str(archive)], env=bare_environment())
     if done.exit_code != 0:
         raise BackupFailed(
-            f"{tool.label} cannot read the archive: {_gist(done.stderr)}",
-            hint="do not rely on this backup; take another: lawsker-db backup create",
+            Phrase("{program} cannot read the archive: {said}", program=tool.label, said=_gist(done.stderr)),
+            hint=Phrase("do not rely on this backup; take another: lawsker-db backup create"),
         )
     # not splitlines(): a name may hold one of the other characters that it takes for the end of a line
     return tuple(line for line in done.stdout.split("\n") if line and not line.startswith(";"))
@@ -180,14 +181,24 @@ def list_entries(tool: Tool, archive: Path, *options: str) -> tuple[str, ...]:
 def disk_failed(folder: Path, failed: OSError) -> BackupFailed:
     """Pure. The disk does not take the backup."""
     return BackupFailed(
-        f"The backup cannot be written to {folder}: {failed.strerror or failed}.",
-        hint="free disk space there, or name another folder: --runs FOLDER",
+        Phrase(
+            "The backup cannot be written to {folder}: {why}.", folder=str(folder), why=failed.strerror or str(failed)
+        ),
+        hint=Phrase("free disk space there, or name another folder: --runs FOLDER"),
     )
 
 
 def ended_how(exit_code: int) -> str:
     """Pure. "failed with exit code 1", "was ended by signal 9"."""
-    return f"was ended by signal {-exit_code}" if exit_code < 0 else f"failed with exit code {exit_code}"
+    if exit_code < 0:
+        return Phrase("was ended by signal {signal}", signal=-exit_code)
+    return Phrase("failed with exit code {exit_code}", exit_code=exit_code)
+
+
+def _failed(tool: Tool, exit_code: int, complaints: IO[bytes]) -> Phrase:
+    """How a program ended that failed, and what it complained of."""
+    ended = ended_how(exit_code)
+    return Phrase("{program} {ended}: {said}", program=tool.label, ended=ended, said=said(complaints))
 
 
 def said(complaints: IO[bytes]) -> str:
@@ -200,7 +211,7 @@ def said(complaints: IO[bytes]) -> str:
 
 
 def _gist(text: str) -> str:
-    lines = text.strip().splitlines() or ["it said nothing"]
+    lines = text.strip().splitlines() or [Phrase("it said nothing")]
     return next((line for line in lines if "error:" in line), lines[-1])
 
 
@@ -265,7 +276,8 @@ def _require_whole(partial: Path, head: Path, exit_code: int, complaints: IO[byt
         if shutil.disk_usage(partial.parent).free < NO_ROOM_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise BackupFailed(
-            f"{tool.label} {ended_how(exit_code)}: {said(complaints)}", hint="mend what it names, then type it again"
+            _failed(tool, exit_code, complaints),
+            hint=Phrase("mend what it names, then type it again"),
         )
     magic = b""
     if head.is_file():
@@ -273,8 +285,8 @@ def _require_whole(partial: Path, head: Path, exit_code: int, complaints: IO[byt
             magic = file.read(len(MAGIC))
     if magic != MAGIC:
         raise BackupFailed(
-            f"{tool.path} ended well but wrote no archive.",
-            hint="look what that program is; LAWSKER_PG_BIN names the folder to take it from",
+            Phrase("{path} ended well but wrote no archive.", path=str(tool.path)),
+            hint=Phrase("look what that program is; LAWSKER_PG_BIN names the folder to take it from"),
         )
 
 

@@ -7,6 +7,7 @@ import time
 
 from lawsker_db.errors import RolledBack
 from lawsker_db.evidence import Event, Phase
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.session import require_same
 from lawsker_db.revisions import Chain, run_steps
@@ -32,7 +33,12 @@ def carry_out(account: Account, chain: Chain, run: RunOptions, words: str) -> Ca
         except RolledBack as failed:
             if failed.fields.get("sqlstate") not in PASSING or tried == TRIES:
                 raise
-            again = f"rolled back, and begun again (try {tried + 1} of {TRIES}): {failed.message}"
+            again = Phrase(
+                "rolled back, and begun again (try {tried} of {tries}): {message}",
+                tried=tried + 1,
+                tries=TRIES,
+                message=failed.message,
+            )
             run.on_event(Event(phase=Phase.MIGRATION, name="begun again", text=again))
             time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter, not a secret
 
@@ -45,5 +51,5 @@ def _carry_out_once(account: Account, chain: Chain, run: RunOptions, words: str)
         with migration_transaction(conn, target, plan, run) as guarded:
             account.guarded = guarded
             run_steps(conn, chain, plan, guarded.gate)
-        tell(Event(phase=Phase.COMMIT, name="committed", text="committed", facts={"run_id": account.run_id}))
+        tell(Event(phase=Phase.COMMIT, name="committed", text=Phrase("committed"), facts={"run_id": account.run_id}))
     return guarded.gate.catalog

@@ -19,6 +19,7 @@ from sqlalchemy import text
 from lawsker_db import __version__, processes
 from lawsker_db.errors import BackupFailed, UsageError
 from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Phase, RestorePoint, Server, ignore
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.catalog import Catalog, catalog_digest, read_catalog
 from lawsker_db.postgres.content import (
     Content,
@@ -125,15 +126,23 @@ def hand_over(command: str, folder: Path, on_event: OnEvent = ignore) -> None:
             exit_code = child.wait()
     except OSError as failed:
         raise BackupFailed(
-            f"The command after the backup cannot be run: {words[0]}: {failed.strerror}.",
-            hint="mend --after-backup, or leave it out; the backup itself is proven",
+            Phrase(
+                "The command after the backup cannot be run: {program}: {why}.",
+                program=words[0],
+                why=str(failed.strerror),
+            ),
+            hint=Phrase("mend --after-backup, or leave it out; the backup itself is proven"),
         ) from failed
     if exit_code != 0:
         raise BackupFailed(
-            f"The command after the backup {ended_how(exit_code)}; what it said is in {log}.",
-            hint="mend what it names, or leave out --after-backup; the backup itself is proven",
+            Phrase(
+                "The command after the backup {ended}; what it said is in {log}.",
+                ended=ended_how(exit_code),
+                log=str(log),
+            ),
+            hint=Phrase("mend what it names, or leave out --after-backup; the backup itself is proven"),
         )
-    on_event(_event("handed over", f"{words[0]} ended well"))
+    on_event(_event("handed over", Phrase("{program} ended well", program=words[0])))
 
 
 def after_words(command: str) -> tuple[str, ...]:
@@ -142,10 +151,13 @@ def after_words(command: str) -> tuple[str, ...]:
         words = tuple(shlex.split(command))
     except ValueError as failed:
         raise UsageError(
-            f"--after-backup cannot be read: {failed}.", hint="for example 'rclone copy {path} far:'"
+            Phrase("--after-backup cannot be read: {why}.", why=str(failed)),
+            hint=Phrase("for example 'rclone copy {path} far:'"),
         ) from None
     if not words or PATH not in command:
-        raise UsageError("--after-backup names no {path}.", hint="for example 'rclone copy {path} far:backups'")
+        raise UsageError(
+            Phrase("--after-backup names no {path}."), hint=Phrase("for example 'rclone copy {path} far:backups'")
+        )
     return words
 
 
@@ -204,9 +216,19 @@ def _take(
         client_version=written.client.label,
         duration_s=round(time.monotonic() - began, 3),
     )
-    words = f"{size / 1e6:.1f} MB in {len(files)} files; {len(seen.content.tables)} tables, {seen.content.rows} rows"
-    on_event(_event("taken", words, **asdict(receipt)))
+    on_event(_event("taken", _taken(size, len(files), seen.content), **asdict(receipt)))
     return receipt
+
+
+def _taken(size: int, files: int, content: Content) -> Phrase:
+    """Pure. A backup in a line."""
+    return Phrase(
+        "{size:.1f} MB in {files} files; {tables} tables, {rows} rows",
+        size=size / 1e6,
+        files=files,
+        tables=len(content.tables),
+        rows=content.rows,
+    )
 
 
 def _dump(
@@ -230,12 +252,21 @@ def _dump(
             last = time.monotonic()
             if seeing.done():
                 seeing.result()
-            words = f"{written / 1e6:.0f} MB written (database: {server.data_bytes / 1e6:.0f} MB)"
+            words = Phrase(
+                "{written:.0f} MB written (database: {database:.0f} MB)",
+                written=written / 1e6,
+                database=server.data_bytes / 1e6,
+            )
             on_event(_event("progress", words, lasting=False, bytes=written))
 
     jobs = options.workers
-    together = f"{jobs} at once" if options.form is Form.DIRECTORY else "one worker"
-    words = f"pg_dump, {options.form.value} format, {together}, under snapshot {snapshot.name}"
+    together = Phrase("{jobs} at once", jobs=jobs) if options.form is Form.DIRECTORY else Phrase("one worker")
+    words = Phrase(
+        "pg_dump, {form} format, {together}, under snapshot {snapshot}",
+        form=options.form.value,
+        together=together,
+        snapshot=snapshot.name,
+    )
     on_event(_event("snapshot", words))
     with target.connect() as conn:
         return write_archive(conn, snapshot, folder, form=options.form, jobs=jobs, on_bytes=tell)

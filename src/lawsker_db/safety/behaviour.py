@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from lawsker_db.contract import Contract, ForeignKey, Sample, Table, Trial, Twin
 from lawsker_db.evidence import Check
+from lawsker_db.phrases import Phrase, first_of, told_by
 from lawsker_db.postgres.session import quoted
 from lawsker_db.safety.checklist import CHECKLIST, not_run, passed, unknown, violated
 from lawsker_db.safety.stage import (
@@ -43,6 +44,7 @@ NAMED = (
 )  # a constraint that refuses a row is named; a trigger that says so names none
 RAISED = "P0"  # RAISE in PL/pgSQL
 OLD = "'2001-01-01 00:00:00+00'"
+ACCEPTED = Phrase("is accepted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def check_behaviour(conn: Connection, contract: Contract, *, schema: str) -> tup
                 for finding in part(stage):
                     findings.append(finding)  # one by one: those before Hopeless count
             except Hopeless as why:
-                findings += [Finding(code, None, str(why)) for code in codes]
+                findings += [Finding(code, None, told_by(why)) for code in codes]
     finally:
         if savepoint.is_active and not conn.invalidated:
             savepoint.rollback()
@@ -120,7 +122,11 @@ def _obstacle(stage: Stage) -> str:
             outcome = missing or attempt(stage.conn, insertion(stage, sample))
         raised = outcome.state.startswith(RAISED)
         if raised or (outcome.state in NAMED and outcome.constraint not in ours):
-            return f"rows of {sample.table} cannot be tried here, for they are refused by {outcome.label}"
+            return Phrase(
+                "rows of {table} cannot be tried here, for they are refused by {refuser}",
+                table=sample.table,
+                refuser=outcome.label,
+            )
     return ""
 
 
@@ -132,10 +138,18 @@ def _judge(code: str, findings: Sequence[Finding]) -> Iterator[Check]:
     if wrong:
         yield violated(code, wrong)
     if untried:
-        more = f" (and {len(untried) - 1} more)" if len(untried) > 1 else ""
-        yield unknown(code, untried[0] + more)
+        yield unknown(code, first_of(untried, 1))
     if own and not wrong and not untried:
-        yield passed(code, f"{len(own)} tried")
+        yield passed(code, Phrase("{number} tried", number=len(own)))
+
+
+def _of(name: str, said: str) -> Phrase:
+    """Pure. What is said of a table or a key."""
+    return Phrase("{name}: {said}", name=name, said=said)
+
+
+def _refused(outcome: Outcome) -> Phrase:
+    return Phrase("is refused by {refuser}", refuser=outcome.label)
 
 
 def _old_inserts(stage: Stage) -> Iterator[Finding]:
@@ -147,7 +161,7 @@ def _old_inserts(stage: Stage) -> Iterator[Finding]:
                 outcome = missing or attempt(stage.conn, insertion(stage, sample))
             refused = outcome.state.startswith(INTEGRITY)
             ok = True if not outcome.state else False if refused else None
-            yield Finding("B15", ok, f"{sample.table}: {outcome.said}")
+            yield Finding("B15", ok, _of(sample.table, outcome.said))
 
 
 def _checks(stage: Stage) -> Iterator[Finding]:
@@ -166,15 +180,21 @@ def _check(stage: Stage, sample: Sample, trial: Trial, missing: Outcome | None) 
         outcome = missing or attempt(stage.conn, insertion(stage, sample, row))
         ok = outcome.state in BEHIND_CHECKS
         known = missing is None and (ok or outcome.state.startswith(INTEGRITY))
-        said = f"{trial.constraint}: {shown(sample, row)} is refused by {outcome.label}"
+        said = Phrase(
+            "{constraint}: {row} is refused by {refuser}",
+            constraint=trial.constraint,
+            row=shown(sample, row),
+            refuser=outcome.label,
+        )
         yield Finding("B04", ok if known else None, said)
     for row in trial.bad:
         outcome = missing or attempt(stage.conn, insertion(stage, sample, row))
         ok = (outcome.state, outcome.constraint) == (CHECK_SAYS_NO, trial.constraint)
         known = missing is None and (ok or outcome.state[:2] in ("", INTEGRITY))
-        does = "is accepted" if outcome.state in BEHIND_CHECKS else f"is refused by {outcome.label}"
+        does = ACCEPTED if outcome.state in BEHIND_CHECKS else _refused(outcome)
+        said = Phrase("{constraint}: {row} {does}", constraint=trial.constraint, row=shown(sample, row), does=does)
         for code in filter(None, ("B05", trial.code)):
-            yield Finding(code, ok if known else None, f"{trial.constraint}: {shown(sample, row)} {does}")
+            yield Finding(code, ok if known else None, said)
 
 
 def _twins(stage: Stage) -> Iterator[Finding]:
@@ -185,9 +205,10 @@ def _twins(stage: Stage) -> Iterator[Finding]:
             outcome = missing or _second(stage, sample, twin)
         ok = (outcome.state, outcome.constraint) == (UNIQUE_SAYS_NO, twin.constraint)
         known = missing is None and (ok or outcome.state[:2] in ("", INTEGRITY))
-        does = f"is refused by {outcome.label}" if outcome.state else "is accepted"
+        does = _refused(outcome) if outcome.state else ACCEPTED
+        said = Phrase("{constraint}: a second row {does}", constraint=twin.constraint, does=does)
         for code in filter(None, ("B06", twin.code)):
-            yield Finding(code, ok if known else None, f"{twin.constraint}: a second row {does}")
+            yield Finding(code, ok if known else None, said)
 
 
 def _second(stage: Stage, sample: Sample, twin: Twin) -> Outcome:
@@ -195,11 +216,13 @@ def _second(stage: Stage, sample: Sample, twin: Twin) -> Outcome:
     if twin.standing:
         changes = ", ".join(f"{quoted(column)} = {filled(stage, value)}" for column, value in twin.second)
         outcome = attempt(stage.conn, f"UPDATE {quoted(sample.table)} SET {changes} WHERE {twin.standing}")
-        return outcome if outcome.state or outcome.rows else Outcome("02000", said=f"no row with {twin.standing}")
+        none = Phrase("no row with {condition}", condition=twin.standing)
+        return outcome if outcome.state or outcome.rows else Outcome("02000", said=none)
     first = attempt(stage.conn, insertion(stage, sample, twin.first), keep=True)
     if first.state:
         same = (first.state, first.constraint) == (UNIQUE_SAYS_NO, twin.constraint)
-        return first if same else Outcome("02000", said=f"the first row is refused by {first.label}")
+        refused = Phrase("the first row is refused by {refuser}", refuser=first.label)
+        return first if same else Outcome("02000", said=refused)
     return attempt(stage.conn, insertion(stage, sample, twin.second))
 
 
@@ -209,9 +232,8 @@ def _touches(stage: Stage) -> Iterator[Finding]:
         if not table.triggers or not {"created_at", "updated_at"} <= {column.name for column in table.columns}:
             continue
         if table.name not in stage.first:
-            yield from (
-                Finding(code, None, f"{table.name}: the contract has no sample of it") for code in ("B07", "B08")
-            )
+            said = Phrase("{table}: the contract has no sample of it", table=table.name)
+            yield from (Finding(code, None, said) for code in ("B07", "B08"))
             continue
         sample = stage.first[table.name]
         key = quoted(table.primary_key[0])
@@ -222,8 +244,8 @@ def _touches(stage: Stage) -> Iterator[Finding]:
                 f" RETURNING updated_at > {OLD}, created_at = {OLD}",
             )
         moved, stayed = outcome.row or (None, None)
-        yield Finding("B07", moved is True if outcome.row else None, f"{table.name}: {outcome.said or 'stands still'}")
-        yield Finding("B08", stayed is True if outcome.row else None, f"{table.name}: {outcome.said or 'moves'}")
+        for code, well, ill in (("B07", moved, Phrase("stands still")), ("B08", stayed, Phrase("moves"))):
+            yield Finding(code, well is True if outcome.row else None, _of(table.name, outcome.said or ill))
 
 
 def _deletes(stage: Stage) -> Iterator[Finding]:
@@ -231,8 +253,8 @@ def _deletes(stage: Stage) -> Iterator[Finding]:
     groups: dict[str, list[tuple[Table, ForeignKey]]] = {}
     for table in stage.contract.tables:
         if table.name not in stage.first:
-            said = "the contract has no sample of its table"
-            yield from (Finding("B09", None, f"{key.name}: {said}") for key in table.foreign_keys)
+            said = Phrase("the contract has no sample of its table")
+            yield from (Finding("B09", None, _of(key.name, said)) for key in table.foreign_keys)
             continue
         values = dict(stage.first[table.name].values)
         for key in table.foreign_keys:
@@ -254,11 +276,15 @@ def _delete(stage: Stage, statement: str, keys: Sequence[tuple[Table, ForeignKey
             return
     refused = [key for _, key in keys if outcome.state in REFERRED and outcome.constraint == key.name]
     if missing or not refused:
-        said = outcome.said or "there is no row to delete"
-        yield from (Finding("B09", None, f"{key.name}: {said}") for _, key in keys)
+        said = outcome.said or Phrase("there is no row to delete")
+        yield from (Finding("B09", None, _of(key.name, said)) for _, key in keys)
         return
     key = refused[0]
-    yield Finding("B09", key.on_delete in ("RESTRICT", "NO ACTION"), f"{key.name}: refuses instead of {key.on_delete}")
+    yield Finding(
+        "B09",
+        key.on_delete in ("RESTRICT", "NO ACTION"),
+        Phrase("{key}: refuses instead of {promised}", key=key.name, promised=key.on_delete),
+    )
     rest = [pair for pair in keys if pair[1] is not key]
     if rest:
         yield from _delete(stage, statement, rest)
@@ -270,6 +296,10 @@ def _fate(stage: Stage, table: Table, key: ForeignKey) -> Finding:
     nulls = " AND ".join(f"{quoted(column)} IS NULL" for column in key.columns)
     outcome = attempt(stage.conn, f"SELECT {nulls} FROM {quoted(table.name)} WHERE {where}")
     if outcome.state:
-        return Finding("B09", None, f"{key.name}: {outcome.said}")
-    done = "CASCADE" if not outcome.row else "SET NULL" if outcome.row[0] else "nothing"
-    return Finding("B09", done == key.on_delete, f"{key.name}: does {done} instead of {key.on_delete}")
+        return Finding("B09", None, _of(key.name, outcome.said))
+    done = "CASCADE" if not outcome.row else "SET NULL" if outcome.row[0] else Phrase("nothing")
+    return Finding(
+        "B09",
+        done == key.on_delete,
+        Phrase("{key}: does {done} instead of {promised}", key=key.name, done=done, promised=key.on_delete),
+    )

@@ -7,10 +7,11 @@ S is structure, D data, B business, P performance. A code is never used again fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from lawsker_db.evidence import Check
+from lawsker_db.phrases import Phrase, first_of, joined
 
 SHOWN = 5  # offending keys in one finding: enough to see the pattern, few enough to read at night
 
@@ -31,7 +32,7 @@ class When(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One check of the list. `hint` is what to do when it does not hold."""
+    """One check of the list. `hint` is what to do when it does not hold: a sentence, or a command."""
 
     code: str
     severity: Severity
@@ -43,8 +44,8 @@ class Item:
 
 _ERROR, _WARNING = Severity.ERROR, Severity.WARNING
 _GATE, _ALWAYS = When.GATE, When.ALWAYS
-_MEND = "put it back as the contract says, or go back: alembic downgrade"
-_ROWS = "compare these rows with the backup of the run before anything else writes them"
+_MEND = Phrase("put it back as the contract says, or go back: alembic downgrade")
+_ROWS = Phrase("compare these rows with the backup of the run before anything else writes them")
 
 CHECKLIST: tuple[Item, ...] = (
     Item("S01", _ERROR, _ALWAYS, "stamp", "alembic_version names one revision of this chain, once", "lawsker-db status"),
@@ -52,7 +53,7 @@ CHECKLIST: tuple[Item, ...] = (
          "every promised table stands in the application's schema, an ordinary one", _MEND),
     Item("S03", _ERROR, _ALWAYS, "names",
          "no other relation is found first when a promised table is named without its schema",
-         "rename what shadows it, or mend the role's search_path"),
+         Phrase("rename what shadows it, or mend the role's search_path")),
     Item("S04", _ERROR, _ALWAYS, "columns", "every promised column is there", _MEND),
     Item("S05", _ERROR, _ALWAYS, "types", "every promised column has exactly its type and collation", _MEND),
     Item("S06", _ERROR, _ALWAYS, "not null", "every promised column is NOT NULL, or may be null, as promised", _MEND),
@@ -70,7 +71,7 @@ CHECKLIST: tuple[Item, ...] = (
          "every index of the promised tables is valid, ready and live", "REINDEX INDEX CONCURRENTLY …"),
     Item("S16", _WARNING, _ALWAYS, "indexes alike",
          "no two indexes of a promised table do the same work",
-         "drop the one that nobody promised: DROP INDEX CONCURRENTLY …"),
+         Phrase("drop the one that nobody promised: DROP INDEX CONCURRENTLY …")),
     Item("S17", _ERROR, _ALWAYS, "triggers",
          "every promised trigger is there, enabled, and calls the promised function", _MEND),
     Item("S18", _ERROR, _ALWAYS, "functions", "every promised function has the promised body and properties", _MEND),
@@ -79,17 +80,17 @@ CHECKLIST: tuple[Item, ...] = (
     Item("S20", _ERROR, _ALWAYS, "sequences", "every promised sequence belongs to its column and counts as promised", _MEND),
     Item("S21", _WARNING, _ALWAYS, "owners and grants",
          "promised tables belong to whom users belongs, open to those to whom it is",
-         "GRANT what the application needs; ALTER TABLE … OWNER TO …"),
+         Phrase("GRANT what the application needs; ALTER TABLE … OWNER TO …")),
     Item("S22", _WARNING, _ALWAYS, "older objects",
          "everything that existed before the run is as it was",
-         "look who changed it; the backup's catalog.json has the old definition"),
+         Phrase("look who changed it; the backup's catalog.json has the old definition")),
     Item("S23", _WARNING, _ALWAYS, "left-overs",
          "nothing is left that nobody promised: scratch objects, or extras on promised tables",
-         "lawsker-db recover; drop the rest by hand if nobody needs it"),
+         Phrase("lawsker-db recover; drop the rest by hand if nobody needs it")),
     Item("S24", _WARNING, _ALWAYS, "models", "the models of this package and the database do not differ", _MEND),
     Item("D01", _WARNING, _GATE, "older content",
          "every older table holds what it held before the run, in its old columns",
-         "if nobody wrote these tables since, compare with the backup: lawsker-db backup show"),
+         Phrase("if nobody wrote these tables since, compare with the backup: lawsker-db backup show")),
     Item("D02", _ERROR, _ALWAYS, "sequences ahead",
          "no sequence stands behind the column that it numbers", "SELECT setval('…', (SELECT max(…) FROM …))"),
     Item("D03", _WARNING, _GATE, "levels", "the ten lawyer levels are field by field those of the business", _ROWS),
@@ -113,22 +114,24 @@ CHECKLIST: tuple[Item, ...] = (
     Item("D16", _ERROR, _ALWAYS, "orphans", "every foreign key leads to a row", _ROWS),
     Item("D17", _ERROR, _ALWAYS, "no nulls", "no promised column holds NULL where it may not", _ROWS),
     Item("D18", _WARNING, _ALWAYS, "users without a role",
-         "every user holds one of the roles that the migration knows", "give them a role, then a mapping of its type"),
+         "every user holds one of the roles that the migration knows",
+         Phrase("give them a role, then a mapping of its type")),
     Item("D19", _WARNING, _ALWAYS, "roles of one name",
          "no two roles of a tenant have the same name but for case",
-         "merge them: who holds which of them decides what a user is"),
+         Phrase("merge them: who holds which of them decides what a user is")),
     Item("D20", _ERROR, _ALWAYS, "JSON shapes",
          "JSON columns hold objects and arrays of the shape that their readers count on", _ROWS),
     Item("D21", _WARNING, _GATE, "origin of users",
          "users that the run found are registered from the web, and verified only if asked", _ROWS),
     Item("D22", _ERROR, _ALWAYS, "history",
          "every row of the runs' history is as it was written, none is missing",
-         "somebody has edited lawsker_db.migration_run: ask who"),
+         Phrase("somebody has edited lawsker_db.migration_run: ask who")),
     Item("D23", _WARNING, _ALWAYS, "origin",
-         "all runs on record were made in this database, not in one that it is a copy of", "nothing, when this is a copy"),
+         "all runs on record were made in this database, not in one that it is a copy of",
+         Phrase("nothing, when this is a copy")),
     Item("B01", _ERROR, _ALWAYS, "levels rise",
          "levels have no gap, the first needs nothing, every threshold and limit rises",
-         "mend lawyer_levels: a lawyer's level would otherwise be undefined"),
+         Phrase("mend lawyer_levels: a lawyer's level would otherwise be undefined")),
     Item("B02", _ERROR, _ALWAYS, "levels bounded", "a level 0 and a level 11 are refused", _MEND),
     Item("B03", _ERROR, _ALWAYS, "levels once", "a second level 3 is refused", _MEND),
     Item("B04", _ERROR, _ALWAYS, "good values accepted", "for every CHECK a good value is accepted", _MEND),
@@ -146,28 +149,29 @@ CHECKLIST: tuple[Item, ...] = (
     Item("B13", _ERROR, _ALWAYS, "periods", "every period ends at or after its start, and another is refused", _ROWS),
     Item("B14", _WARNING, _ALWAYS, "packages grow",
          "from basic to custom, packages grow in fee, volume and credits, and answer sooner",
-         "look at enterprise_service_packages: a dearer package must not give less"),
+         Phrase("look at enterprise_service_packages: a dearer package must not give less")),
     Item("B15", _ERROR, _ALWAYS, "old inserts", "users and cases are inserted as the old application does it", _MEND),
     Item("P01", _ERROR, _ALWAYS, "indexes used",
          "the planner can use every promised index for its look-up",
-         "REINDEX INDEX CONCURRENTLY …, or look at the index's definition"),
+         Phrase("REINDEX INDEX CONCURRENTLY …, or look at the index's definition")),
     Item("P02", _WARNING, _ALWAYS, "statistics", "tables that the run filled or rewrote have fresh statistics", "ANALYZE"),
     Item("P03", _WARNING, _GATE, "plans",
          "queries on older tables have plans of no worse shape or cost than before the run",
-         "ANALYZE, then look at the plan: EXPLAIN …"),
+         Phrase("ANALYZE, then look at the plan: EXPLAIN …")),
     Item("P04", _WARNING, _ALWAYS, "growth",
-         "users has not grown beyond its new columns, and holds few dead rows", "VACUUM users, at a quiet hour"),
+         "users has not grown beyond its new columns, and holds few dead rows",
+         Phrase("VACUUM users, at a quiet hour")),
     Item("P05", _WARNING, _GATE, "others' waits",
          "no lock of the run kept others waiting too long, and no standby lags",
-         "look at the run's report, and at pg_stat_replication"),
+         Phrase("look at the run's report, and at pg_stat_replication")),
 )  # fmt: skip
 ITEMS: Mapping[str, Item] = {item.code: item for item in CHECKLIST}
 
 
-def passed(code: str, found: str = "so it is") -> Check:
+def passed(code: str, found: str = Phrase("so it is")) -> Check:
     """Pure. The finding of a check that holds."""
     item = ITEMS[code]
-    return Check(code=code, name=item.title, ok=True, expected=item.expected, found=found, warning=_is_warning(item))
+    return replace(_finding(item), ok=True, found=found)
 
 
 def violated(code: str, keys: tuple[str, ...], *, count: int | None = None, warning: bool = False) -> Check:
@@ -176,15 +180,11 @@ def violated(code: str, keys: tuple[str, ...], *, count: int | None = None, warn
     `warning` makes a lesser thing of an error where that is known to be one (an adopted baseline may differ).
     """
     item = ITEMS[code]
-    number = len(keys) if count is None else count
-    more = f" (and {number - SHOWN} more)" if number > SHOWN else ""
-    return Check(
-        code=code,
-        name=item.title,
+    return replace(
+        _finding(item),
         ok=False,
-        expected=item.expected,
-        found="; ".join(keys[:SHOWN]) + more,
-        detail="\n".join(keys),
+        found=first_of(keys, SHOWN, "; ", number=count),
+        detail=joined(keys, "\n"),
         keys=keys[:SHOWN],
         hint=item.hint,
         warning=warning or _is_warning(item),
@@ -193,22 +193,19 @@ def violated(code: str, keys: tuple[str, ...], *, count: int | None = None, warn
 
 def not_run(code: str, why: str) -> Check:
     """Pure. The finding of a check that was left out, which is never "passed" and stops nobody."""
-    item = ITEMS[code]
-    return Check(code=code, name=item.title, ok=None, expected=item.expected, found=f"NOT RUN: {why}", warning=True)
+    return replace(_finding(ITEMS[code]), found=Phrase("NOT RUN: {why}", why=why), warning=True)
 
 
 def unknown(code: str, why: str) -> Check:
     """Pure. The finding of a check that was tried and gave no answer: as grave as a violation."""
     item = ITEMS[code]
-    return Check(
-        code=code,
-        name=item.title,
-        ok=None,
-        expected=item.expected,
-        found=f"could not be checked: {why}",
-        hint=item.hint,
-        warning=_is_warning(item),
-    )
+    return replace(_finding(item), found=Phrase("could not be checked: {why}", why=why), hint=item.hint)
+
+
+def _finding(item: Item) -> Check:
+    """Pure. What every finding of a check has; of this one nothing is known yet."""
+    title, expected = Phrase(item.title), Phrase(item.expected)
+    return Check(code=item.code, name=title, ok=None, expected=expected, found="", warning=_is_warning(item))
 
 
 def _is_warning(item: Item) -> bool:

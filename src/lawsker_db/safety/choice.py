@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Column, Contract, Table, contract_digest
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction
+from lawsker_db.phrases import Phrase, first_of, joined
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.kept import Archive, Kept, archive_schema, find_archives, unknown_archives
 from lawsker_db.postgres.reinstating import column_types, printed_types
@@ -24,7 +25,7 @@ from lawsker_db.target import said_by_server
 
 AUTO, ASK, NEVER = "auto", "ask", "never"
 OPTION, ALEMBICS = "--reinstate ", "-x reinstate="  # how the wish is typed: what stands before it
-FOUND, OTHER = "archive", "other archive"  # the checks that tell which comes back, and which does not
+FOUND, OTHER = Phrase("archive"), Phrase("other archive")  # the checks that tell which comes back, and which does not
 SHOWN = 5
 
 Types = Mapping[str, Mapping[str, str]]  # of each kept table, by its place: columns and their types
@@ -74,17 +75,24 @@ def find_choices(
     unknown = (*unknown_archives(conn), *(archive.schema for archive in archives if not archive.kept))
     choices = []
     for contract in contracts:
-        choice = choose(contract, archives, history, wish, unknown)
+        choice = choose(contract, archives, history, wish, unknown, option=option)
         if choice.archive is not None:
             recorded = next(past for past in history if past.run_id == choice.archive.run_id)
-            choice = _looked_at(conn, choice, choice.archive, recorded, wish)
+            choice = _looked_at(conn, choice, choice.archive, recorded, wish, option)
         choices.append(choice)
     names = {archive.schema for choice in choices for archive in (choice.archive, *choice.others) if archive}
     if choices and wish not in (AUTO, ASK, NEVER, *names):
-        known = f"there are {', '.join(sorted(names))}" if names else "there is none"
-        problem = f'"{wish}" is no archive of {", ".join(c.revision for c in contracts)}: {known}'
-        choices[0] = replace(choices[0], problem=problem, way=f"{option}auto, never, or the name of an archive")
-    return tuple(replace(choice, way=choice.way.replace(OPTION, option)) for choice in choices)
+        known = Phrase("there are {names}", names=", ".join(sorted(names))) if names else Phrase("there is none")
+        problem = Phrase(
+            '"{wish}" is no archive of {revisions}: {known}',
+            wish=wish,
+            revisions=", ".join(c.revision for c in contracts),
+            known=known,
+        )
+        choices[0] = replace(
+            choices[0], problem=problem, way=Phrase("{option}auto, never, or the name of an archive", option=option)
+        )
+    return tuple(choices)
 
 
 def require_choices(
@@ -92,7 +100,7 @@ def require_choices(
 ) -> tuple[Choice, ...]:
     """As `find_choices`; raises `Refused` when something stands in the way, or somebody would have to be asked."""
     choices = find_choices(conn, contracts, wish, schema, option=option)
-    refuse_unless(choice_checks(choices, wish), what="What a downgrade has kept cannot be brought back")
+    refuse_unless(choice_checks(choices, wish), what=Phrase("What a downgrade has kept cannot be brought back"))
     refuse_unasked(choices, wish, option=option)
     return choices
 
@@ -102,8 +110,15 @@ def refuse_unasked(choices: tuple[Choice, ...], wish: str, *, option: str = OPTI
     there = [archive_text(choice.archive, choice.contract.revision) for choice in choices if choice.archive]
     if wish == ASK and there:
         raise Refused(
-            f"There is something to bring back, and nobody here to ask: {'; '.join(there)}.",
-            hint=f"{option}{AUTO} brings it back, {option}{NEVER} leaves it where it is",
+            Phrase(
+                "There is something to bring back, and nobody here to ask: {archives}.", archives=joined(there, "; ")
+            ),
+            hint=Phrase(
+                "{option}{auto} brings it back, {option}{never} leaves it where it is",
+                option=option,
+                auto=AUTO,
+                never=NEVER,
+            ),
         )
 
 
@@ -113,6 +128,8 @@ def choose(
     history: tuple[PastRun, ...],
     wish: str,
     unknown: tuple[str, ...] = (),
+    *,
+    option: str = OPTION,
 ) -> Choice:
     """Pure. The archive of one revision by the wish: what the last downgrade on record kept, or the named one."""
     own = tuple(archive for archive in archives if kept_of(archive, contract.revision))
@@ -125,8 +142,13 @@ def choose(
         return Choice(
             contract=contract,
             others=others,
-            problem=f"schema {archive_schema(last.run_id)}, in which the last downgrade kept things, cannot be read as such",
-            way=f"GRANT USAGE and SELECT on it, as its owner; or leave it: {OPTION}{NEVER}",
+            problem=Phrase(
+                "schema {archive}, in which the last downgrade kept things, cannot be read as such",
+                archive=archive_schema(last.run_id),
+            ),
+            way=Phrase(
+                "GRANT USAGE and SELECT on it, as its owner; or leave it: {option}{never}", option=option, never=NEVER
+            ),
         )
     gone = last is not None and chosen is None and wish != NEVER and _kept_something(last)
     return Choice(
@@ -139,17 +161,29 @@ def choice_checks(choices: tuple[Choice, ...], wish: str) -> tuple[Check, ...]:
     return tuple(check for choice in choices for check in _checks(choice, wish))
 
 
-def archive_text(archive: Archive, revision: str) -> str:
+def archive_text(archive: Archive, revision: str) -> Phrase:
     """Pure. An archive in a line: its name, what it holds of a revision, and when it was made."""
     kept = kept_of(archive, revision)
     tables = [entry for entry in kept if entry.kind == "table"]
-    rows = sum(entry.fingerprint.rows for entry in tables)
-    values = "".join(
-        f", {', '.join(entry.columns)} of {entry.fingerprint.rows} rows of {entry.original}"
+    rows, made_at = sum(entry.fingerprint.rows for entry in tables), f"{archive.made_at:%Y-%m-%d %H:%M}"
+    values = (
+        Phrase(
+            ", {columns} of {rows} rows of {table}",
+            columns=", ".join(entry.columns),
+            rows=entry.fingerprint.rows,
+            table=entry.original,
+        )
         for entry in kept
         if entry.kind == "columns"
     )
-    return f"{archive.schema}: {len(tables)} tables, {rows:,} rows{values}, made {archive.made_at:%Y-%m-%d %H:%M} UTC"
+    return Phrase(
+        "{archive}: {tables} tables, {rows:,} rows{values}, made {made_at} UTC",
+        archive=archive.schema,
+        tables=len(tables),
+        rows=rows,
+        values=joined(values, ""),
+        made_at=made_at,
+    )
 
 
 def differences(contract: Contract, kept: tuple[Kept, ...], types: Types) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -158,19 +192,28 @@ def differences(contract: Contract, kept: tuple[Kept, ...], types: Types) -> tup
     tables = {table.name: table for table in contract.tables}
     extensions = {extension.table: extension for extension in contract.extensions}
     lost: list[str] = []
-    new = [f"table {name}" for name in tables if not any(k.kind == "table" and k.original == name for k in kept)]
+    new = [
+        Phrase("table {table}", table=name)
+        for name in tables
+        if not any(k.kind == "table" and k.original == name for k in kept)
+    ]
     for entry in kept:
         place: Table | None = tables.get(entry.original) if entry.kind == "table" else None
         goal = place or (extensions.get(entry.original) if entry.kind == "columns" else None)
         if goal is None:
-            lost.append(f"{'table' if entry.kind == 'table' else 'columns of'} {entry.original}")
+            of_table = Phrase("columns of {table}", table=entry.original)
+            lost.append(Phrase("table {table}", table=entry.original) if entry.kind == "table" else of_table)
             continue
         promised = {column.name: column for column in goal.columns}
         lost += _unlike(entry, promised, types.get(entry.place, {}))
         for name, column in promised.items():
             if name not in entry.columns:
                 needs = place is not None and not (column.nullable or column.default or place.serial == name)
-                (lost if needs else new).append(f"column {entry.original}.{name}{' without a value' if needs else ''}")
+                column_of = {"table": entry.original, "column": name}
+                if needs:
+                    lost.append(Phrase("column {table}.{column} without a value", **column_of))
+                else:
+                    new.append(Phrase("column {table}.{column}", **column_of))
     return tuple(lost), tuple(new)
 
 
@@ -203,41 +246,72 @@ def _unlike(entry: Kept, promised: Mapping[str, Column], types: Mapping[str, str
     """Pure. Kept columns that have no place, or one of another type."""
     for name in entry.columns:
         if name not in promised:
-            yield f"column {entry.original}.{name}"
+            yield Phrase("column {table}.{column}", table=entry.original, column=name)
         elif name in types and types[name] != promised[name].type:
-            yield f"column {entry.original}.{name} ({types[name]} there, {promised[name].type} now)"
+            yield Phrase(
+                "column {table}.{column} ({there} there, {now} now)",
+                table=entry.original,
+                column=name,
+                there=types[name],
+                now=promised[name].type,
+            )
 
 
-def _looked_at(conn: Connection, choice: Choice, archive: Archive, recorded: PastRun, wish: str) -> Choice:
+def _looked_at(conn: Connection, choice: Choice, archive: Archive, recorded: PastRun, wish: str, option: str) -> Choice:
     """A choice with what stands in the way of taking the archive, which the run `recorded` has made. Reads it whole."""
-    name, revision = archive.schema, choice.contract.revision
-    leave = f"{OPTION}{NEVER} leaves it where it is"
+    name = archive.schema
+    leave = Phrase("{option}{never} leaves it where it is", option=option, never=NEVER)
     turning = circles(choice.contract.tables)
     if turning:
-        said = f"{', '.join(turning)} refer to themselves, and {name} cannot be brought back into such tables"
-        return replace(choice, problem=said, way=leave)
+        circle = Phrase(
+            "{tables} refer to themselves, and {archive} cannot be brought back into such tables",
+            tables=", ".join(turning),
+            archive=name,
+        )
+        return replace(choice, problem=circle, way=leave)
+    find_out = Phrase("find out who wrote it; {leave}", leave=leave)
     if set(recorded.fingerprints) != {entry.fingerprint for entry in archive.kept}:
-        said = f"what {name} says of itself is not what the history says of it"
-        return replace(choice, problem=said, way=f"find out who wrote it; {leave}")
+        other = Phrase("what {archive} says of itself is not what the history says of it", archive=name)
+        return replace(choice, problem=other, way=find_out)
     try:
         with conn.begin_nested():
-            found = _read(conn, choice)
+            types, changed = _read(conn, choice)
     except DBAPIError as failed:
-        said = f"{name} cannot be read: {said_by_server(failed.orig)}"
-        return replace(choice, problem=said, way=f"GRANT SELECT on its tables, as their owner; or {leave}")
-    types, changed = found
+        closed = Phrase("{archive} cannot be read: {why}", archive=name, why=said_by_server(failed.orig) or "")
+        way = Phrase("GRANT SELECT on its tables, as their owner; or {leave}", leave=leave)
+        return replace(choice, problem=closed, way=way)
     if changed:
-        said = f"{name} is not what its record says: {', '.join(changed)} changed since"
-        return replace(choice, problem=said, way=f"find out who wrote it; {leave}")
+        tables = ", ".join(changed)
+        unlike = Phrase("{archive} is not what its record says: {tables} changed since", archive=name, tables=tables)
+        return replace(choice, problem=unlike, way=find_out)
+    return _fitted(choice, name, types, wish, option, leave)
+
+
+def _fitted(choice: Choice, name: str, types: Types, wish: str, option: str, leave: Phrase) -> Choice:
+    """Pure. A choice with what of its archive, as it stands there, does not fit the contract."""
+    revision = choice.contract.revision
     lost, new = differences(choice.contract, choice.kept, types)
     if lost:
-        said = f"{name} has what revision {revision} has no place for: {_some(lost)}"
-        return replace(choice, problem=said, way=leave)
+        problem = Phrase(
+            "{archive} has what revision {revision} has no place for: {lost}",
+            archive=name,
+            revision=revision,
+            lost=first_of(lost, SHOWN),
+        )
+        return replace(choice, problem=problem, way=leave)
     digest = contract_digest((choice.contract,))
     if wish != name and any(entry.contract_digest != digest for entry in choice.kept):
-        what = f"new now: {_some(new)}" if new else "tables and columns are the same, what else it promises is not"
-        said = f"{name} is of another version of revision {revision} ({what})"
-        return replace(choice, problem=said, way=f"{OPTION}{name} takes it all the same; {leave}")
+        what = Phrase("tables and columns are the same, what else it promises is not")
+        if new:
+            what = Phrase("new now: {new}", new=first_of(new, SHOWN))
+        problem = Phrase(
+            "{archive} is of another version of revision {revision} ({what})",
+            archive=name,
+            revision=revision,
+            what=what,
+        )
+        way = Phrase("{option}{archive} takes it all the same; {leave}", option=option, archive=name, leave=leave)
+        return replace(choice, problem=problem, way=way)
     return choice
 
 
@@ -271,20 +345,22 @@ def _read(conn: Connection, choice: Choice) -> tuple[Types, tuple[str, ...]]:
 def _checks(choice: Choice, wish: str) -> Iterator[Check]:
     revision = choice.contract.revision
     if choice.problem:
-        expected = "one that can come back, or none"
+        expected = Phrase("one that can come back, or none")
         yield Check(name=FOUND, ok=False, expected=expected, found=choice.problem, detail=choice.way)
     elif choice.archive is not None:
-        what = "asks whether it is to come back" if wish == ASK else "will be brought back"
-        found = f"{archive_text(choice.archive, revision)}; {what}"
-        yield Check(name=FOUND, ok=True, expected="what the last downgrade kept comes back", found=found)
+        what = Phrase("asks whether it is to come back") if wish == ASK else Phrase("will be brought back")
+        found = joined((archive_text(choice.archive, revision), what), "; ")
+        yield Check(name=FOUND, ok=True, expected=Phrase("what the last downgrade kept comes back"), found=found)
     elif choice.gone:
-        found = f"{choice.gone}, which the last downgrade kept, is there no more: nothing comes back"
-        yield Check(name=FOUND, ok=False, expected="what the last downgrade kept", found=found, warning=True)
+        found = Phrase(
+            "{archive}, which the last downgrade kept, is there no more: nothing comes back", archive=choice.gone
+        )
+        yield Check(name=FOUND, ok=False, expected=Phrase("what the last downgrade kept"), found=found, warning=True)
     for other in choice.others:
-        found = f"{archive_text(other, revision)}; not taken; {OPTION}{other.schema} takes it"
-        yield Check(name=OTHER, ok=True, expected="told", found=found)
-
-
-def _some(names: tuple[str, ...]) -> str:
-    """Pure. The first of some names."""
-    return ", ".join(names[:SHOWN]) + (f" (and {len(names) - SHOWN} more)" if len(names) > SHOWN else "")
+        found = Phrase(
+            "{archive}; not taken; {option}{name} takes it",
+            archive=archive_text(other, revision),
+            option=OPTION,
+            name=other.schema,
+        )
+        yield Check(name=OTHER, ok=True, expected=Phrase("told"), found=found)

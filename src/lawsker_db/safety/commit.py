@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import OutcomeUnknown, RolledBack
 from lawsker_db.evidence import Event, OnEvent, Phase, ignore
+from lawsker_db.phrases import Phrase, clause
 from lawsker_db.postgres.pulse import LOOK_EVERY_S, Pulse, cancel
 from lawsker_db.safety.doubt import RECONNECT_S, Attempt, Outcome, decide_outcome
 from lawsker_db.safety.gate import Gate
@@ -77,8 +78,8 @@ def commit(conn: Connection, target: Target, guarded: Committing, asking: Asking
     roll_back(conn)  # tells SQLAlchemy that its transaction is over; the server has none open
     if not guarded.committed:
         raise RolledBack(
-            "The server did not commit: it answered COMMIT with ROLLBACK or an error.",
-            hint="look into the server's log, then type it again",
+            Phrase("The server did not commit: it answered COMMIT with ROLLBACK or an error."),
+            hint=Phrase("look into the server's log, then type it again"),
         )
 
 
@@ -93,10 +94,10 @@ def roll_back(conn: Connection) -> None:
 def unknown_outcome(attempt: Attempt, reason: str, *, journalled: bool) -> OutcomeUnknown:
     """Pure. The error that says so, with what is needed to find out later."""
     status = f"lawsker-db status --run {attempt.run_id}"
-    later = f"lawsker-db recover (from elsewhere: {status})" if journalled else status
+    later = Phrase("lawsker-db recover (from elsewhere: {status})", status=status) if journalled else status
     return OutcomeUnknown(
-        f"The connection was lost at COMMIT and the outcome cannot be told: {reason.rstrip('.')}.",
-        hint=f"when the server is back: {later}",
+        Phrase("The connection was lost at COMMIT and the outcome cannot be told: {reason}.", reason=clause(reason)),
+        hint=Phrase("when the server is back: {later}", later=later),
         run_id=attempt.run_id,
         backend_pid=attempt.backend_pid,
     )
@@ -172,7 +173,8 @@ def _answered(
         if now - told_at > SILENCE_S:
             told_at = now
             doing = asking.pulse.doing
-            _tell(asking.on_event, f"waiting for COMMIT's answer: {doing.label if doing else 'nothing heard yet'}")
+            heard = doing.label if doing else Phrase("nothing heard yet")
+            _tell(asking.on_event, Phrase("waiting for COMMIT's answer: {heard}", heard=heard))
         if now - max(began, asking.pulse.seen_at) > max(asking.reconnect_s, BLIND_S):
             return False
     return True
@@ -180,27 +182,38 @@ def _answered(
 
 def _cancel(raw: psycopg.Connection[object], on_event: OnEvent) -> None:
     """Ask the server to end what COMMIT waits for. Whether it was committed by then its answer tells."""
-    _tell(on_event, "interrupted while COMMIT is under way; what became of it comes first")
+    _tell(on_event, Phrase("interrupted while COMMIT is under way; what became of it comes first"))
     cancel(raw)
 
 
 def _after_lost_answer(target: Target, guarded: Committing, asking: Asking, came: list[int]) -> str:
     """Return how we know that it committed; raise `RolledBack` or `OutcomeUnknown` otherwise."""
-    _tell(asking.on_event, f"COMMIT was sent and not answered; asking the server, for {asking.reconnect_s:g} s at most")
+    _tell(
+        asking.on_event,
+        Phrase(
+            "COMMIT was sent and not answered; asking the server, for {reconnect_s:g} s at most",
+            reconnect_s=asking.reconnect_s,
+        ),
+    )
     decision = decide_outcome(target, guarded.attempt, reconnect_s=asking.reconnect_s, hurry=partial(bool, came))
     guarded.in_doubt = decision.outcome in (Outcome.UNKNOWN, Outcome.INCONSISTENT)
     guarded.committed = decision.outcome is Outcome.COMMITTED
     if guarded.committed:
-        return f"the connection was lost at COMMIT; it is committed: {decision.reason}"
+        return Phrase("the connection was lost at COMMIT; it is committed: {reason}", reason=decision.reason)
     if decision.outcome is Outcome.ROLLED_BACK:
         raise RolledBack(
-            f"The connection was lost at COMMIT; it did not commit: {decision.reason}.",
-            hint="type the same command again",
+            Phrase("The connection was lost at COMMIT; it did not commit: {reason}.", reason=decision.reason),
+            hint=Phrase("type the same command again"),
         )
     if decision.outcome is Outcome.INCONSISTENT:
         raise OutcomeUnknown(
-            f"The connection was lost at COMMIT, and the server contradicts itself: {decision.reason}.",
-            hint="change nothing more, and have somebody look: lawsker-db status, the server's log, the run's journal",
+            Phrase(
+                "The connection was lost at COMMIT, and the server contradicts itself: {reason}.",
+                reason=decision.reason,
+            ),
+            hint=Phrase(
+                "change nothing more, and have somebody look: lawsker-db status, the server's log, the run's journal"
+            ),
             run_id=guarded.attempt.run_id,
             backend_pid=guarded.attempt.backend_pid,
         )

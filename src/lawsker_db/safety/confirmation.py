@@ -19,6 +19,7 @@ from lawsker_db.errors import (
     RolledBack,
 )
 from lawsker_db.evidence import Check, failures
+from lawsker_db.phrases import Phrase, first_of, joined
 from lawsker_db.postgres.catalog import Catalog, Difference, compare_catalogs, read_catalog
 from lawsker_db.postgres.closed import WRITTEN_IN
 from lawsker_db.postgres.session import find_schema, literal, pin_session
@@ -28,14 +29,14 @@ from lawsker_db.revisions import Plan, current_revisions
 from lawsker_db.target import Target, said_by_server
 
 SHOWN = 5
-HINT = (
-    "lawsker-db verify lists what differs; then keep it, or go back with alembic downgrade; the backup of this run stands"
-    " in its folder"
+HINT = Phrase(
+    "lawsker-db verify lists what differs; then keep it, or go back with alembic downgrade; the backup of this run"
+    " stands in its folder"
 )
-LOOK_AGAIN = "the migration stands, and nobody could look at it: lawsker-db verify looks again"
-OUTSIDE_HINT = (
-    "if the revision opened a connection of its own, undo that by hand and mend the revision; if it was another session,"
-    " type the same command again"
+LOOK_AGAIN = Phrase("the migration stands, and nobody could look at it: lawsker-db verify looks again")
+OUTSIDE_HINT = Phrase(
+    "if the revision opened a connection of its own, undo that by hand and mend the revision; if it was another"
+    " session, type the same command again"
 )
 
 
@@ -67,35 +68,45 @@ def require_confirmed(target: Target, run_id: str, plan: Plan, expected: Catalog
             differences = _compared(expected, read_catalog(conn, closed=True))
     except (LawskerError, DBAPIError) as failed:
         raise CommittedUnproven(
-            f"The look afterwards could not be made: {said_by(failed)}", hint=LOOK_AGAIN
+            Phrase("The look afterwards could not be made: {said}", said=said_by(failed)), hint=LOOK_AGAIN
         ) from failed
     checks = (
-        Check(name="stamp", ok=stamped == plan.goal, expected=", ".join(plan.goal), found=", ".join(stamped)),
-        Check(name="marker", ok=marked, expected="the run's marker row", found="there" if marked else "missing"),
+        Check(name=Phrase("stamp"), ok=stamped == plan.goal, expected=", ".join(plan.goal), found=", ".join(stamped)),
         Check(
-            name="catalog after COMMIT",
+            name=Phrase("marker"),
+            ok=marked,
+            expected=Phrase("the run's marker row"),
+            found=Phrase("there") if marked else Phrase("missing"),
+        ),
+        Check(
+            name=Phrase("catalog after COMMIT"),
             ok=not differences,
-            expected="as the gate saw it",
-            found=_shown(differences) or "so it is",
-            detail="\n".join(difference.label for difference in differences),
+            expected=Phrase("as the gate saw it"),
+            found=_shown(differences) or Phrase("so it is"),
+            detail=joined((difference.label for difference in differences), "\n"),
         ),
     )
     if not marked and stamped != plan.goal:
         raise lost_since(run_id, stamped)
     failed_checks = failures(checks)
     if failed_checks:
-        said = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in failed_checks)
-        raise CommittedUnproven(said, hint=HINT, checks=checks)
+        raise CommittedUnproven(joined((check.contrast for check in failed_checks), "; "), hint=HINT, checks=checks)
     return checks
 
 
 def lost_since(run_id: str, stamped: tuple[str, ...]) -> OutcomeUnknown:
     """Pure. COMMIT was answered, and whoever answers now has neither marker nor stamp: no failed check, another server."""
     return OutcomeUnknown(
-        f"COMMIT was answered, and the server that answers now does not have it: no marker row, stamped"
-        f" {', '.join(stamped) or 'with nothing'}.",
-        hint="find out which server this is; if it is to stay: lawsker-db recover, then type the same command again",
-        state="This server does not have the migration. The one that answered COMMIT has; a failover may have lost it.",
+        Phrase(
+            "COMMIT was answered, and the server that answers now does not have it: no marker row, stamped {stamped}.",
+            stamped=", ".join(stamped) or Phrase("with nothing"),
+        ),
+        hint=Phrase(
+            "find out which server this is; if it is to stay: lawsker-db recover, then type the same command again"
+        ),
+        state=Phrase(
+            "This server does not have the migration. The one that answered COMMIT has; a failover may have lost it."
+        ),
         run_id=run_id,
     )
 
@@ -107,7 +118,7 @@ def read_figures(target: Target, contracts: tuple[Contract, ...]) -> dict[str, i
     """
     with reading(target) as conn:
         return {
-            figure.says: int(conn.execute(literal(figure.query)).scalar_one())
+            Phrase(figure.says): int(conn.execute(literal(figure.query)).scalar_one())
             for contract in contracts
             for figure in contract.figures
         }
@@ -126,7 +137,10 @@ def with_what_stays(target: Target, began_with: Catalog, error: RolledBack) -> L
         return error
     if not differences:
         return error
-    state = f"The migration was rolled back. What other connections committed meanwhile stays: {_shown(differences)}."
+    state = Phrase(
+        "The migration was rolled back. What other connections committed meanwhile stays: {differences}.",
+        differences=_shown(differences),
+    )
     if not isinstance(error, GateRefused):
         error.state = state
         return error
@@ -138,9 +152,13 @@ def require_same_catalog(target: Target, before: Catalog) -> None:
     differences = _compared(before, catalog_now(target))
     if differences:
         raise RehearsalFailed(
-            f"While the revision was rehearsed on the copy, the schema of {target.label} changed: {_shown(differences)}.",
+            Phrase(
+                "While the revision was rehearsed on the copy, the schema of {database} changed: {differences}.",
+                database=target.label,
+                differences=_shown(differences),
+            ),
             hint=OUTSIDE_HINT,
-            state="The migration was not started. What other connections committed meanwhile stays.",
+            state=Phrase("The migration was not started. What other connections committed meanwhile stays."),
         )
 
 
@@ -149,7 +167,7 @@ def said_by(failed: LawskerError | DBAPIError) -> str:
     if isinstance(failed, LawskerError):
         return failed.message
     said = said_by_server(failed.orig)
-    return said or "the connection was lost"
+    return said or Phrase("the connection was lost")
 
 
 def _compared(expected: Catalog, found: Catalog) -> tuple[Difference, ...]:
@@ -166,6 +184,5 @@ def _is_ours(difference: Difference) -> bool:
     return difference.name == OWN_SCHEMA or difference.name.startswith(f"{OWN_SCHEMA}.")
 
 
-def _shown(differences: tuple[Difference, ...]) -> str:
-    more = f" (and {len(differences) - SHOWN} more)" if len(differences) > SHOWN else ""
-    return "; ".join(difference.label for difference in differences[:SHOWN]) + more
+def _shown(differences: tuple[Difference, ...]) -> Phrase:
+    return first_of([difference.label for difference in differences], SHOWN, "; ")

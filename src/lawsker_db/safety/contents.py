@@ -7,7 +7,7 @@ is then not known, which is never "passed". Keys are shown, at most five, and ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import ARRAY, TIMESTAMP, Connection, RowMapping, Text, TextClause, bindparam, text
@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.contract import Contract, Invariant
 from lawsker_db.evidence import Check
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.session import literal
 from lawsker_db.safety.checklist import ITEMS, SHOWN, When, passed, unknown, violated
 from lawsker_db.target import said_by_server
@@ -119,9 +120,9 @@ def check_contents(
     whole = {"schema": schema, "own": [table.name for table in contract.tables], "older": older}
     return (
         *checks,
-        *_look(conn, "D02", (NUMBERED, whole), _behind, "sequences"),
-        *_look(conn, "D16", (REFERENCES, whole), _orphans, "foreign keys"),
-        *_look(conn, "D17", (NULLABLE, names), _nulls, "columns that have nothing against them"),
+        *_look(conn, "D02", (NUMBERED, whole), _BEHIND),
+        *_look(conn, "D16", (REFERENCES, whole), _ORPHANS),
+        *_look(conn, "D17", (NULLABLE, names), _NULLS),
     )
 
 
@@ -155,58 +156,74 @@ def _judge(code: str, invariant: Invariant, rows: list[RowMapping], made_at: dat
     """Pure. The finding on one code, from what one query gave for it."""
     ours = [row for row in rows if not row["theirs"]]
     theirs = next((int(row["total"]) for row in rows if row["theirs"]), 0)
-    since = f"so it is, but for {theirs} that the applications have written since" if theirs else "so it is"
+    since = Phrase("so it is")
+    if theirs:
+        since = Phrase("so it is, but for {theirs} that the applications have written since", theirs=theirs)
     keys = tuple(str(row["said"]) for row in ours)
     if code in ITEMS:
         return violated(code, keys, count=int(ours[0]["total"])) if ours else passed(code, since)
-    found = "; ".join(keys) or since
+    found = joined(keys, "; ") or since
     later = made_at is not None  # nobody knows whether a foreign chain's promise is for ever
     return Check(
-        code=code, name=invariant.name, ok=not ours, expected=invariant.says, found=found, keys=keys, warning=later
+        code=code,
+        name=invariant.name,
+        ok=not ours,
+        expected=Phrase(invariant.says),
+        found=found,
+        keys=keys,
+        warning=later,
     )
 
 
 def _unknown(code: str, invariant: Invariant, why: str) -> Check:
     if code in ITEMS:
         return unknown(code, why)
-    found = f"could not be checked: {why}"
-    return Check(code=code, name=invariant.name, ok=None, expected=invariant.says, found=found)
+    found = Phrase("could not be checked: {why}", why=why)
+    return Check(code=code, name=invariant.name, ok=None, expected=Phrase(invariant.says), found=found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """What is asked of each thing that a query of the catalog lists: `query` gives what offends, and how many in all.
+    `counted` are so many of these things in words, `said` is a row that offends."""
+
+    query: Callable[[RowMapping], str]
+    counted: Callable[[int], Phrase]
+    said: Callable[[RowMapping], str]
 
 
 def _look(
-    conn: Connection,
-    code: str,
-    listing: tuple[str, Mapping[str, object]],
-    query: Callable[[RowMapping], str],
-    what: str,
+    conn: Connection, code: str, listing: tuple[str, Mapping[str, object]], question: _Question
 ) -> Iterator[Check]:
-    """One finding on all things that a query of the catalog lists: `query` gives for each what offends, and how many."""
+    """One finding on all things that a query of the catalog lists."""
     things = _answer(conn, text(listing[0]).bindparams(**listing[1]))
     if isinstance(things, str):
         yield unknown(code, things)
         return
-    answers = [(bool(thing["own"]), _answer(conn, literal(query(thing)))) for thing in things]
+    answers = [(bool(thing["own"]), _answer(conn, literal(question.query(thing)))) for thing in things]
     wrong = [(own, answer) for own, answer in answers if answer and not isinstance(answer, str)]
     for ours in (True, False):
         found = [answer for own, answer in wrong if own is ours]
         if found:
-            keys = tuple(str(row["said"]) for answer in found for row in answer)
+            keys = tuple(question.said(row) for answer in found for row in answer)
             count = sum(int(answer[0]["total"]) for answer in found)
             yield violated(code, keys[:SHOWN], count=count, warning=not ours)
         refused = [answer for own, answer in answers if own is ours and isinstance(answer, str)]
         if refused:
-            untold = unknown(code, f"{len(refused)} of {len(things)} {what}: {refused[0]}")
+            things_all = question.counted(len(things))
+            why = Phrase("{number} of {things}: {why}", number=len(refused), things=things_all, why=refused[0])
+            untold = unknown(code, why)
             yield untold if ours else replace(untold, warning=True)
     if not any(answer for _, answer in answers):
-        yield passed(code, f"{len(things)} {what}")
+        yield passed(code, question.counted(len(things)))
 
 
 def _behind(thing: RowMapping) -> str:
     """Pure. Whether the next number of a sequence has been given out already."""
     end, beyond = ("max", "<=") if thing["step"] > 0 else ("min", ">=")
     return (
-        f"SELECT {spelt(thing['sequence'])} || ' goes on with ' || n.next || ', ' || {spelt(thing['column_name'])}"
-        " || ' has ' || c.last AS said, 1 AS total"
+        f"SELECT {spelt(thing['sequence'])} AS sequence, n.next::text AS next, {spelt(thing['column_name'])} AS column_name,"
+        " c.last::text AS last, 1 AS total"
         f" FROM (SELECT last_value + CASE WHEN is_called THEN {thing['step']} ELSE 0 END AS next FROM {thing['sequence']})"
         f" AS n, (SELECT {end}({thing['named']}) AS last FROM {thing['source']}) AS c WHERE n.next {beyond} c.last"
     )
@@ -225,9 +242,32 @@ def _orphans(thing: RowMapping) -> str:
 def _nulls(thing: RowMapping) -> str:
     """Pure. How many NULLs a column holds."""
     return (
-        f"SELECT {spelt(thing['name'])} || ': ' || count(*) || ' rows' AS said, count(*) AS total FROM {thing['source']}"
+        f"SELECT {spelt(thing['name'])} AS column_name, count(*) AS total FROM {thing['source']}"
         f" WHERE {thing['named']} IS NULL HAVING count(*) > 0"
     )
+
+
+_BEHIND = _Question(
+    query=_behind,
+    counted=lambda number: Phrase("{number} sequences", number=number),
+    said=lambda row: Phrase(
+        "{sequence} goes on with {next}, {column} has {last}",
+        sequence=row["sequence"],
+        next=row["next"],
+        column=row["column_name"],
+        last=row["last"],
+    ),
+)
+_ORPHANS = _Question(
+    query=_orphans,
+    counted=lambda number: Phrase("{number} foreign keys", number=number),
+    said=lambda row: str(row["said"]),
+)
+_NULLS = _Question(
+    query=_nulls,
+    counted=lambda number: Phrase("{number} columns that have nothing against them", number=number),
+    said=lambda row: Phrase("{column}: {rows} rows", column=row["column_name"], rows=row["total"]),
+)
 
 
 def spelt(value: str) -> str:
@@ -244,7 +284,7 @@ def _answer(conn: Connection, query: TextClause) -> list[RowMapping] | str:
         if failed.connection_invalidated:
             raise
         said = said_by_server(failed.orig)
-        return said or "the server refused the query"
+        return said or Phrase("the server refused the query")
     finally:
         if savepoint.is_active and not conn.invalidated:
             savepoint.rollback()

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import Server
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.pulse import bounded
 from lawsker_db.postgres.session import UNKNOWN, identify
 from lawsker_db.record.history import has_committed
@@ -88,69 +89,71 @@ TABLE = (
         name="another server",
         holds=lambda seen: not seen.same_database,
         outcome=None,
-        reason="the connection now leads to another server or database",
+        reason=Phrase("the connection now leads to another server or database"),
     ),
     Line(
         name="a standby",
         holds=lambda seen: seen.in_recovery,
         outcome=None,
-        reason="the server is a standby, which may be behind",
+        reason=Phrase("the server is a standby, which may be behind"),
     ),
     Line(
         name="marked, and yet aborted",
         holds=lambda seen: seen.marker and seen.transaction == "aborted",
         outcome=Outcome.INCONSISTENT,
-        reason="its marker row is there, and the server says that its transaction was aborted",
+        reason=Phrase("its marker row is there, and the server says that its transaction was aborted"),
     ),
     Line(
         name="marked",
         holds=lambda seen: seen.marker,
         outcome=Outcome.COMMITTED,
-        reason="its marker row is there",
+        reason=Phrase("its marker row is there"),
     ),
     Line(
         name="never asked to commit",
         holds=lambda seen: seen.backend is Backend.IDLE,
         outcome=None,
-        reason="its server process waits for a command that never came",
+        reason=Phrase("its server process waits for a command that never came"),
         end_backend=True,
     ),
     Line(
         name="at the standby",
         holds=lambda seen: seen.backend is Backend.AT_STANDBY,
         outcome=None,
-        reason="it is committed on this server, where it waits for a synchronous standby",
+        reason=Phrase("it is committed on this server, where it waits for a synchronous standby"),
     ),
     Line(
         name="at work",
         holds=lambda seen: seen.backend is Backend.AT_WORK,
         outcome=None,
-        reason="its server process is still at work",
+        reason=Phrase("its server process is still at work"),
     ),
     Line(
         name="open without its process",
         holds=lambda seen: seen.transaction == "in progress",
         outcome=None,
-        reason="its transaction is open apart from its server process, as a prepared one is",
+        reason=Phrase("its transaction is open apart from its server process, as a prepared one is"),
     ),
     Line(
         name="committed without a mark",
         holds=lambda seen: seen.transaction == "committed",
         outcome=Outcome.INCONSISTENT,
-        reason="the server says that its transaction committed, and its marker row is absent",
+        reason=Phrase("the server says that its transaction committed, and its marker row is absent"),
     ),
     Line(
         name="not on the promoted server",
         holds=lambda seen: seen.promoted,
         outcome=Outcome.ROLLED_BACK,
-        reason="its marker row is absent here, on a server that was promoted since; the old primary may have committed it"
-        " and must not come back",
+        reason=Phrase(
+            "its marker row is absent here, on a server that was promoted since; the old primary may have committed"
+            " it and must not come back"
+        ),
     ),
     Line(
         name="gone without a mark",
         holds=lambda seen: True,
         outcome=Outcome.ROLLED_BACK,
-        reason="its marker row is absent and its transaction is over",
+        reason=Phrase("its marker row is absent and its transaction is over"),
     ),
 )
 
@@ -186,9 +189,9 @@ def decide_outcome(
             if ruling.end_backend and not ending:
                 deadline, ending, last_look = max(deadline, time.monotonic() + END_S), True, False
         except TimeoutError:
-            reason = f"the server takes connections and does not answer within {LOOK_S:g} s"
+            reason = Phrase("the server takes connections and does not answer within {within_s:g} s", within_s=LOOK_S)
         except (LawskerError, DBAPIError) as failed:
-            reason = failed.message if isinstance(failed, LawskerError) else "the connection was lost again"
+            reason = failed.message if isinstance(failed, LawskerError) else Phrase("the connection was lost again")
         if last_look:
             return Decision(outcome=Outcome.UNKNOWN, reason=reason)
         time.sleep(POLL_S)

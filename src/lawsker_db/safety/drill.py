@@ -16,6 +16,7 @@ from typing import Any
 
 from lawsker_db.errors import BackupFailed, Refused, RestoreFailed
 from lawsker_db.evidence import Event, OnEvent, Phase, ignore
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import UNKNOWN, identify
 from lawsker_db.postgres.statistics import analyze_all
 from lawsker_db.record.journal import PRIVATE_FILE, create_run_folder, new_run_id
@@ -79,18 +80,18 @@ def drill(
             journalled(folder, on_event) as tell,
             restored_copy(target, backup, manifest, jobs=jobs, on_event=tell) as copy,
         ):
-            tell(Event(phase=Phase.RESTORE, name="statistics", text="gathering statistics", lasting=False))
+            tell(Event(phase=Phase.RESTORE, name="statistics", text=Phrase("gathering statistics"), lasting=False))
             analyze_all(copy.target, connections=BackupOptions(jobs=jobs).workers)
             proof = prove(copy, backup, manifest, on_event=tell)
             whole_s = time.monotonic() - began
         made = _drill(manifest, whole_s, rows=proof.rows, restore_s=proof.restore_s)
     except BackupFailed as failed:
         note = _keep(runs, _drill(manifest, time.monotonic() - began, said=failed.message))
-        state = "The database was not touched; it has no backup that is known to restore." if not name else None
+        state = Phrase("The database was not touched; it has no backup that is known to restore.") if not name else None
         fields = {"not_noted": note} if note else {}
         raise RestoreFailed(
-            f"The drill failed: {failed.message}",
-            state=state or "The database was not touched.",
+            Phrase("The drill failed: {why}", why=failed.message),
+            state=state or Phrase("The database was not touched."),
             hint=failed.hint,
             **fields,
         ) from failed
@@ -118,8 +119,12 @@ def newest(target: Target, runs: Path) -> Path:
 
     found = [backup for backup in kept if is_of_it(backup)]
     if not found:
-        more = f"; {len(unreadable)} cannot be read" if unreadable else ""
-        raise Refused(f"There is no backup of {server.database} in {runs}{more}.", hint=TAKE_ONE)
+        what = {"database": server.database, "runs": str(runs)}
+        none = Phrase("There is no backup of {database} in {runs}.", **what)
+        if unreadable:
+            number = len(unreadable)
+            none = Phrase("There is no backup of {database} in {runs}; {number} cannot be read.", **what, number=number)
+        raise Refused(none, hint=TAKE_ONE)
     return found[-1].folder
 
 
@@ -134,7 +139,10 @@ def read_drills(runs: Path, database: str | None = None) -> tuple[Drill, ...]:
     except FileNotFoundError:
         return ()
     except OSError as failed:
-        raise Refused(f"{runs / DRILLS} cannot be read: {failed.strerror}.", hint="name it: --runs FOLDER") from failed
+        raise Refused(
+            Phrase("{file} cannot be read: {why}.", file=str(runs / DRILLS), why=str(failed.strerror)),
+            hint=Phrase("name it: --runs FOLDER"),
+        ) from failed
     for line in lines:
         try:
             facts: dict[str, Any] = json.loads(line)
@@ -171,5 +179,5 @@ def _keep(runs: Path, made: Drill) -> str:
         finally:
             os.close(handle)
     except OSError as failed:
-        return f"the history of drills could not be written: {failed.strerror}"
+        return Phrase("the history of drills could not be written: {why}", why=str(failed.strerror))
     return ""

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Proof, ignore
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.databases import SCRATCH_NAME, drop_scratch
 from lawsker_db.postgres.pooler import require_direct
 from lawsker_db.postgres.session import identify, pinned
@@ -62,7 +63,7 @@ def create_backup(
         if proven and proof_server is None:
             checks += proof_checks(conn, server, warning=False)
         conn.rollback()
-    refuse_unless(tuple(checks), what="No backup can be taken")
+    refuse_unless(tuple(checks), what=Phrase("No backup can be taken"))
     target = pinned(target, server)
     run_id = new_run_id("backup")
     folder = create_run_folder(runs.absolute(), run_id)

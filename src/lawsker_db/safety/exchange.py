@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import LawskerError, RestoreFailed, RolledBack
 from lawsker_db.evidence import Event, OnEvent, Phase
+from lawsker_db.phrases import Phrase, clause
 from lawsker_db.postgres.databases import beside
 from lawsker_db.postgres.locks import RunLock
 from lawsker_db.postgres.session import Session, end_sessions, identify, own_session, pinned
@@ -91,7 +92,7 @@ def _closed(
 
     When the block ends, the journal says who bears the name; when it fails, the gate is opened again before.
     """
-    tell(_event(CLOSED, f"nobody can connect to {swap.live} from here on", swap))
+    tell(_event(CLOSED, Phrase("nobody can connect to {database} from here on", database=swap.live), swap))
     began = time.monotonic()
     try:
         account.swapped = None
@@ -102,7 +103,7 @@ def _closed(
             raise swap_unknown(account, _said(failed)) from failed
         if not account.swapped:
             raise _given_back(failed, swap) from failed
-        account.notes.append(f"the connection was lost at the swap ({_said(failed)}); it took place")
+        account.notes.append(Phrase("the connection was lost at the swap ({why}); it took place", why=_said(failed)))
     except BaseException:  # an interrupt, or a bug of ours: the gate is opened before it goes on
         _settle_told(account, swap, place, ours, tell, settle_s, began)
         raise
@@ -123,10 +124,12 @@ def _settle_told(
 def _noted(account: RestoreAccount, swap: Swap, began: float, tell: OnEvent) -> None:
     """Say that the gate is open, for how long it was closed, and who bears the name."""
     closed_s = time.monotonic() - began
-    account.figures["gate closed, ms"] = round(closed_s * 1000)
+    account.figures[Phrase("gate closed, ms")] = round(closed_s * 1000)
     if account.swapped is not None:
-        words = (
-            f"the gate was closed for {closed_s:.2f} s; {account.names if account.swapped else 'nothing was renamed'}"
+        words = Phrase(
+            "the gate was closed for {closed_s:.2f} s; {names}",
+            closed_s=closed_s,
+            names=account.names if account.swapped else Phrase("nothing was renamed"),
         )
         tell(_event(OPENED, words, swap, swapped=account.swapped))
 
@@ -152,8 +155,11 @@ def _carry(account: RestoreAccount, swap: Swap, live: Connection, inside: Connec
     )
     write_marker(inside, run, identify(inside, sized=False))
     inside.commit()
-    account.figures["sequences set ahead"] = moved
-    account.notes += [f"sequence {name} cannot count as far as in the damaged database: look at it" for name in stuck]
+    account.figures[Phrase("sequences set ahead")] = moved
+    account.notes += [
+        Phrase("sequence {name} cannot count as far as in the damaged database: look at it", name=name)
+        for name in stuck
+    ]
 
 
 def _history(account: RestoreAccount, live: Connection) -> tuple[Mapping[str, object], ...]:
@@ -164,7 +170,10 @@ def _history(account: RestoreAccount, live: Connection) -> tuple[Mapping[str, ob
         if failed.connection_invalidated:
             raise
         account.notes.append(
-            f"the history of runs cannot be read in the damaged database and was not carried over: {_said(failed)}"
+            Phrase(
+                "the history of runs cannot be read in the damaged database and was not carried over: {why}",
+                why=_said(failed),
+            )
         )
         return ()
 
@@ -192,19 +201,24 @@ def _settle(account: RestoreAccount, swap: Swap, place: Target, ours: Session, s
 
 def _given_back(failed: DBAPIError | LawskerError, swap: Swap) -> LawskerError:
     """Pure. The error that says that nothing was renamed, and that the gate is open again."""
-    state = f"Nothing was renamed, the gate is open again: {swap.live} is what it was. Its sessions were ended."
+    state = Phrase(
+        "Nothing was renamed, the gate is open again: {database} is what it was. Its sessions were ended.",
+        database=swap.live,
+    )
     if isinstance(failed, RolledBack):
         return RolledBack(failed.message, state=state, hint=failed.hint)
     return RolledBack(
-        f"The names were not swapped: {_said(failed)}.", state=state, hint="mend that, then type it again"
+        Phrase("The names were not swapped: {why}.", why=_said(failed)),
+        state=state,
+        hint=Phrase("mend that, then type it again"),
     )
 
 
 def _said(failed: DBAPIError | LawskerError) -> str:
     """Pure. What went wrong, without values."""
     if isinstance(failed, LawskerError):
-        return failed.message.rstrip(".")
-    return (said_by_server(failed.orig) or "the connection was lost").rstrip(".")
+        return clause(failed.message)
+    return clause(said_by_server(failed.orig) or Phrase("the connection was lost"))
 
 
 def _pinned(copy: Target) -> Target:

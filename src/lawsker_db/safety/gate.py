@@ -24,23 +24,24 @@ from lawsker_db.evidence import (
     TableContent,
     failures,
 )
+from lawsker_db.phrases import Phrase, first_of, joined
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import Catalog, read_catalog
 from lawsker_db.postgres.closed import WRITTEN_IN
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.seal import Seal
-from lawsker_db.postgres.session import IDLE_LIMIT, fires_triggers, literal, own_path, pin_session, quoted_as_read
+from lawsker_db.postgres.session import IDLE_LIMIT, fires_triggers, own_path, pin_session, quoted_as_read
 from lawsker_db.postgres.touched import is_counting, unknown_catalogs
 from lawsker_db.safety.expectation import Promise, gone_with, unexpected
 from lawsker_db.safety.groups import check_group, group_words
 from lawsker_db.safety.keeping import Keeping
-from lawsker_db.safety.observation import SEQUENCE, Columns, Observation, Reader, check_serial
+from lawsker_db.safety.made import judge_made
+from lawsker_db.safety.observation import SEQUENCE, Columns, Observation, Reader
 from lawsker_db.safety.reinstatement import Reinstating
 from lawsker_db.safety.waiting import Waiting
 
 SHOWN = 5  # offending rows or objects in one finding: enough to see the pattern, few enough to read at night
 BEHIND_LOCKS = "5s"  # for a table that somebody else holds while everybody queues behind our locks
-NUMBERS_STAY = " Numbers that it drew from or set in these sequences stay so, as ever: {}."
 # With these the table may be written or reshaped.
 OBSERVED_MODES = (locks.STRONGEST, "EXCLUSIVE", "ROW EXCLUSIVE")
 
@@ -125,8 +126,9 @@ class Gate:
         """Take locks at their final strength, bounded, and say so. What was written before can be observed no more."""
         early = self._observation.written_early(tuple(qualified))
         if early:
-            expected, found = "locked before it is written", "written before ops.lock_tables"
-            raise self._refusal(tuple(self._check(f"content of {name}", False, expected, found) for name in early))
+            expected, found = Phrase("locked before it is written"), Phrase("written before ops.lock_tables")
+            names = (Phrase("content of {table}", table=table) for table in early)
+            raise self._refusal(tuple(self._check(name, False, expected, found) for name in names))
         self.locks += self._waiting.take(self._conn, qualified, rewrites=rewrites)
 
     def _lock_everything(self, contracts: tuple[Contract, ...]) -> None:
@@ -205,9 +207,11 @@ class Gate:
 
     def _say_kept(self, keeping: Keeping) -> None:
         kept = keeping.kept[-1]
-        what = kept.original if kept.kind == "table" else f"{', '.join(kept.columns)} of {kept.original}"
-        rows = kept.fingerprint.rows
-        self._say("kept", f"kept {what}: {rows} rows in {kept.place}", table=kept.original, place=kept.place, rows=rows)
+        table, place, rows = kept.original, kept.place, kept.fingerprint.rows
+        columns_of = Phrase("{columns} of {table}", columns=", ".join(kept.columns), table=table)
+        what = table if kept.kind == "table" else columns_of
+        words = Phrase("kept {what}: {rows} rows in {place}", what=what, rows=rows, place=place)
+        self._say("kept", words, table=table, place=place, rows=rows)
 
     def require_judged(self, revisions: tuple[str, ...]) -> None:
         """Raise `GateRefused` unless each of these was judged: an env.py that leaves out on_version_apply proves nothing.
@@ -217,8 +221,8 @@ class Gate:
         missing = [revision for revision in revisions if revision not in self._judged]
         if missing:
             raise GateRefused(
-                f"The gate was not asked to judge {', '.join(missing)}.",
-                hint="have the chain's env.py pass on_version_apply as the one of this package does",
+                Phrase("The gate was not asked to judge {revisions}.", revisions=", ".join(missing)),
+                hint=Phrase("have the chain's env.py pass on_version_apply as the one of this package does"),
             )
         if not self._judged:
             self.judge_revision("stamp", Direction.STAMP)
@@ -245,19 +249,22 @@ class Gate:
         if self.keeping is not None and promise is not None:
             checks += self.keeping.judge(self.catalog, after, promise.contract)
         if promise is not None and direction is Direction.UPGRADE and not failures(tuple(checks)):
-            checks += self._judge_rows(promise)
+            made, rows = judge_made(self._conn, promise.contract, self._schema)
+            self.rows_made |= rows
+            checks += made
         self._require(checks)
         self.catalog = after
         back = self.reinstating.follow(revision, rewrites=self._rewrites) if self.reinstating is not None else ()
         if back:
             self._require(back)
-            followed = f"{revision} and what came back"
+            followed = Phrase("{revision} and what came back", revision=revision)
             self.catalog, check = self._judge_catalog(followed, None, Direction.STAMP)
             self._require([check, *self._judge_content(followed, None, Direction.STAMP)])
         self._prepare_next(revision)
         self._observation.settle()
         self._judged.append(revision)
-        self._say("judged", f"revision {revision}: {len(checks)} checks passed", phase=Phase.GATE, revision=revision)
+        words = Phrase("revision {revision}: {checks} checks passed", revision=revision, checks=len(checks))
+        self._say("judged", words, phase=Phase.GATE, revision=revision)
 
     def _require(self, checks: Sequence[Check]) -> None:
         """Note what was found; raise `GateRefused` where it must stop the run."""
@@ -277,43 +284,27 @@ class Gate:
             if difference.kind not in WRITTEN_IN or not shared.isdisjoint(WRITTEN_IN[difference.kind])
         )
         labels = [difference.label for difference in differences]
-        name, expected = f"catalog after {what}", "exactly what the contract promises"
-        found = "; ".join(labels[:SHOWN]) or "so it is"
-        return after, self._check(name, not differences, expected, found, detail="\n".join(labels))
+        name, expected = Phrase("catalog after {what}", what=what), Phrase("exactly what the contract promises")
+        found = joined(labels[:SHOWN], "; ") or Phrase("so it is")
+        return after, self._check(name, not differences, expected, found, detail=joined(labels, "\n"))
 
-    def _judge_content(self, revision: str, promise: Promise | None, direction: Direction) -> list[Check]:
+    def _judge_content(self, what: str, promise: Promise | None, direction: Direction) -> list[Check]:
         """Every relation that stood before is untouched, or has the content it had behind its lock."""
         growing = {self.keeping.own_table} if self.keeping else set()
         checks, contents = self._observation.judge(self._may_drop(promise, direction) | growing)
         self.contents = tuple(sorted(contents, key=lambda content: content.table))
         untouched = sum(content.proof == "untouched" for content in contents)
-        words = f"{untouched} relations untouched"
-        checks.append(self._check(f"content after {revision}", True, "old rows unchanged", words))
+        words = Phrase("{untouched} relations untouched", untouched=untouched)
+        name = Phrase("content after {what}", what=what)
+        checks.append(self._check(name, True, Phrase("old rows unchanged"), words))
         if not is_counting(self._conn):
-            expected = "the server counts what is written"
-            checks.append(self._check("track_counts", False, expected, "switched off by the revision"))
+            expected = Phrase("the server counts what is written")
+            checks.append(self._check("track_counts", False, expected, Phrase("switched off by the revision")))
         unknown = unknown_catalogs(self._conn)
         if unknown:
-            found = f"written: {', '.join(unknown)}"
-            checks.append(self._check("system catalogs", False, "none written that the gate does not read", found))
-        return checks
-
-    def _judge_rows(self, promise: Promise) -> list[Check]:
-        """Row counts of the new tables and the contract's invariants, at COMMIT, behind the locks."""
-        checks: list[Check] = []
-        for table in promise.contract.tables:
-            self.rows_made[table.name] = rows = self._count(table.name)
-            expected = rows if table.rows is None else self._expected_rows(table.rows)
-            checks.append(self._check(f"rows of {table.name}", rows == expected, str(expected), str(rows)))
-            if table.serial:
-                checks.append(check_serial(self._conn, f"{self._schema}.{table.name}", table.serial))
-        for invariant in promise.contract.invariants:
-            if not invariant.at_gate:
-                continue
-            found = self._conn.execute(literal(f"SELECT * FROM ({invariant.query}) AS v LIMIT {SHOWN}")).all()
-            shown = "; ".join(f"{key}: {what}" for key, what, *_ in found)
-            name = f"{invariant.code} {invariant.name}"
-            checks.append(self._check(name, not found, invariant.says, shown or "no violation"))
+            found = Phrase("written: {catalogs}", catalogs=", ".join(unknown))
+            expected = Phrase("none written that the gate does not read")
+            checks.append(self._check(Phrase("system catalogs"), False, expected, found))
         return checks
 
     def judge_ending(self) -> None:
@@ -322,10 +313,10 @@ class Gate:
         self._seal.open_for_good()
         record = ("table", "lawsker_db.migration_run") in self.catalog.objects  # else write_marker has just made it
         checks = self._observation.written_since(catalogs=record)
-        checks += [
-            self._check(f"trigger {name} of a temporary table", False, "none that waits for COMMIT", "deferrable")
-            for name in self._seal.deferring_triggers()
-        ]
+        expected, found = Phrase("none that waits for COMMIT"), Phrase("deferrable")
+        for trigger in self._seal.deferring_triggers():
+            name = Phrase("trigger {name} of a temporary table", name=trigger)
+            checks.append(self._check(name, False, expected, found))
         if checks:
             raise self._refusal(tuple(checks))
 
@@ -333,7 +324,7 @@ class Gate:
         """Fingerprint a table behind its lock, on the columns that are to survive this revision as they are."""
 
         def tell(print_: Fingerprint) -> None:
-            words = f"{print_.table}: {print_.rows} rows fingerprinted"
+            words = Phrase("{table}: {rows} rows fingerprinted", table=print_.table, rows=print_.rows)
             self._say("observed", words, table=print_.table, rows=print_.rows)
 
         self._observation.observe(table, self._varying(), tell)
@@ -373,23 +364,24 @@ class Gate:
             return frozenset()
         return gone_with(self.catalog, promise)
 
-    def _expected_rows(self, promised: int | str) -> int:
-        return promised if isinstance(promised, int) else int(self._conn.execute(literal(promised)).scalar_one())
-
-    def _count(self, table: str) -> int:
-        return int(self._conn.execute(literal(f"SELECT count(*) FROM {self._schema}.{table}")).scalar_one())
-
     def _check(self, name: str, ok: bool, expected: str, found: str, detail: str = "") -> Check:
         return Check(name=name, ok=ok, expected=expected, found=found, detail=detail)
 
     def _refusal(self, checks: tuple[Check, ...]) -> GateRefused:
-        shown = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in checks[:SHOWN])
-        more = f" (and {len(checks) - SHOWN} more)" if len(checks) > SHOWN else ""
+        state = ROLLED_BACK
+        if self._observation.moved:
+            state = Phrase(
+                "{state} Numbers that it drew from or set in these sequences stay so, as ever: {sequences}.",
+                state=ROLLED_BACK,
+                sequences=", ".join(self._observation.moved),
+            )
+        found = first_of([check.contrast for check in checks], SHOWN, "; ")
         return GateRefused(
-            f"The gate refused: {shown}{more}.",
-            hint="if another session changed the schema meanwhile, type it again; else mend the revision or its contract",
-            state=ROLLED_BACK
-            + (NUMBERS_STAY.format(", ".join(self._observation.moved)) if self._observation.moved else ""),
+            Phrase("The gate refused: {found}.", found=found),
+            hint=Phrase(
+                "if another session changed the schema meanwhile, type it again; else mend the revision or its contract"
+            ),
+            state=state,
             checks=checks,
         )
 

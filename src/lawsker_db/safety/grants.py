@@ -11,6 +11,7 @@ from dataclasses import replace
 from sqlalchemy import Connection, text
 
 from lawsker_db.contract import Contract
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import find_schema, server_major
 from lawsker_db.safety.preflight import LOCKING
 from lawsker_db.safety.rights import (
@@ -63,8 +64,8 @@ def _role(conn: Connection, asked: Asked) -> Iterator[Grant]:
     logs_in = attribute(conn, asked, "rolcanlogin")
     yield Grant(
         statement=f"{'ALTER' if asked.exists else 'CREATE'} ROLE {asked.spelled} LOGIN",
-        why="to connect; give it a password apart from this (psql's \\password)",
-        without="nothing can be asked",
+        why=Phrase("to connect; give it a password apart from this (psql's \\password)"),
+        without=Phrase("nothing can be asked"),
         there=logs_in,
     )
 
@@ -89,16 +90,20 @@ def _ownership(conn: Connection, asked: Asked, contracts: tuple[Contract, ...]) 
         ),
         {"schema": asked.schema, "tables": sorted(tables), "functions": sorted(functions), "role": asked.role},
     ).all()
-    without = "safe-upgrade and downgrade are refused"
+    without = Phrase("safe-upgrade and downgrade are refused")
     found: list[tuple[str, str, Grant]] = []
     for kind, name, owner, superuser in rows:
         if superuser:
             statement = f"ALTER {kind} {in_schema(asked, name)} OWNER TO {asked.spelled}"
-            why = f"to alter or drop it; {shown(owner)} is a superuser, whose member nobody should be"
+            why = Phrase(
+                "to alter or drop it; {owner} is a superuser, whose member nobody should be", owner=shown(owner)
+            )
             found.append(("", name, Grant(statement=statement, why=why, without=without)))
     for owner in dict.fromkeys(owner for _, _, owner, superuser in rows if not superuser):
-        why = (
-            f"to alter or drop what {shown(owner)} owns: {shown(', '.join(row[1] for row in rows if row[2] == owner))}"
+        why = Phrase(
+            "to alter or drop what {owner} owns: {names}",
+            owner=shown(owner),
+            names=shown(", ".join(row[1] for row in rows if row[2] == owner)),
         )
         there = asked.exists and has_role(conn, asked.role, owner)
         statement = f"GRANT {spelled(owner)} TO {asked.spelled}"
@@ -108,9 +113,12 @@ def _ownership(conn: Connection, asked: Asked, contracts: tuple[Contract, ...]) 
 
 def _database(conn: Connection, asked: Asked) -> Iterator[Grant]:
     reasons = {
-        "CONNECT": ("to connect", "nothing can be asked"),
-        "CREATE": ("for schema lawsker_db and a scratch schema", "adopt, safe-upgrade and verify are refused"),
-        "TEMPORARY": ("for the seal on the transaction", "adopt and safe-upgrade are refused"),
+        "CONNECT": (Phrase("to connect"), Phrase("nothing can be asked")),
+        "CREATE": (
+            Phrase("for schema lawsker_db and a scratch schema"),
+            Phrase("adopt, safe-upgrade and verify are refused"),
+        ),
+        "TEMPORARY": (Phrase("for the seal on the transaction"), Phrase("adopt and safe-upgrade are refused")),
     }
     database = str(conn.execute(text("SELECT current_database()")).scalar_one())
     for right, (why, without) in reasons.items():
@@ -120,12 +128,15 @@ def _database(conn: Connection, asked: Asked) -> Iterator[Grant]:
 
 
 def _schema(conn: Connection, asked: Asked) -> Iterator[Grant]:
-    for right, why in (("USAGE", "to see the tables"), ("CREATE", "to make tables, and to alter a table's own")):
+    for right, why in (
+        ("USAGE", Phrase("to see the tables")),
+        ("CREATE", Phrase("to make tables, and to alter a table's own")),
+    ):
         there = granted(conn, asked, "has_schema_privilege(r, :schema, :right)", schema=asked.schema, right=right)
         yield Grant(
             statement=f"GRANT {right} ON SCHEMA {spelled(asked.schema)} TO {asked.spelled}",
             why=why,
-            without="nothing is found" if right == "USAGE" else "adopt and safe-upgrade are refused",
+            without=Phrase("nothing is found") if right == "USAGE" else Phrase("adopt and safe-upgrade are refused"),
             there=there,
         )
 
@@ -138,8 +149,8 @@ def _extensions(conn: Connection, contracts: tuple[Contract, ...]) -> Iterator[G
     for name in sorted({name for contract in contracts for name in contract.may_install}):
         yield Grant(
             statement=f"CREATE EXTENSION IF NOT EXISTS {spelled(name)}",
-            why="the revisions need it, and on this server only a superuser may create it",
-            without="the revision fails and is rolled back",
+            why=Phrase("the revisions need it, and on this server only a superuser may create it"),
+            without=Phrase("the revision fails and is rolled back"),
             there=name in standing,
         )
 
@@ -183,7 +194,11 @@ def _tables(conn: Connection, asked: Asked, contracts: tuple[Contract, ...]) -> 
             asked,
             name,
             {(lock if right == LOCKING else right): right for right in sorted(needed)},
-            ("the steps read it, lock it or point foreign keys at it", "safe-upgrade is refused", Need.NEEDED),
+            (
+                Phrase("the steps read it, lock it or point foreign keys at it"),
+                Phrase("safe-upgrade is refused"),
+                Need.NEEDED,
+            ),
         )
         yield from on_table(
             conn,
@@ -191,8 +206,8 @@ def _tables(conn: Connection, asked: Asked, contracts: tuple[Contract, ...]) -> 
             name,
             {right: right for right in sorted(beside)},
             (
-                "verify tries rows in it, all of it rolled back",
-                "verify says UNKNOWN and ends with 13: use verify --read-only",
+                Phrase("verify tries rows in it, all of it rolled back"),
+                Phrase("verify says UNKNOWN and ends with 13: use verify --read-only"),
                 Need.ADVISED,
             ),
         )
@@ -213,31 +228,36 @@ def _records(conn: Connection, asked: Asked) -> Iterator[Grant]:
         if not stamp:
             yield Grant(
                 statement=f"GRANT USAGE ON SCHEMA {spelled(schema)} TO {asked.spelled}",
-                why="to reach the history",
-                without="status cannot read it, and safe-upgrade is refused",
+                why=Phrase("to reach the history"),
+                without=Phrase("status cannot read it, and safe-upgrade is refused"),
                 there=granted(conn, asked, "has_schema_privilege(r, 'lawsker_db', 'USAGE')"),
             )
         rights = ("SELECT", "INSERT", "UPDATE", "DELETE") if stamp else ("SELECT", "INSERT")
-        why = "to read and write the stamp" if stamp else "to read the history, and to add a row a run"
-        told = (why, "safe-upgrade is refused", Need.NEEDED)
+        why = Phrase("to read and write the stamp") if stamp else Phrase("to read the history, and to add a row a run")
+        told = (why, Phrase("safe-upgrade is refused"), Need.NEEDED)
         yield from on_table(conn, asked, name, {right: right for right in rights}, told, schema)
 
 
 def _creating_databases(conn: Connection, asked: Asked) -> Iterator[Grant]:
     yield Grant(
         statement=f"ALTER ROLE {asked.spelled} CREATEDB",
-        why="for the scratch database in which a backup is proven and the upgrade rehearsed",
-        without="needs --proof-server URL; else backup create --no-proof, safe-upgrade --accept-unproven-backup REASON",
+        why=Phrase("for the scratch database in which a backup is proven and the upgrade rehearsed"),
+        without=Phrase(
+            "needs --proof-server URL; else backup create --no-proof, safe-upgrade --accept-unproven-backup REASON"
+        ),
         there=attribute(conn, asked, "rolcreatedb"),
     )
 
 
 def _functions(conn: Connection, asked: Asked) -> Iterator[Grant]:
     reasons = {
-        "pg_control_system()": ("to tell this server from others", "a restart cannot be told from another server"),
+        "pg_control_system()": (
+            Phrase("to tell this server from others"),
+            Phrase("a restart cannot be told from another server"),
+        ),
         "pg_create_restore_point(text)": (
-            "to mark a point in the WAL before the migration",
-            "the report has the position in the WAL, and no name for it",
+            Phrase("to mark a point in the WAL before the migration"),
+            Phrase("the report has the position in the WAL, and no name for it"),
         ),
     }
     for function, (why, without) in reasons.items():
@@ -254,18 +274,18 @@ def _predefined(conn: Connection, asked: Asked) -> Iterator[Grant]:
     reasons = {
         "pg_read_all_stats": (
             Need.ADVISED,
-            "to see older snapshots of other roles, standbys, and who is in the way",
-            "doctor warns: a report under way may find the rewritten table empty; what blocks is not named",
+            Phrase("to see older snapshots of other roles, standbys, and who is in the way"),
+            Phrase("doctor warns: a report under way may find the rewritten table empty; what blocks is not named"),
         ),
         "pg_read_all_settings": (
             Need.ADVISED,
-            "to see how much room is beside the database, where the server is on this machine",
-            "doctor says that the room for the scratch copy was not checked",
+            Phrase("to see how much room is beside the database, where the server is on this machine"),
+            Phrase("doctor says that the room for the scratch copy was not checked"),
         ),
         "pg_signal_backend": (
             Need.ON_REQUEST,
-            "only for --on-blocker cancel and terminate, towards sessions of other roles",
-            "such sessions are waited for",
+            Phrase("only for --on-blocker cancel and terminate, towards sessions of other roles"),
+            Phrase("such sessions are waited for"),
         ),
     }
     for name, (need, why, without) in reasons.items():
@@ -291,8 +311,10 @@ def _for_the_application(conn: Connection, asked: Asked, owners: Iterable[str]) 
             yield Grant(
                 statement=f"ALTER DEFAULT PRIVILEGES FOR ROLE {asked.spelled} IN SCHEMA {spelled(asked.schema)}"
                 f" GRANT {', '.join(wanted)} ON {kind} TO {spelled(owner)}",
-                why=f"so that {shown(owner)}, who owns the older tables, may use what the revisions make",
-                without="the application is not let in to what they make until somebody grants it",
+                why=Phrase(
+                    "so that {owner}, who owns the older tables, may use what the revisions make", owner=shown(owner)
+                ),
+                without=Phrase("the application is not let in to what they make until somebody grants it"),
                 need=Need.ADVISED,
                 there=set(wanted) <= set(found),
             )

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.contract import Contract, Table
 from lawsker_db.evidence import Check
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.fingerprint import column_names
 from lawsker_db.postgres.session import literal
@@ -21,7 +22,7 @@ def check_group(
     tables = [table for table in contract.tables if table.group == group]
     names = {table.name: f"{schema}.{table.name}" for table in tables}
     missing = tuple(
-        _check(f"group {group}", f"table {name}", "missing")
+        _check(Phrase("group {group}", group=group), Phrase("table {name}", name=name), Phrase("missing"))
         for name in names.values()
         if conn.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar_one() is None
     )
@@ -30,7 +31,9 @@ def check_group(
     seeded = {table.name: table.rows for table in tables if isinstance(table.rows, int) and table.rows}
     counts = {name: int(conn.execute(literal(f"SELECT count(*) FROM {names[name]}")).scalar_one()) for name in seeded}
     wrong = tuple(
-        _check(f"rows of {name}", f"{promised} seed rows", str(counts[name]))
+        _check(
+            Phrase("rows of {table}", table=name), Phrase("{promised} seed rows", promised=promised), str(counts[name])
+        )
         for name, promised in seeded.items()
         if counts[name] != promised
     )
@@ -40,8 +43,11 @@ def check_group(
 def group_words(contract: Contract, group: str, counts: dict[str, int]) -> str:
     """Pure. A group that stands, in a sentence."""
     tables = sum(table.group == group for table in contract.tables)
-    seeds = ", ".join(f"{name} {rows} rows" for name, rows in counts.items())
-    return f"{group}: {f'{tables} tables' if tables else 'columns'} stand{f' ({seeds})' if seeds else ''}"
+    stand = Phrase("{group}: columns stand", group=group)
+    if tables:
+        stand = Phrase("{group}: {tables} tables stand", group=group, tables=tables)
+    seeds = [Phrase("{table} {rows} rows", table=name, rows=rows) for name, rows in counts.items()]
+    return Phrase("{stand} ({seeds})", stand=stand, seeds=joined(seeds)) if seeds else stand
 
 
 def _shape(
@@ -66,8 +72,9 @@ def _shape(
         ),
         {"tables": [f"{schema}.{name}" for name in names], "others": others},
     )
-    wrong = [f"{name} is missing" for name in missing] + [f"{row[0]} is not valid" for row in invalid]
-    return tuple(_check("group", "present, valid and validated", found) for found in wrong)
+    wrong = [Phrase("{name} is missing", name=name) for name in missing]
+    wrong += [Phrase("{name} is not valid", name=row[0]) for row in invalid]
+    return tuple(_check(Phrase("group"), Phrase("present, valid and validated"), found) for found in wrong)
 
 
 def _check(name: str, expected: str, found: str) -> Check:

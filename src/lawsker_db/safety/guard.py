@@ -20,6 +20,7 @@ from lawsker_db.errors import (
     RolledBack,
 )
 from lawsker_db.evidence import Direction, Event, OnEvent, Phase, Server, ignore
+from lawsker_db.phrases import Phrase, told_by
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.content import read_tables
@@ -215,27 +216,38 @@ def _failed(failed: DBAPIError) -> LawskerError:
     said = said_by_server(failed.orig)
     if state == SEALED:
         return RevisionFailed(
-            "The revision tried to end the transaction by itself (COMMIT, or SET CONSTRAINTS ALL IMMEDIATE).",
-            hint="take it out of the revision: the tool commits, once, after the gate",
+            Phrase("The revision tried to end the transaction by itself (COMMIT, or SET CONSTRAINTS ALL IMMEDIATE)."),
+            hint=Phrase("take it out of the revision: the tool commits, once, after the gate"),
             sqlstate=state,
         )
     if state in WAITED_TOO_LONG:
         return LockNotObtained(
-            f"Another session held a lock for longer than this statement may wait ({state}): {_first_line(failed)}",
-            hint="wait for that session or end it, then type the same command again",
+            Phrase(
+                "Another session held a lock for longer than this statement may wait ({state}): {statement}",
+                state=state,
+                statement=_first_line(failed),
+            ),
+            hint=Phrase("wait for that session or end it, then type the same command again"),
             sqlstate=state,
         )
     if state == IDLED:
-        return RolledBack(IDLED_OUT, hint="type the same command again", sqlstate=state)
+        return RolledBack(IDLED_OUT, hint=Phrase("type the same command again"), sqlstate=state)
     if failed.connection_invalidated or state in ("57P01", "57P02", "08006", None):
         return RolledBack(
-            f"The connection was lost inside the transaction: {said or 'the server went away'}.",
-            hint="type the same command again",
+            Phrase(
+                "The connection was lost inside the transaction: {why}.", why=said or Phrase("the server went away")
+            ),
+            hint=Phrase("type the same command again"),
             sqlstate=state,
         )
     return RevisionFailed(
-        f"The server refused a statement ({state}): {said}. It was: {_first_line(failed)}",
-        hint="mend the revision or what it stumbled over, then type it again",
+        Phrase(
+            "The server refused a statement ({state}): {said}. It was: {statement}",
+            state=str(state),
+            said=said or "",
+            statement=_first_line(failed),
+        ),
+        hint=Phrase("mend the revision or what it stumbled over, then type it again"),
         sqlstate=state,
     )
 
@@ -253,8 +265,12 @@ def _revisions_own_errors() -> Iterator[None]:
         raise
     except (Exception, SystemExit) as failed:
         raise RevisionFailed(
-            f"The revision raised {type(failed).__name__}: {said_by_server(failed) or failed}",
-            hint="mend the revision or what it stumbled over, then type it again",
+            Phrase(
+                "The revision raised {kind}: {said}",
+                kind=type(failed).__name__,
+                said=said_by_server(failed) or told_by(failed),
+            ),
+            hint=Phrase("mend the revision or what it stumbled over, then type it again"),
         ) from failed
 
 
@@ -263,9 +279,12 @@ def _require_goal(conn: Connection, plan: Plan) -> None:
     current = current_revisions(conn)
     if current != plan.goal:
         raise GateRefused(
-            f"After the revisions the database is stamped {', '.join(current) or 'with nothing'}, not"
-            f" {', '.join(plan.goal) or 'base'}.",
-            hint="look at the chain's env.py: it must run the revisions on the connection in config.attributes",
+            Phrase(
+                "After the revisions the database is stamped {current}, not {goal}.",
+                current=", ".join(current) or Phrase("with nothing"),
+                goal=", ".join(plan.goal) or Phrase("base"),
+            ),
+            hint=Phrase("look at the chain's env.py: it must run the revisions on the connection in config.attributes"),
         )
 
 
@@ -273,10 +292,15 @@ def _require_start(conn: Connection, plan: Plan) -> None:
     """Raise `Refused` when another run has moved the database since this one was planned. Reads only."""
     current = current_revisions(conn)
     if current != plan.start:
-        stands, planned = ", ".join(current) or "no revision", ", ".join(plan.start) or "no revision"
+        none = Phrase("no revision")
+        stands, planned = ", ".join(current) or none, ", ".join(plan.start) or none
         raise Refused(
-            f"The database is at {stands}; when this run was planned it was at {planned}.",
-            hint="lawsker-db status, then type the same command again",
+            Phrase(
+                "The database is at {stands}; when this run was planned it was at {planned}.",
+                stands=stands,
+                planned=planned,
+            ),
+            hint=Phrase("lawsker-db status, then type the same command again"),
         )
 
 
@@ -286,5 +310,5 @@ def _session_event(whose: str, session: Session) -> Event:
 
 
 def _about_to_commit(attempt: Attempt) -> Event:
-    words = "everything proven; committing"
+    words = Phrase("everything proven; committing")
     return Event(phase=Phase.COMMIT, name="about to commit", text=words, facts=asdict(attempt))

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from lawsker_db.contract import Contract
 from lawsker_db.evidence import Check
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.dependants import Dependant, find_dependants
 from lawsker_db.postgres.scratch import promised_identities
 from lawsker_db.postgres.session import quoted_as_read
@@ -23,7 +24,7 @@ def dependant_checks(conn: Connection, plan: Plan, schema: str) -> tuple[Check, 
     own = {identity for contract in contracts for identity in promised_identities(contract, place)}
     found = [d for d in _hanging(conn, contracts, place) if (d.kind, d.name) not in own]
     if not found:
-        return (Check(name="dependants", ok=True, expected="none of others", found="none"),)
+        return (Check(name=Phrase("dependants"), ok=True, expected=Phrase("none of others"), found=Phrase("none")),)
     things = {(d.kind, d.name): d.way_out for d in found}
     return tuple(
         _check(kind, name, [d.on for d in found if (d.kind, d.name) == (kind, name)], way_out)
@@ -34,11 +35,11 @@ def dependant_checks(conn: Connection, plan: Plan, schema: str) -> tuple[Check, 
 def _check(kind: str, name: str, on: list[str], way_out: str) -> Check:
     """Pure. One thing of others, and how it can be taken off."""
     return Check(
-        name=f"{kind} {name}",
+        name=Phrase("{kind} {name}", kind=Phrase(kind), name=name),
         ok=False,
-        expected="nothing of others hangs on what would go",
-        found=f"hangs on {', '.join(on)}, which would go",
-        detail=f"keep its definition, then {way_out}; and type the same command again",
+        expected=Phrase("nothing of others hangs on what would go"),
+        found=Phrase("hangs on {things}, which would go", things=", ".join(on)),
+        detail=Phrase("keep its definition, then {way_out}; and type the same command again", way_out=way_out),
     )
 
 
