@@ -6,6 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
 
@@ -192,3 +193,19 @@ def test_the_settings_have_every_exit_code() -> None:
     codes = {row[0] for row in rows(HANDBOOK) if len(row) == 4}
     for page in ("settings.md", f"settings{CHINESE}"):
         assert {row[0] for row in rows(DOCS / page) if row[0].isdigit()} == codes
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.svg")), ids=lambda path: path.name)
+def test_a_picture_can_be_read_without_being_seen_in_the_dark_and_without_a_network(path: Path) -> None:
+    text = path.read_text()
+    picture = ElementTree.fromstring(text)  # noqa: S314 - our own file
+    told = {child.tag.rpartition("}")[2]: child.text for child in picture}
+    assert told["title"]
+    assert len(told["desc"] or "") > 80
+    assert "prefers-color-scheme: dark" in text
+    assert re.findall(r"<script|href|url\(|@import|\bon\w+=", text) == []
+    shown = [words for page in PAGES for words in re.findall(rf"!\[([^\]]*)\]\({path.name}\)", page.read_text())]
+    assert [len(words) > 80 for words in shown] == [True]
