@@ -25,7 +25,7 @@ EXITS: Mapping[str, tuple[int, ...]] = {
     "verify": (10, 13),
     "monitor": (10, 13),
     "recover": (10, 12),
-    "restore": (10, 12, 13, 14, 15),
+    "restore": (10, 11, 12, 13, 14, 15),
     "drill": (10, 14),
     "rescue": (10, 11, 12, 13, 15),
     "report": (10,),
