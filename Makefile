@@ -23,7 +23,7 @@ export DATABASE_URL
 endif
 
 .PHONY: help demo test test-majors test-long test-faults lint typecheck build bench docs messages
-.PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover restore drill adopt verify backup status clean .revision-given
+.PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover restore drill adopt verify backup monitor status clean .revision-given
 
 help: ## list the targets
 	@echo "usage: make TARGET [DATABASE_URL=postgresql://...] [ARGS='...'] [PYTHON=/path/to/python]"
@@ -103,6 +103,9 @@ verify: .venv/.stamp-base ## compare the database with what its revision promise
 
 backup: .venv/.stamp-base ## take a backup and prove it by a trial restore
 	@.venv/bin/lawsker-db backup create $(ARGS)
+
+monitor: .venv/.stamp-base ## watch the database and the run that goes on in it, until Ctrl-C
+	@.venv/bin/lawsker-db monitor $(ARGS)
 
 status: .venv/.stamp-base ## where the database stands
 	@.venv/bin/lawsker-db status $(ARGS)

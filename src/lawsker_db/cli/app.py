@@ -13,6 +13,7 @@ from lawsker_db import __version__
 from lawsker_db.cli.backups import backup_app
 from lawsker_db.cli.completing import completion
 from lawsker_db.cli.granting import grants
+from lawsker_db.cli.monitoring import monitor
 from lawsker_db.cli.options import Config, Direct, DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.recovering import recover
 from lawsker_db.cli.rescuing import rescue
@@ -37,6 +38,7 @@ app.command("safe-upgrade")(safe_upgrade)
 app.command()(rehearse)
 app.command()(rollback)
 app.command()(verify)
+app.command()(monitor)
 app.command()(recover)
 app.command()(restore)
 app.command()(drill)
