@@ -172,6 +172,13 @@ def test_what_the_documents_have_one_type_there_is() -> None:
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - options == set()
 
 
+def test_the_handbook_has_every_problem_that_the_monitor_names() -> None:
+    rules = "".join(path.read_text() for path in (CHECKOUT / "src" / "lawsker_db" / "monitor").glob("*.py"))
+    named = re.findall(r"code=\"([a-z_]+)\"|_of_transaction\(one, \"([a-z_]+)\"", rules)
+    told = {name for row in rows(HANDBOOK) for name in re.findall(r"^\*\*([a-z_]+)\*\*$", row[0])}
+    assert told == {one or other for one, other in named}
+
+
 # ---- the settings ----------------------------------------------------------------------------------------------------
 
 
