@@ -18,6 +18,7 @@ class Phase(StrEnum):
     BACKUP = "backup"
     PROOF = "proof"
     REHEARSAL = "rehearsal"
+    HANDOVER = "handover"
     MIGRATION = "migration"
     GATE = "gate"
     COMMIT = "commit"
@@ -56,7 +57,12 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened in a run. `text` is for people, empty where only the journal wants it; `facts` is for
-    machines. `lasting` false: mere progress."""
+    machines. `lasting` false: mere progress.
+
+    The facts of a phase's `begin` and `end` say where it stands (`number`, `of`) and what was expected of it (`estimate_s`,
+    `left_s`, `expected_bytes`; None where nothing is known). Mere progress counts in `bytes`, or in `tables` or `statements`
+    of so many (`of`).
+    """
 
     phase: Phase
     name: str
@@ -257,6 +263,7 @@ class Rehearsal:
 
     `locks`: each existing table that writers, or readers too, would have to wait for. `statements`, slowest first: the
     slowest ones, and all that took such a lock or rewrote a table; not the hundreds that did neither.
+    `statement_count` is how many there were.
     """
 
     go: bool
@@ -267,6 +274,7 @@ class Rehearsal:
     wal_bytes: int
     growth_bytes: int
     statements: tuple[StatementCost, ...]
+    statement_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "4 memory": (
         "record",
         "record.journal",
+        "record.log",
         "record.history",
         "record.manifest",
         "record.plans",
@@ -77,6 +78,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     ),
     "5 procedures": (
         "safety",
+        "safety.pace",
         "safety.provisions",
         "safety.preflight",
         "safety.rights",
@@ -85,6 +87,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.backup",
         "safety.proof",
         "safety.shelf",
+        "safety.precedent",
         "safety.errands",
         "safety.drill",
         "safety.expectation",

@@ -45,6 +45,7 @@ FREE = {
     "config": "{}",
     "option": "{}={}",
     "after_backup": "{}",
+    "notify": "{}",
     "accept_unproven_backup": "{}",
     "queries": "{}",
     "reinstate": "{}",

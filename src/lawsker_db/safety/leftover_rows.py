@@ -20,7 +20,7 @@ from lawsker_db.postgres.databases import beside
 from lawsker_db.postgres.rows import NEW_COLUMNS
 from lawsker_db.postgres.session import identify, pinned
 from lawsker_db.postgres.swap import Swap, let_in
-from lawsker_db.safety.account import timed
+from lawsker_db.safety.pace import timed
 from lawsker_db.safety.proof import Copy
 from lawsker_db.safety.rescue import LARGE_OBJECTS, Rescue, export_rescue, find_rescue
 from lawsker_db.safety.rescue_files import RESCUE
