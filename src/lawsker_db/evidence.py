@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from lawsker_db.changes import Promised, RescuedTable, SizeChange, TableChange
 from lawsker_db.phrases import Phrase
 
 
@@ -308,7 +309,8 @@ class Reinstated:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """Everything a run can say for itself; `report.json` is this value. `archive` is the schema in which a rollback keeps
-    what it took away, `kept` the tables there with their rows."""
+    what it took away, `kept` the tables there with their rows. `rescued` is what a restore found beyond the backup, None
+    where nobody has looked."""
 
     run_id: str
     verdict: Verdict
@@ -329,6 +331,10 @@ class RunReport:
     locks: tuple[LockHeld, ...] = ()
     checks: tuple[Check, ...] = ()
     contents: tuple[TableContent, ...] = ()
+    promised: tuple[Promised, ...] = ()
+    changes: tuple[TableChange, ...] = ()
+    sizes: tuple[SizeChange, ...] = ()
+    rescued: tuple[RescuedTable, ...] | None = None
     rows_made: Mapping[str, int] = field(default_factory=dict)
     reinstated: tuple[Reinstated, ...] = ()
     archive: str = ""

@@ -25,7 +25,7 @@ PACKAGE = "lawsker_db"
 # floors below, and from earlier ones on its own floor. "name/" is a package or module that counts as one
 # place, whatever it holds.
 FLOORS: Mapping[str, tuple[str, ...]] = {
-    "1 values": ("phrases", "errors", "processes", "models/", "contract", "evidence", "target"),
+    "1 values": ("phrases", "errors", "processes", "models/", "contract", "changes", "evidence", "target"),
     "2 server": (
         "postgres",
         "postgres.tools",
@@ -73,8 +73,16 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "record.history",
         "record.manifest",
         "record.plans",
-        "record.report",
+        "record.document",
+        "record.runs",
+        "record.markup",
+        "record.charts",
+        "record.page",
+        "record.diagram",
         "record.junit",
+        "record.course",
+        "record.findings",
+        "record.report",
     ),
     "5 procedures": (
         "safety",
@@ -91,6 +99,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.errands",
         "safety.drill",
         "safety.expectation",
+        "safety.promises",
         "safety.observation",
         "safety.waiting",
         "safety.groups",

@@ -16,6 +16,7 @@ from lawsker_db.cli.granting import grants
 from lawsker_db.cli.monitoring import monitor
 from lawsker_db.cli.options import Config, Direct, DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.recovering import recover
+from lawsker_db.cli.reporting import report
 from lawsker_db.cli.rescuing import rescue
 from lawsker_db.cli.restoring import drill, restore
 from lawsker_db.cli.rolling import rollback
@@ -43,6 +44,7 @@ app.command()(recover)
 app.command()(restore)
 app.command()(drill)
 app.command()(rescue)
+app.command()(report)
 app.command()(grants)
 app.command()(completion)
 app.add_typer(backup_app, name="backup")

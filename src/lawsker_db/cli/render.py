@@ -84,7 +84,7 @@ def show_bug(failed: Exception, *, as_json: bool) -> None:
 def show_report(report: RunReport, *, as_json: bool) -> None:
     """The end of a run."""
     if as_json:
-        from lawsker_db.record.report import as_document
+        from lawsker_db.record.document import as_document
 
         print_json(as_document(report))
         return

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lawsker_db import __version__
+from lawsker_db.changes import Promised, SizeChange, TableChange
 from lawsker_db.errors import (
     UNTOUCHED,
     ChangedOutside,
@@ -38,6 +39,7 @@ from lawsker_db.evidence import (
     Verdict,
 )
 from lawsker_db.phrases import Phrase
+from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.locks import RunLock, run_lock
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
 from lawsker_db.record.log import log_event, log_outcome
@@ -47,6 +49,7 @@ from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.pace import Errand, Pace
 from lawsker_db.safety.precedent import pace_of
+from lawsker_db.safety.promises import changed_tables, kept_promises
 from lawsker_db.safety.reinstatement import back_notes
 from lawsker_db.target import Target
 
@@ -94,7 +97,9 @@ class Account:
     confirmed: tuple[Check, ...] = ()
     verified: tuple[Check, ...] = ()
     figures: dict[str, int] = field(default_factory=dict)
+    sizes: tuple[SizeChange, ...] = ()
     notes: list[str] = field(default_factory=list)
+    before: Catalog | None = None
     guarded: Guarded | None = None
     ended_at: datetime | None = None
 
@@ -279,6 +284,9 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         locks=_locks(account, gate),
         checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed, *account.verified),
         contents=gate.contents if gate else (),
+        promised=_promised(account, gate),
+        changes=_changes(account, gate),
+        sizes=account.sizes,
         rows_made=dict(gate.rows_made) if gate else {},
         reinstated=account.reinstated,
         archive=gate.keeping.schema if gate and gate.keeping and gate.keeping.kept else "",
@@ -291,6 +299,22 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         hint=failed.hint if failed else SAFE_UPGRADE if rehearsed else again,
         folder=str(account.folder),
     )
+
+
+def _promised(account: Account, gate: Gate | None) -> tuple[Promised, ...]:
+    """Pure. What the contracts promise, beside what the gate has found of it."""
+    contracts, direction = account.plan.contracts, account.plan.direction
+    if gate is None:
+        return kept_promises(contracts, {}, None, direction, ())
+    seen = None if gate.seen is gate.began_with else gate.seen
+    return kept_promises(contracts, gate.promises, seen, direction, tuple(gate.checks))
+
+
+def _changes(account: Account, gate: Gate | None) -> tuple[TableChange, ...]:
+    """Pure. What the contracts make of tables, as far as somebody has read those that stood before."""
+    contracts, direction = account.plan.contracts, account.plan.direction
+    schema = next((promise.schema for promise in gate.promises.values()), "") if gate else ""
+    return changed_tables(contracts, gate.began_with if gate else account.before, direction, schema)
 
 
 def _message(account: Account, verdict: Verdict) -> str:

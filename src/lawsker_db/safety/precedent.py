@@ -14,8 +14,8 @@ from typing import Any
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import Direction, Phase, Proof, Server
 from lawsker_db.postgres.session import UNKNOWN
+from lawsker_db.record.document import JSON_REPORT
 from lawsker_db.record.manifest import MANIFEST, Manifest, read_manifest
-from lawsker_db.record.report import JSON_REPORT
 from lawsker_db.safety.pace import Pace
 from lawsker_db.safety.shelf import BACKUP
 

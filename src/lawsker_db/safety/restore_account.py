@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lawsker_db import __version__
+from lawsker_db.changes import RescuedTable
 from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, OutcomeUnknown, RestoreFailed
 from lawsker_db.evidence import (
     BackupReceipt,
@@ -51,7 +52,8 @@ VERDICTS = {
 @dataclass(slots=True, kw_only=True)
 class RestoreAccount:
     """What a restore has to tell so far. `swapped`: whether the copy bears the live name, None when that cannot be told.
-    `first`: what was written since the backup, as it was before the question."""
+    `first`: what was written since the backup, as it was before the question. `rescued`: the same by table, as it was last
+    seen."""
 
     run_id: str
     target: Target
@@ -66,6 +68,7 @@ class RestoreAccount:
     swap: Swap | None = None
     swapped: bool | None = False
     first: tuple[str, ...] = ()
+    rescued: tuple[RescuedTable, ...] | None = None
     proof: Proof | None = None
     checks: list[Check] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
@@ -224,6 +227,7 @@ def _report(account: RestoreAccount, told: Told) -> RunReport:
         proof=account.proof,
         timings=tuple(account.timings),
         checks=tuple(account.checks),
+        rescued=account.rescued,
         figures=account.figures,
         not_proven=tuple(account.not_proven),
         notes=tuple(account.notes),

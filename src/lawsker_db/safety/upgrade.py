@@ -42,7 +42,7 @@ from lawsker_db.safety.account import (
     reported,
     teller,
 )
-from lawsker_db.safety.afterwards import note_plans, refresh_statistics, verify_committed
+from lawsker_db.safety.afterwards import note_plans, read_sizes, refresh_statistics, verify_committed
 from lawsker_db.safety.attempts import carry_out
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
 from lawsker_db.safety.choice import AUTO, Choice, choice_checks, find_choices, refuse_unasked
@@ -279,8 +279,9 @@ def _verify(account: Account, chain: Chain, tell: OnEvent) -> None:
     tell(Event(phase=Phase.VERIFY, name="verified", text=words, facts={"made": done, "warnings": warned}))
     try:
         account.figures = read_figures(account.target, account.plan.contracts)
+        account.sizes = read_sizes(account.target, account.folder, account.plan.contracts, account.server.data_bytes)
     except (LawskerError, DBAPIError):
-        account.notes.append(Phrase("the figures of the report could not be read after COMMIT"))
+        account.notes.append(Phrase("figures and sizes for the report could not be read after COMMIT"))
 
 
 def _back_up(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
@@ -356,7 +357,7 @@ def _rehearse(account: Account, chain: Chain, copy: Copy, options: UpgradeOption
 
     A revision may open a connection of its own, to the production that it has the address of: so that one is looked at too.
     """
-    before = catalog_now(account.target)
+    account.before = before = catalog_now(account.target)
     try:
         found = rehearse(
             copy.target,
