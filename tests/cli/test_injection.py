@@ -51,6 +51,7 @@ FREE = {
     "reinstate": "{}",
     "junit": "{}",
     "prom_file": "{}",
+    "out": "{}",
     "run": "{}",
     "role": "{}",
     "name": "{}",
@@ -62,7 +63,6 @@ FREE = {
     "backup": "{}",
     "to": "{}",
     "into": "{}",
-    "out": "{}",
 }
 
 

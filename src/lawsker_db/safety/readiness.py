@@ -134,10 +134,11 @@ def _unreachable(target: Target, runs: Path, failed: Unreachable) -> Check:
 def _mend(cause: Cause, way: Way) -> str:
     """Pure. What to type against a cause; empty where nothing can be told."""
     user, base = quoted(way.user), quoted(way.database)
+    line = f"{way.host or 'localhost'}:{way.port}:{way.database}:{way.user}:PASSWORD"
     mends = {
         Cause.PASSWORD: Phrase(
             "give the right password: PGPASSWORD, or a line {line} in ~/.pgpass (chmod 600)",
-            line=f"{way.host or 'localhost'}:{way.port}:{way.database}:{way.user}:PASSWORD",
+            line=line,
         ),
         Cause.NOT_ADMITTED: Phrase(
             "have pg_hba.conf admit {user} from here and the role exist, then: SELECT pg_reload_conf()", user=user

@@ -174,11 +174,11 @@ def _word(
 def _next(word: Word, config: Path | None, runs: Path) -> str:
     """Pure. What to type next. A chain of others is named again: without it the shipped one would be meant."""
     chain = "" if config is None else f" --config {shlex.quote(str(config))}"
-    upgrade = f"lawsker-db safe-upgrade{chain}"
+    upgrade, again = f"lawsker-db safe-upgrade{chain}", f"lawsker-db status{chain}"
     settle = recovering(runs)
     hints = {
         Word.STANDBY: Phrase("ask the primary: this is a standby, which takes no writes and may be behind"),
-        Word.AT_WORK: Phrase("when it has ended: {command}", command=f"lawsker-db status{chain}"),
+        Word.AT_WORK: Phrase("when it has ended: {command}", command=again),
         Word.UNKNOWN: settle,
         Word.LEFT_OVERS: settle,
         Word.STRANGE: Phrase("name the chain that has this revision: lawsker-db status --config FILE"),
