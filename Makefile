@@ -22,8 +22,8 @@ override DATABASE_URL := $(value DATABASE_URL)
 export DATABASE_URL
 endif
 
-.PHONY: help demo test test-majors test-long test-faults lint typecheck build bench
-.PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover restore drill adopt verify backup status clean .revision-given
+.PHONY: help demo test test-majors test-long test-faults test-report lint typecheck build bench
+.PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover restore drill adopt verify report backup monitor status clean .revision-given
 
 help: ## list the targets
 	@echo "usage: make TARGET [DATABASE_URL=postgresql://...] [ARGS='...'] [PYTHON=/path/to/python]"
@@ -34,7 +34,7 @@ demo: .venv/.stamp-embedded ## a throwaway server and a sample database: migrate
 	@unset DATABASE_URL; .venv/bin/lawsker-db demo $(ARGS)
 
 test: .venv/.stamp-dev ## run the tests (WORKERS=2 at once)
-	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) $(BY_FILE) -m 'not majors and not long and not faults' $(ARGS)
+	@unset DATABASE_URL; .venv/bin/python -m pytest -n $(WORKERS) $(BY_FILE) -m 'not majors and not long and not faults and not browser' $(ARGS)
 
 test-majors: .venv/.stamp-dev ## run the tests that need servers 12 to 18 (fetched into .majors)
 	@scripts/majors
@@ -48,6 +48,10 @@ test-faults: .venv/.stamp-dev ## strike at wire, disk, server and locks (hours; 
 	@scripts/majors
 	@unset DATABASE_URL; LAWSKER_MAJORS=.majors LAWSKER_FAULTS=.faults .venv/bin/python -m pytest -n $(WORKERS) -m faults
 	@unset DATABASE_URL; PYTHONPATH=tests/support .venv/bin/python tests/faults/crash_suite.py --workers $(WORKERS) $(ARGS)
+
+test-report: .venv/.stamp-dev ## look at the report's page with a real headless Chromium (installs it where it may)
+	@scripts/browser
+	@unset DATABASE_URL; .venv/bin/python -m pytest -m browser $(ARGS)
 
 lint: .venv/.stamp-dev ## ruff: rules and format
 	@.venv/bin/ruff check .
@@ -95,8 +99,14 @@ adopt: .venv/.stamp-base ## put a live database that Alembic does not know under
 verify: .venv/.stamp-base ## compare the database with what its revision promises
 	@.venv/bin/lawsker-db verify $(ARGS)
 
+report: .venv/.stamp-base ## show the report of the last run again: ARGS='--open', ARGS='RUN --format json'
+	@.venv/bin/lawsker-db report $(ARGS)
+
 backup: .venv/.stamp-base ## take a backup and prove it by a trial restore
 	@.venv/bin/lawsker-db backup create $(ARGS)
+
+monitor: .venv/.stamp-base ## watch the database and the run that goes on in it, until Ctrl-C
+	@.venv/bin/lawsker-db monitor $(ARGS)
 
 status: .venv/.stamp-base ## where the database stands
 	@.venv/bin/lawsker-db status $(ARGS)

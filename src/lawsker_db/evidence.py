@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from lawsker_db.changes import Promised, RescuedTable, SizeChange, TableChange
 from lawsker_db.phrases import Phrase
 
 
@@ -18,6 +19,7 @@ class Phase(StrEnum):
     BACKUP = "backup"
     PROOF = "proof"
     REHEARSAL = "rehearsal"
+    HANDOVER = "handover"
     MIGRATION = "migration"
     GATE = "gate"
     COMMIT = "commit"
@@ -56,7 +58,12 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened in a run. `text` is for people, empty where only the journal wants it; `facts` is for
-    machines. `lasting` false: mere progress."""
+    machines. `lasting` false: mere progress.
+
+    The facts of a phase's `begin` and `end` say where it stands (`number`, `of`) and what was expected of it (`estimate_s`,
+    `left_s`, `expected_bytes`; None where nothing is known). Mere progress counts in `bytes`, or in `tables` or `statements`
+    of so many (`of`).
+    """
 
     phase: Phase
     name: str
@@ -257,6 +264,7 @@ class Rehearsal:
 
     `locks`: each existing table that writers, or readers too, would have to wait for. `statements`, slowest first: the
     slowest ones, and all that took such a lock or rewrote a table; not the hundreds that did neither.
+    `statement_count` is how many there were.
     """
 
     go: bool
@@ -267,6 +275,7 @@ class Rehearsal:
     wal_bytes: int
     growth_bytes: int
     statements: tuple[StatementCost, ...]
+    statement_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,7 +309,8 @@ class Reinstated:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """Everything a run can say for itself; `report.json` is this value. `archive` is the schema in which a rollback keeps
-    what it took away, `kept` the tables there with their rows."""
+    what it took away, `kept` the tables there with their rows. `rescued` is what a restore found beyond the backup, None
+    where nobody has looked."""
 
     run_id: str
     verdict: Verdict
@@ -321,6 +331,10 @@ class RunReport:
     locks: tuple[LockHeld, ...] = ()
     checks: tuple[Check, ...] = ()
     contents: tuple[TableContent, ...] = ()
+    promised: tuple[Promised, ...] = ()
+    changes: tuple[TableChange, ...] = ()
+    sizes: tuple[SizeChange, ...] = ()
+    rescued: tuple[RescuedTable, ...] | None = None
     rows_made: Mapping[str, int] = field(default_factory=dict)
     reinstated: tuple[Reinstated, ...] = ()
     archive: str = ""

@@ -46,6 +46,8 @@ if os.getppid() != int(parent):
     os._exit(1)
 os.execv(program, command)
 """
+OPENERS = ("xdg-open", "open", "wslview")  # of freedesktop.org, macOS, and WSL
+OPENING_S = 5.0  # most hand the file on and end at once; one that does not is the viewer itself
 STOP_GRACE_S = 10.0  # pg_dump cancels its statement on SIGTERM at once; more than this is a hang
 
 
@@ -154,6 +156,27 @@ def ended(child: Child, *, within_s: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+def show_file(path: Path) -> bool:
+    """Have the desktop's own program show a file, and let it go on without us. False where there is none, or it fails."""
+    program = next((found for name in OPENERS if (found := shutil.which(name))), None)
+    if program is None:
+        return False
+    try:
+        child = subprocess.Popen(
+            [program, str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        return child.wait(timeout=OPENING_S) == 0
+    except subprocess.TimeoutExpired:
+        child.returncode = 0  # it shows the file itself, and is nothing that we wait for any more
+        return True
+    except OSError:
+        return False
 
 
 class _Identity(TypedDict, total=False):

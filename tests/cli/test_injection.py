@@ -25,6 +25,7 @@ BESIDE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("safe-upgrade",): ("--dry-run",),
     ("rollback",): ("012", "--dry-run", "--discard", "--reason", "why"),
     ("adopt",): ("--dry-run",),
+    ("monitor",): ("--once",),
     ("backup", "create"): ("--no-proof",),
     ("backup", "prune"): ("--dry-run",),
     ("grants",): ("--role", "somebody"),
@@ -44,10 +45,13 @@ FREE = {
     "config": "{}",
     "option": "{}={}",
     "after_backup": "{}",
+    "notify": "{}",
     "accept_unproven_backup": "{}",
     "queries": "{}",
     "reinstate": "{}",
     "junit": "{}",
+    "prom_file": "{}",
+    "out": "{}",
     "run": "{}",
     "role": "{}",
     "name": "{}",
@@ -171,7 +175,7 @@ def test_a_database_with_a_hostile_name_is_a_database(server: Any, adopted_templ
     server.run(f"CREATE DATABASE {quoted} TEMPLATE {adopted_template}")
     try:
         url = server.url("PLACE").replace("PLACE", "".join(f"%{byte:02X}" for byte in name.encode()))
-        for typed in (("status",), ("doctor",), ("grants", "--role", HOSTILE), ("backup", "create")):
+        for typed in (("status",), ("history",), ("doctor",), ("grants", "--role", HOSTILE), ("backup", "create")):
             ended = command_line.run(tmp_path, *typed, url=url)
             assert ended.code == 0, ended.said
     finally:

@@ -132,7 +132,7 @@ def test_a_killed_run_leaves_the_old_database_and_the_next_one_succeeds(
     assert eventually(lambda: not sessions(adopted_url)), sessions(adopted_url)
     assert stands_as(before, adopted_url)
     journal = read_journal(run_folder(tmp_path) / "journal.jsonl")
-    assert [event["name"] for event in journal][:3] == ["opened", "session", "begin"]
+    assert [event["name"] for event in journal][:5] == ["begin", "end", "opened", "session", "begin"]
     assert "committed" not in [event["name"] for event in journal]
     assert not (run_folder(tmp_path) / "backup" / "manifest.json").exists() or not in_backup
     ends_done(tmp_path, before, adopted_url)

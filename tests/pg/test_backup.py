@@ -21,7 +21,8 @@ from lawsker_db.evidence import Event
 from lawsker_db.postgres.dumpable import dump_checks
 from lawsker_db.record.manifest import file_digest, read_manifest, write_manifest
 from lawsker_db.safety.backup import take_backup
-from lawsker_db.safety.proof import take_proven_backup, verify_backup
+from lawsker_db.safety.errands import take_proven_backup
+from lawsker_db.safety.proof import verify_backup
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
 from lawsker_db.target import Target, parse_target
 

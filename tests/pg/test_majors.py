@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +18,15 @@ from typing import Any
 import oracle
 import psycopg
 import pytest
+from command_line import eventually
 
 from lawsker_db.demo.binaries import binaries_in
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import ThrowawayServer, throwaway_server
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Verdict
+from lawsker_db.monitor.problem import Limits
+from lawsker_db.monitor.watching import Look, watch
 from lawsker_db.postgres.catalog import Catalog, compare_catalogs, read_catalog
 from lawsker_db.postgres.session import pin_session
 from lawsker_db.postgres.tools import find_tool
@@ -238,3 +242,36 @@ def test_the_sql_form_gives_the_same_shape_as_online(empty: str, running: Throwa
         connection.execute(script.encode())
     succeed(empty, "upgrade", "head")
     assert shape(running.url(name)) == shape(empty)
+
+
+def test_the_monitor_sees_everything_and_no_problem(running: ThrowawayServer, adopted: str) -> None:
+    looks: list[Look] = []
+    watch(parse_target(adopted), interval_s=0.0, until=lambda: len(looks) > 1, on_look=looks.append)
+    for look in looks:
+        assert look.problems == ()
+        assert look.sample.not_seen == ()
+        absent = {name for name in look.sample.__slots__ if getattr(look.sample, name) is None}
+        assert absent == {"away_s", "back_after_s", "run"}
+    assert looks[-1].rates.seconds is not None
+    # Behind a lock, with an index that is built: waits and progress of each version.
+    with psycopg.connect(adopted) as holder, psycopg.connect(adopted, autocommit=True) as waiter:
+        held_by = holder.info.backend_pid
+        holder.execute("UPDATE users SET username = username")
+        thread = threading.Thread(target=waiter.execute, args=("CREATE INDEX CONCURRENTLY late ON users (username)",))
+        thread.start()
+        asked = f"SELECT FROM pg_locks WHERE pid = {waiter.info.backend_pid} AND NOT granted"
+        assert eventually(lambda: bool(rows(adopted, asked)))
+        looks.clear()
+        watch(
+            parse_target(adopted),
+            interval_s=0.0,
+            until=lambda: len(looks) > 1,
+            on_look=looks.append,
+            limits=Limits(wait_s=0.0),
+        )
+        holder.rollback()
+        thread.join()
+    assert {problem.code for problem in looks[-1].problems} == {"lock_queue"}
+    assert [progress.command for progress in looks[-1].sample.progress or ()] == ["CREATE INDEX CONCURRENTLY"]
+    assert looks[-1].sample.waits
+    assert looks[-1].sample.waits[0].blockers[0].pid == held_by

@@ -20,6 +20,7 @@ from roads import run as execute
 
 from lawsker_db.errors import OutcomeUnknown, Refused
 from lawsker_db.safety.account import open_account, reported
+from lawsker_db.safety.pace import Errand, Pace
 from lawsker_db.safety.rollback import RollbackOptions, look_back, roll_back
 from lawsker_db.target import parse_target
 
@@ -127,7 +128,7 @@ def test_a_rollback_takes_back_no_more_than_was_shown(url: str, folder: Path) ->
 def test_a_rollback_whose_end_is_unknown_does_not_speak_of_a_migration(url: str, folder: Path) -> None:
     options = RollbackOptions(runs=folder / "runs", config=folder / "alembic.ini")
     outlook = look_back(parse_target(url), None, options)
-    account = open_account(parse_target(url), outlook.plan, outlook.server, (), options.runs)
+    account = open_account(parse_target(url), outlook.plan, outlook.server, (), options.runs, Errand(pace=Pace()))
     with pytest.raises(OutcomeUnknown) as unknown, reported(account) as said:
         raise OutcomeUnknown("The connection was lost at COMMIT.", hint="lawsker-db recover")
     assert unknown.value.state == said.report.state == "It is not known whether the rollback was committed."

@@ -57,7 +57,7 @@ def test_the_sample_gets_a_go_with_a_forecast_beside_what_was_measured(adopted_u
     report = safe_upgrade(parse_target(adopted_url), options=options)
     assert report.verdict is Verdict.DONE
     assert [timing.phase for timing in report.timings] == [
-        *(Phase.BACKUP, Phase.PROOF, Phase.REHEARSAL, Phase.MIGRATION, Phase.CONFIRM, Phase.VERIFY)
+        *(Phase.PREFLIGHT, Phase.BACKUP, Phase.PROOF, Phase.REHEARSAL, Phase.MIGRATION, Phase.CONFIRM, Phase.VERIFY)
     ]
     found = report.rehearsal
     assert found is not None

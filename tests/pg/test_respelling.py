@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from lawsker_db.postgres.catalog import Difference, read_catalog
 from lawsker_db.postgres.session import find_schema, pin_session, server_major
 from lawsker_db.postgres.spelling import PROBE, TRIED, without_spelling
-from lawsker_db.safety.proof import take_proven_backup
+from lawsker_db.safety.errands import take_proven_backup
 from lawsker_db.target import parse_target
 
 # Every expression holds a list of varchar, whose casts wander into the ARRAY when it is read back.

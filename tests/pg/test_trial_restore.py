@@ -30,7 +30,8 @@ from lawsker_db.record.manifest import read_catalog_of, read_manifest
 from lawsker_db.safety.adoption import adopt
 from lawsker_db.safety.archive import Form, find_restorer, list_entries
 from lawsker_db.safety.backup import BackupOptions, take_backup
-from lawsker_db.safety.proof import restored_copy, take_proven_backup, verify_backup
+from lawsker_db.safety.errands import take_proven_backup
+from lawsker_db.safety.proof import restored_copy, verify_backup
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
 from lawsker_db.safety.verification import verify
 from lawsker_db.target import Target, parse_target

@@ -30,7 +30,9 @@ ERRORS = {
     "unlink": ("EIO", KILL),
 }
 PROOF = "proof"  # the manifest, written again once the backup is proven
-TELLING = (PROOF, "plans", "junit", "report.json", "report.html")  # files that only tell of a run
+LOG = "log"  # run.log: what the terminal has shown already, so nobody is told when it cannot be written
+TELLING = (PROOF, "plans", "junit", "report.json", "report.html", LOG)  # files that only tell of a run
+FOLDER = "folder"
 KINDS = {
     "journal.jsonl": "journal",
     "globals.sql": "globals",
@@ -39,6 +41,7 @@ KINDS = {
     "manifest.json": "manifest",
     "plans.json": "plans",
     "junit.xml": "junit",
+    "run.log": LOG,
     "report.json": "report.json",
     "report.html": "report.html",
     "database": "archive",
@@ -78,6 +81,8 @@ class Point:
             return (0, 13) if self.reads else (0,)
         if self.kind in TELLING:
             return (0,)
+        if self.reads and self.kind == FOLDER:  # perhaps in search of earlier runs, for an estimate: then there is none
+            return (0, 10, 11)
         return (10, 11)
 
 
@@ -105,7 +110,7 @@ def as_struck(point: Point, calls: tuple[Call, ...]) -> Point | None:
 
 def _placed(calls: tuple[Call, ...], commit_sync: int) -> Iterator[tuple[Call, str, bool]]:
     """Pure. The calls on files of the run, each with which file it is and whether COMMIT may have been sent."""
-    kind, committed, finished = "folder", False, False
+    kind, committed, finished = FOLDER, False, False
     for call in calls:
         if RUNS in f"{call.path}/":
             kind = PROOF if finished and call.path.endswith("manifest.json.partial") else _kind(call.path, kind)
@@ -204,7 +209,7 @@ def unpromised(point: Point, ended: Ended, standing: str) -> str:
     if ended.code in (10, 11) and not any(word in ended.err for word in ("journal", "lawsker-runs")):
         return f"the words name no file: {ended.err[-400:]}"
     told = any(word in ended.said for word in ("could not be written", "could not be noted", "cannot say so"))
-    if ended.code == 0 and not (told or point.reads or point.kind == DUMP):
+    if ended.code == 0 and not (told or point.reads or point.kind in (DUMP, LOG)):
         return f"nobody is told that the {point.kind} could not be written: {ended.said[-400:]}"
     return ""
 

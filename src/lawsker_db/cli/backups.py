@@ -18,6 +18,7 @@ from lawsker_db.cli.options import (
     Format,
     Jobs,
     Json,
+    Notify,
     ProofServer,
     Runs,
     Url,
@@ -48,12 +49,14 @@ def create(
     after_backup: After = "",
     proof_server: ProofServer = None,
     no_proof: Annotated[bool, typer.Option("--no-proof", help="Do not restore it; it is called unproven.")] = False,
+    notify: Notify = "",
     as_json: Json = False,
 ) -> None:
     """Dump the database, and prove the dump by restoring it into a scratch database. DDL of others waits for the dump.
 
     Changes nothing in the database.
     """
+    from lawsker_db.cli.notices import notified
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import tell
     from lawsker_db.errors import UsageError
@@ -70,15 +73,18 @@ def create(
             Phrase("--no-proof leaves nothing to hand over, and no server to prove on."), hint=Phrase("leave one out")
         )
     options = BackupOptions(form=ArchiveForm(form.value), jobs=jobs, after=after_backup)
-    with progress(as_json=as_json) as on_event:
-        receipt = create_backup(
-            target,
-            runs,
-            options=options,
-            proven=not no_proof,
-            proof_server=proof_target(proof_server),
-            on_event=on_event,
-        )
+    with notified(notify, "backup create", target, as_json=as_json) as notices:
+        with progress(as_json=as_json) as on_event:
+            receipt = create_backup(
+                target,
+                runs,
+                options=options,
+                proven=not no_proof,
+                proof_server=proof_target(proof_server),
+                on_event=notices.beside(on_event),
+            )
+        notices.folder = receipt.folder
+        notices.notice("success", "The backup was taken.", exit_code=0, backup=asdict(receipt))
     if as_json:
         _print(asdict(receipt))
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from unicodedata import east_asian_width
+from unicodedata import combining, east_asian_width
 
 # What stays together: a blank, or a Chinese character or a word of others, with the marks that open and close around it.
 PIECE = re.compile(r"\s+|[（“《]*(?:[㐀-鿿]|[^\s㐀-鿿（“《，。；：、！？）”》]+)[，。；：、！？）”》]*|.", re.DOTALL)
@@ -11,7 +11,7 @@ PIECE = re.compile(r"\s+|[（“《]*(?:[㐀-鿿]|[^\s㐀-鿿（“《，。；�
 
 def columns(text: str) -> int:
     """Pure. How many columns of a terminal a text takes."""
-    return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def in_lines(text: str, width: int) -> list[str]:

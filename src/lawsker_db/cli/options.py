@@ -106,6 +106,12 @@ Blockers = Annotated[
 EvenDumps = Annotated[
     bool, typer.Option("--even-dumps", help="With cancel or terminate: dumps and other sessions of this tool too.")
 ]
+Notify = Annotated[
+    str,
+    typer.Option(
+        "--notify", help="Program that gets each start, blocker, success and failure as JSON on its standard input."
+    ),
+]
 Config = Annotated[Path | None, typer.Option(help="Another chain's alembic.ini.", show_default=False)]
 Chosen = Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE for the revisions.")]
 

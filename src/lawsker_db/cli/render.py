@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import traceback
@@ -10,20 +11,30 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+from lawsker_db.cli.layout import columns
 from lawsker_db.errors import LawskerError
-from lawsker_db.phrases import said
+from lawsker_db.phrases import Phrase, joined, said
 
 if TYPE_CHECKING:
     from lawsker_db.evidence import Check, LockHeld, Reinstated, RunReport
 
-MARKS = {True: "PASS", False: "FAIL", None: "NOT RUN"}
+PASS, WARN, FAIL = Phrase("PASS"), Phrase("WARN"), Phrase("FAIL")
+NOT_RUN, UNKNOWN = Phrase("NOT RUN"), Phrase("UNKNOWN")
+MARKS = {True: PASS, False: FAIL, None: NOT_RUN}
+# SGR parameters (ECMA-48 8.3.117) of what is good, doubtful, bad.
+GOOD, DOUBTFUL, BAD = "32", "33", "31"
+GOOD_ENDS = ("done", "nothing to do", "dry run", "rehearsed")
+TONES = {PASS: GOOD, WARN: DOUBTFUL, FAIL: BAD, NOT_RUN: DOUBTFUL, UNKNOWN: BAD}
 LISTED = re.compile(r"[SDBP]\d\d")  # a code of verification's list
 LEFT_OUT = "NOT RUN: "  # how the finding of a check begins that was left out
+WHY_LEFT_OUT = "NOT RUN: {why}"  # the template of that finding
 # Unicode's general categories of what does not show as itself: controls, formats (bidi marks are such), lone surrogates,
 # and the separators that end a line or paragraph.
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+MARK_CELLS, LABEL_CELLS, PHASE_CELLS = 7, 9, 10
+HANGING = " " * (MARK_CELLS + 2)
 
 
 def show_error(failed: LawskerError, *, as_json: bool) -> None:
@@ -40,58 +51,83 @@ def show_error(failed: LawskerError, *, as_json: bool) -> None:
         }
         print_json({"error": error | fields | {"kind": type(failed).__name__}})
         return
-    say(f"Failed:   {failed.message}")
-    say(f"Database: {failed.state}")
-    say(f"Kept:     {failed.fields.get('folder', 'nothing was written')}")
-    say(f"Next:     {failed.hint}")
+    kept = str(failed.fields.get("folder") or "") or Phrase("nothing was written")
+    _show_block(failed.message, failed.state, kept, failed.hint)
+
+
+def _show_block(failed: str, state: str, kept: str, hint: str) -> None:
+    """The last four lines of whatever failed: never more, whatever a server or a program has said."""
+    lines = (
+        (Phrase("Failed:"), failed),
+        (Phrase("Database:"), state),
+        (Phrase("Kept:"), kept),
+        (Phrase("Next:"), hint),
+    )
+    for label, words in lines:
+        say(f"{padded(said(label), LABEL_CELLS)} {one_line(said(words))}", tone=BAD if words is failed else "")
 
 
 def show_bug(failed: Exception, *, as_json: bool) -> None:
     """A bug of ours: its kind and place, without values, which may be personal data or a password."""
     frames = traceback.extract_tb(failed.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
-    message = f"a bug in lawsker-db: {type(failed).__name__} at {place}"
-    state = "every migration runs in one transaction; unless a run above says committed, nothing was changed."
-    hint = "lawsker-db status, then report this with the lines above"
+    message = Phrase("a bug in lawsker-db: {kind} at {place}", kind=type(failed).__name__, place=place)
+    state = Phrase("every migration runs in one transaction; unless a run above says committed, nothing was changed.")
+    hint = Phrase("lawsker-db status, then report this with the lines above")
     if as_json:
         error = {"message": message, "state": state, "next": hint, "exit_code": 1, "kind": type(failed).__name__}
         print_json({"error": error})
         return
-    say(f"Failed:   {message}")
-    say(f"Database: {state}")
-    say("Kept:     the run's folder, if one was named above")
-    say(f"Next:     {hint}")
+    _show_block(message, state, Phrase("the run's folder, if one was named above"), hint)
 
 
 def show_report(report: RunReport, *, as_json: bool) -> None:
     """The end of a run."""
     if as_json:
-        from lawsker_db.record.report import as_document
+        from lawsker_db.record.document import as_document
 
         print_json(as_document(report))
         return
-    tell(f"{report.verdict.value.upper()}: {report.message}")
+    verdict = said(Phrase(report.verdict.value)).upper()
+    tone = GOOD if report.verdict in GOOD_ENDS else BAD
+    tell(Phrase("{verdict}: {message}", verdict=verdict, message=report.message), tone=tone)
     tell(report.state)
     if report.folder:
         for timing in report.timings:
-            say(f"  {timing.phase.value:<10} {timing.duration_s:8.2f} s")
-        for lock in report.locks:
-            foretold = _foretold(report, lock)
-            say(f"  {lock.table} was locked {lock.mode} for {lock.held_s:.2f} s{foretold}")
-        for back in report.reinstated:
-            say(f"  brought back {_back_text(back)}")
-        for line in _tried_out(report):
-            say(f"  {line}")
-        if report.archive:
-            say(f"  kept in schema {report.archive}: {sum(report.kept.values())} rows in {len(report.kept)} tables")
-        for what, number in report.figures.items():
-            say(f"  {what}: {number}")
-        for line in report.not_proven:
-            say(f"  Not proven: {line}")
-        for line in report.notes:
-            say(f"  Note: {line}")
-        tell(f"Report: {short_path(report.folder)}/report.html")
-    tell(f"Next: {report.hint}")
+            phase = padded(said(Phrase(timing.phase.value)), PHASE_CELLS)
+            say(f"  {phase} {timing.duration_s:8.2f} s")
+        for line in _told(report):
+            say(Phrase("  {line}", line=line))
+        tell(Phrase("Report: {folder}/report.html", folder=short_path(report.folder)))
+    tell(Phrase("Next: {hint}", hint=report.hint))
+
+
+def _told(report: RunReport) -> Iterator[str]:
+    """Pure. What a run has to tell beside its verdict, a line each."""
+    for lock in report.locks:
+        yield Phrase(
+            "{table} was locked {mode} for {held_s:.2f} s{foretold}",
+            table=lock.table,
+            mode=lock.mode,
+            held_s=lock.held_s or 0.0,
+            foretold=_foretold(report, lock),
+        )
+    for back in report.reinstated:
+        yield Phrase("brought back {what}", what=_back_text(back))
+    yield from _tried_out(report)
+    if report.archive:
+        yield Phrase(
+            "kept in schema {schema}: {rows} rows in {tables} tables",
+            schema=report.archive,
+            rows=sum(report.kept.values()),
+            tables=len(report.kept),
+        )
+    for what, number in report.figures.items():
+        yield Phrase("{what}: {number}", what=Phrase(what), number=number)
+    for line in report.not_proven:
+        yield Phrase("Not proven: {what}", what=line)
+    for line in report.notes:
+        yield Phrase("Note: {what}", what=line)
 
 
 def short_path(path: str) -> str:
@@ -106,13 +142,25 @@ def _tried_out(report: RunReport) -> Iterator[str]:
     """Pure. What the trial restore and the rehearsal found."""
     if report.proof:
         proof = report.proof
-        took = f"restored in {proof.restore_s:.1f} s, compared in {proof.compare_s:.1f} s"
-        yield f"the backup is proven: {proof.tables} tables, {proof.rows} rows equal; {took}"
+        yield Phrase(
+            "the backup is proven: {tables} tables, {rows} rows equal; restored in {restore_s:.1f} s, compared in"
+            " {compare_s:.1f} s",
+            tables=proof.tables,
+            rows=proof.rows,
+            restore_s=proof.restore_s,
+            compare_s=proof.compare_s,
+        )
     if report.rehearsal:
         found = report.rehearsal
-        locks = "".join(f", {lock.table} locked {lock.mode} for {lock.held_s:.2f} s" for lock in found.locks)
-        wal = f"{found.wal_bytes / 1e6:.1f} MB of WAL, {found.growth_bytes / 1e6:+.1f} MB"
-        yield f"rehearsed in {found.duration_s:.2f} s: {'go' if found.go else 'no go'}{locks}, {wal}"
+        held = (
+            Phrase("{table} locked {mode} for {held_s:.2f} s", table=lock.table, mode=lock.mode, held_s=lock.held_s)
+            for lock in found.locks
+        )
+        size = {"wal": found.wal_bytes / 1e6, "growth": found.growth_bytes / 1e6}
+        cost = Phrase("{wal:.1f} MB of WAL, {growth:+.1f} MB", **size)
+        verdict = Phrase("go") if found.go else Phrase("no go")
+        felt = joined((verdict, *held, cost))
+        yield Phrase("rehearsed in {duration_s:.2f} s: {felt}", duration_s=found.duration_s, felt=felt)
 
 
 def _back_text(back: Reinstated) -> str:
@@ -125,26 +173,64 @@ def _foretold(report: RunReport, lock: LockHeld) -> str:
     """Pure. The rehearsal's forecast for this lock, beside what was measured."""
     locks = report.rehearsal.locks if report.rehearsal else ()
     same = (found for found in locks if (found.table, found.mode) == (lock.table, lock.mode))
-    return next((f" (rehearsed: {found.held_s:.2f} s)" for found in same), "")
+    return next((Phrase(" (rehearsed: {held_s:.2f} s)", held_s=found.held_s) for found in same), "")
 
 
 def show_checks(checks: tuple[Check, ...]) -> None:
     """A line a check, under its code if it has one; what is as expected in few words, what is not in full, with what to do
     about it in a second line."""
     for check in checks:
-        name = f"{check.code} {check.name}" if LISTED.fullmatch(check.code) else check.name
-        line = f"{_mark(check):<7}  {name}: {check.found.removeprefix(LEFT_OUT)}"
-        known = check.ok is True or check.found.startswith(LEFT_OUT)
-        tell(line if known else f"{line} (expected: {check.expected})")
+        name = f"{check.code} {said(check.name)}" if LISTED.fullmatch(check.code) else said(check.name)
+        left_out = check.found.startswith(LEFT_OUT)
+        line = Phrase("{name}: {found}", name=name, found=_why(check) if left_out else check.found)
+        if check.ok is not True and not left_out:
+            line = Phrase("{name}: {found} (expected: {expected})", **line.values, expected=check.expected)
+        mark = _mark(check)
+        tell(line, mark=padded(said(mark), MARK_CELLS) + "  ", mark_tone=TONES[mark])
         if check.hint and check.ok is not True:
-            tell(f"         Next: {check.hint}")
+            following = said(Phrase("Next: {hint}", hint=check.hint))
+            tell(f"{HANGING}{following}")
 
 
-def _mark(check: Check) -> str:
+def _why(check: Check) -> str:
+    """Pure. Why a check was left out, without the mark that stands before it already."""
+    found = check.found
+    if isinstance(found, Phrase) and found.template == WHY_LEFT_OUT:
+        why = found.values["why"]
+        return why if isinstance(why, str) else str(why)
+    return found.removeprefix(LEFT_OUT)
+
+
+def _mark(check: Check) -> Phrase:
     """Pure. How a check ended, in a word. What was tried and gave no answer is as good as a failure."""
     if check.ok is None and check.code:
-        return "NOT RUN" if check.found.startswith(LEFT_OUT) else "UNKNOWN"
-    return "WARN" if check.warning and check.ok is False else MARKS[check.ok]
+        return NOT_RUN if check.found.startswith(LEFT_OUT) else UNKNOWN
+    return WARN if check.warning and check.ok is False else MARKS[check.ok]
+
+
+def padded(text: str, cells: int) -> str:
+    """Pure. A text filled up with blanks to a width on the screen, where a Chinese character takes two cells."""
+    return text + " " * (cells - columns(text))
+
+
+def one_line(text: str) -> str:
+    """Pure. A text of several lines as one."""
+    return "; ".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether this stream takes colours: NO_COLOR (no-color.org) keeps them off, FORCE_COLOR on; else a terminal that is not
+    dumb."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def painted(text: str, tone: str, stream: TextIO) -> str:
+    """A text in a colour, where the stream takes one."""
+    return f"\x1b[{tone}m{text}\x1b[0m" if tone and coloured(stream) else text
 
 
 def printable(text: str) -> str:
@@ -160,9 +246,9 @@ def printable(text: str) -> str:
     )
 
 
-def tell(line: str) -> None:
-    """A line of the result, on stdout, in the language of this process."""
-    print(printable(said(line)))
+def tell(line: str, *, tone: str = "", mark: str = "", mark_tone: str = "") -> None:
+    """A line of the result, on stdout, in the language of this process; behind a mark with a colour of its own, if any."""
+    print(painted(mark, mark_tone, sys.stdout) + painted(printable(said(line)), tone, sys.stdout))
 
 
 def version_text(number: int) -> str:
@@ -170,15 +256,18 @@ def version_text(number: int) -> str:
     return f"{number // 10000}.{number % 10000}"
 
 
-def age_text(then: datetime, now: datetime) -> str:
+def age_text(then: datetime, now: datetime) -> Phrase:
     """Pure. How long ago something was, in the largest unit that tells it in two digits or so."""
     seconds = (now - then).total_seconds()
     if seconds < 0:
-        return "in the future (a clock is wrong)"
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
+        return Phrase("in the future (a clock is wrong)")
+    if seconds >= 2 * 86400:
+        return Phrase("{number} days ago", number=int(seconds // 86400))
+    if seconds >= 2 * 3600:
+        return Phrase("{number} h ago", number=int(seconds // 3600))
+    if seconds >= 2 * 60:
+        return Phrase("{number} min ago", number=int(seconds // 60))
+    return Phrase("{number:.0f} s ago", number=seconds)
 
 
 def print_json(value: Mapping[str, object]) -> None:
@@ -186,9 +275,9 @@ def print_json(value: Mapping[str, object]) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def say(line: str) -> None:
+def say(line: str, *, tone: str = "") -> None:
     """A line of talk. A closed stderr silences it; it never stops a run."""
-    _to_stderr(printable(said(line)))
+    _to_stderr(painted(printable(said(line)), tone, sys.stderr))
 
 
 def say_json(value: object) -> None:

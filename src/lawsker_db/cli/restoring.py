@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawsker_db.cli.options import Accept, Direct, DryRun, Jobs, Json, Reconnect, Runs, Url, as_question, plain
+from lawsker_db.cli.options import Accept, Direct, DryRun, Jobs, Json, Notify, Reconnect, Runs, Url, as_question, plain
 from lawsker_db.phrases import Phrase, joined
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def restore(
     jobs: Jobs = None,
     accept_unproven_backup: Accept = "",
     reconnect: Reconnect = 60.0,
+    notify: Notify = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -53,6 +54,7 @@ def restore(
     was; 12 when that cannot be told yet, 13 when it was swapped and a later check failed.
     """
     from lawsker_db.cli.interrupts import settle
+    from lawsker_db.cli.notices import notified
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import show_report
     from lawsker_db.safety.restore import RestoreOptions, agree, restore_to
@@ -73,14 +75,17 @@ def restore(
     silent = dry_run or yes or to is not None  # an empty name is no copy, and no swap either
     if not silent or yes:
         _require_answer(folder, backup, yes=yes)
-    with progress(as_json=as_json) as on_event:
-        if to is not None:
-            report = restore_to(target, folder, to, options=options, on_event=on_event)
-        else:
-            confirm = agree if silent else _ask
-            report = put_back(target, folder, options=options, confirm=confirm, on_event=on_event)
-    settle()
-    show_report(report, as_json=as_json)
+    with notified(notify, "restore", target, as_json=as_json) as notices:
+        with progress(as_json=as_json) as on_event:
+            telling = notices.beside(on_event)
+            if to is not None:
+                report = restore_to(target, folder, to, options=options, on_event=telling)
+            else:
+                confirm = agree if silent else _ask
+                report = put_back(target, folder, options=options, confirm=confirm, on_event=telling)
+        settle()
+        notices.succeed(report)
+        show_report(report, as_json=as_json)
 
 
 def drill(
@@ -90,12 +95,14 @@ def drill(
     runs: Runs = Path("lawsker-runs"),
     jobs: Jobs = None,
     history: History = False,
+    notify: Notify = "",
     as_json: Json = False,
 ) -> None:
     """Restore the newest backup into a scratch database, prove it, time it, drop it, and keep the time. For cron.
 
     The database itself is not touched. Exits 0, 10 when no drill can be made here, 14 when the backup does not restore.
     """
+    from lawsker_db.cli.notices import notified
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import print_json, tell
     from lawsker_db.safety.drill import drill as rehearse_restore
@@ -114,8 +121,11 @@ def drill(
         tell(Phrase("{number} drills. Next: lawsker-db drill", number=len(made)))
         return
     target = find_target(database_url, direct_url)
-    with progress(as_json=as_json) as on_event:
-        found = rehearse_restore(target, runs, backup, jobs=jobs, on_event=on_event)
+    with notified(notify, "drill", target, as_json=as_json) as notices:
+        with progress(as_json=as_json) as on_event:
+            found = rehearse_restore(target, runs, backup, jobs=jobs, on_event=notices.beside(on_event))
+        made = plain(asdict(found.drill))
+        notices.notice("success", "The newest backup restores and is equal.", exit_code=0, drill=made)
     if as_json:
         print_json(
             {"drill": plain(asdict(found.drill)), "median_s": found.median_s, "drills": len(found.history)}
@@ -173,6 +183,7 @@ def _require_answer(folder: Path, typed: str, *, yes: bool) -> None:
 
 def _ask(prospect: Prospect) -> None:
     """Show what is ready and what it costs; have the database's name typed."""
+    from lawsker_db.cli.progress import question
     from lawsker_db.cli.render import say
     from lawsker_db.errors import Interrupted
 
@@ -200,9 +211,13 @@ def _ask(prospect: Prospect) -> None:
         )
     )
     try:
-        typed = typer.prompt(
-            as_question(Phrase("Type the name of the database to swap it")), err=True, default="", show_default=False
-        )
+        with question():
+            typed = typer.prompt(
+                as_question(Phrase("Type the name of the database to swap it")),
+                err=True,
+                default="",
+                show_default=False,
+            )
     except typer.Abort:
         typed = ""
     if typed.strip() != prospect.database:

@@ -18,6 +18,7 @@ from lawsker_db.cli.options import (
     EvenDumps,
     Json,
     LockPatience,
+    Notify,
     Reconnect,
     Runs,
     Url,
@@ -61,6 +62,7 @@ def rollback(
     reason: Reason = "",
     confirm: Confirm = "",
     verify: Prove = False,
+    notify: Notify = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -86,20 +88,30 @@ def rollback(
         reason=reason.strip(),
     )
     _require_word(target, options, confirm, yes=yes and not dry_run)
-    _carry_out(target, revision, options, dry_run=dry_run, yes=yes, as_json=as_json)
+    _carry_out(target, revision, options, notify, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def _carry_out(
-    target: Target, revision: str | None, options: RollbackOptions, *, dry_run: bool, yes: bool, as_json: bool
+    target: Target,
+    revision: str | None,
+    options: RollbackOptions,
+    notify: str,
+    *,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Show what would go, ask, roll back, report."""
     from lawsker_db.cli.interrupts import settle
+    from lawsker_db.cli.notices import notice_words, notified
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import show_report
     from lawsker_db.evidence import failures
     from lawsker_db.safety.preflight import refuse_unless
     from lawsker_db.safety.rollback import look_back, roll_back
 
+    if notify:
+        notice_words(notify)
     outlook = look_back(target, revision, options)
     if dry_run or not (yes and as_json):
         _preview(target, outlook, options, as_json=as_json, final=dry_run)
@@ -108,10 +120,13 @@ def _carry_out(
     refuse_unless(outlook.checks, what=Phrase("The rollback was not begun"))
     if outlook.plan.steps and not yes:
         _ask_name(outlook.server.database, discard=options.discard)
-    with progress(as_json=as_json) as on_event:
-        report = roll_back(target, revision, options=options, shown=outlook.plan, on_event=on_event)
-        settle()
-    show_report(report, as_json=as_json)
+    with notified(notify, "rollback", target, as_json=as_json) as notices:
+        with progress(as_json=as_json) as on_event:
+            telling = notices.beside(on_event)
+            report = roll_back(target, revision, options=options, shown=outlook.plan, on_event=telling)
+            settle()
+        notices.succeed(report)
+        show_report(report, as_json=as_json)
 
 
 def _preview(target: Target, outlook: Retrospect, options: RollbackOptions, *, as_json: bool, final: bool) -> None:

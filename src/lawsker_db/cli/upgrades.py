@@ -27,6 +27,7 @@ from lawsker_db.cli.options import (
     Json,
     LockPatience,
     MaxLock,
+    Notify,
     ProofExtent,
     ProofServer,
     Queries,
@@ -96,6 +97,7 @@ def safe_upgrade(
     reinstate: Reinstate = "auto",
     proof: ProofExtent = Extent.TOUCHED,
     queries: Queries = None,
+    notify: Notify = "",
     recover: Recover = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -128,7 +130,7 @@ def safe_upgrade(
     )
     if recover and not dry_run:
         _settle_first(target, runs, reconnect)
-    _carry_out(target, revision, options, dry_run=dry_run, yes=yes, as_json=as_json)
+    _carry_out(target, revision, options, notify, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def rehearse(
@@ -144,12 +146,14 @@ def rehearse(
     proof_server: ProofServer = None,
     max_lock_s: MaxLock = 5.0,
     reinstate: Reinstate = "auto",
+    notify: Notify = "",
     as_json: Json = False,
 ) -> None:
     """Back up, restore the backup into a scratch database, rehearse the upgrade there, and foretell its locks.
 
     The database itself is not changed; the scratch database is dropped.
     """
+    from lawsker_db.cli.notices import notified
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import show_report
     from lawsker_db.safety.upgrade import UpgradeOptions, rehearse_upgrade
@@ -166,22 +170,27 @@ def rehearse(
         reinstate=reinstate,
     )
     options = _asked(target, revision, options)
-    with progress(as_json=as_json) as on_event:
-        report = rehearse_upgrade(target, revision, options=options, on_event=on_event)
-    show_report(report, as_json=as_json)
+    with notified(notify, "rehearse", target, as_json=as_json) as notices:
+        with progress(as_json=as_json) as on_event:
+            report = rehearse_upgrade(target, revision, options=options, on_event=notices.beside(on_event))
+        notices.succeed(report)
+        show_report(report, as_json=as_json)
 
 
 def _carry_out(
-    target: Target, revision: str, options: UpgradeOptions, *, dry_run: bool, yes: bool, as_json: bool
+    target: Target, revision: str, options: UpgradeOptions, notify: str, *, dry_run: bool, yes: bool, as_json: bool
 ) -> None:
     """Show the plan, ask, upgrade, report."""
     from lawsker_db.cli.interrupts import settle
+    from lawsker_db.cli.notices import notice_words, notified
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import show_report
     from lawsker_db.evidence import failures
     from lawsker_db.safety.preflight import refuse_unless
     from lawsker_db.safety.upgrade import safe_upgrade as upgrade
 
+    if notify:
+        notice_words(notify)
     if dry_run or not yes:
         outlook = _preview(target, revision, options, as_json=as_json, final=dry_run)
         if dry_run:
@@ -190,10 +199,12 @@ def _carry_out(
         if outlook.plan.steps:
             ask(Phrase("Upgrade {label}?", label=target.label))
     options = _asked(target, revision, options)
-    with progress(as_json=as_json) as on_event:
-        report = upgrade(target, revision, options=options, on_event=on_event)
-        settle()
-    show_report(report, as_json=as_json)
+    with notified(notify, "safe-upgrade", target, as_json=as_json) as notices:
+        with progress(as_json=as_json) as on_event:
+            report = upgrade(target, revision, options=options, on_event=notices.beside(on_event))
+            settle()
+        notices.succeed(report)
+        show_report(report, as_json=as_json)
 
 
 def _asked(target: Target, revision: str, options: UpgradeOptions) -> UpgradeOptions:
@@ -287,6 +298,7 @@ def _readable(queries: Path | None) -> Path | None:
 
 def _way_back(on_failure: OnFailure) -> Choose:
     """What is chosen when a check fails after COMMIT; asked on the terminal, where there is one."""
+    from lawsker_db.cli.progress import question
     from lawsker_db.cli.render import say
     from lawsker_db.safety.way_back import WayBack
 
@@ -301,9 +313,10 @@ def _way_back(on_failure: OnFailure) -> Choose:
         )
         say(Phrase("          restore puts the backup from before in its place, and lists what was written since."))
         try:
-            typed = typer.prompt(
-                as_question(Phrase("Type {words}", words=", ".join(WayBack))), err=True, default="keep"
-            )
+            with question():
+                typed = typer.prompt(
+                    as_question(Phrase("Type {words}", words=", ".join(WayBack))), err=True, default="keep"
+                )
         except typer.Abort:
             typed = ""
         return WayBack(typed.strip()) if typed.strip() in set(WayBack) else WayBack.KEEP

@@ -76,6 +76,14 @@ class Content:
         return sum(table.rows for table in self.tables)
 
 
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """How many tables a reading has done, of how many: for whoever waits for it in another thread."""
+
+    done: int = 0
+    whole: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentDifference:
     """One relation whose content differs between two databases."""
@@ -101,6 +109,7 @@ def read_content(
     *,
     connections: int = CONNECTIONS,
     hold: bool = True,
+    tally: Tally | None = None,
 ) -> Content:
     """Fingerprint every table of a database, under an exported snapshot if one is given. Changes nothing.
 
@@ -119,7 +128,7 @@ def read_content(
         large_objects = _large_objects(conn)
         if not hold:
             conn.rollback()
-        tables = read_tables(target, wanted, snapshot=snapshot, connections=connections, limit=limit)
+        tables = read_tables(target, wanted, snapshot=snapshot, connections=connections, limit=limit, tally=tally)
     return Content(
         tables=tuple(sorted(tables, key=lambda table: table.table)),
         large_objects=large_objects,
@@ -184,6 +193,7 @@ def read_tables(
     snapshot: Snapshot | None = None,
     connections: int = CONNECTIONS,
     limit: str = LOCK_WAIT,
+    tally: Tally | None = None,
 ) -> list[Fingerprint]:
     """Fingerprint tables (quoted and qualified, best the largest first), with a connection a thread. The first error ends
     all.
@@ -192,8 +202,10 @@ def read_tables(
     """
     marked = mark_readers(target)
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    tally = tally or Tally()
     for name in names:
         waiting.put(name)
+        tally.whole += 1
 
     def work() -> list[Fingerprint]:
         done: list[Fingerprint] = []
@@ -206,6 +218,7 @@ def read_tables(
                 _begin(conn, snapshot, limit)
                 done.append(fingerprint_table(conn, name))
                 conn.rollback()
+                tally.done += 1  # for a display: one that two threads count at once may be lost
 
     with ThreadPoolExecutor(max_workers=connections) as pool:
         parts = [pool.submit(work) for _ in range(connections)]

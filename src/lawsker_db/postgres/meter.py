@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -273,3 +273,20 @@ def telling(locks: tuple[LockForecast, ...]) -> tuple[LockForecast, ...]:
 def _strength(lock: tuple[str, str]) -> int:
     """Pure. The place of a lock's mode among the modes."""
     return MODES.index(lock[1])
+
+
+@contextmanager
+def counted(conn: Connection, on_statement: Callable[[int], None]) -> Iterator[None]:
+    """Say of each statement of the block, before the server gets it, the how manieth it is. Asks the server nothing."""
+    number = 0
+
+    def count(*_given: object) -> None:
+        nonlocal number
+        number += 1
+        on_statement(number)
+
+    event.listen(conn, "before_cursor_execute", count)
+    try:
+        yield
+    finally:
+        event.remove(conn, "before_cursor_execute", count)

@@ -58,8 +58,9 @@ def create_run_folder(root: Path, run_id: str) -> Path:
     return folder
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all: `.partial`, fsync, rename, fsync of the folder. 0600."""
+def write_atomically(path: Path, content: bytes, *, mode: int = PRIVATE_FILE) -> None:
+    """Write a file so that it is there whole or not at all: `.partial`, fsync, rename, fsync of the folder. 0600, unless
+    another `mode` is wanted, which then holds whatever the umask is."""
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)  # of somebody who was killed while he wrote it
     handle = os.open(partial, NEW_FILE, PRIVATE_FILE)
@@ -67,6 +68,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
+            if mode != PRIVATE_FILE:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         partial.rename(path)
     except BaseException:

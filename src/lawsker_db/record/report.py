@@ -1,32 +1,46 @@
-"""The report of a run: report.json for machines, report.html for people, one file without network."""
+"""The report of a run: report.json for machines, report.html for people, one file without network and without scripts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
-from html import escape
-from importlib import resources
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from string import Template
 
-from lawsker_db.evidence import Check, LockHeld, RestorePoint, RunReport, StatementCost, Verdict
-from lawsker_db.record.journal import as_json, write_atomically
+from lawsker_db.evidence import Direction, RunReport, Verdict
+from lawsker_db.phrases import Phrase, joined, spoken
+from lawsker_db.record import course, findings
+from lawsker_db.record.charts import BAD, GOOD, PLAIN, WARN
+from lawsker_db.record.document import JSON_REPORT, as_bytes
+from lawsker_db.record.journal import write_atomically
+from lawsker_db.record.markup import markup
+from lawsker_db.record.page import Say, facts, items, keys, navigation, page, section, speaking
 
-REPORT_VERSION = 1
-JSON_REPORT = "report.json"
-SLOWEST = 12  # statements of the rehearsal on the page; report.json has more
-GOOD = (Verdict.DONE, Verdict.NOTHING_TO_DO, Verdict.DRY_RUN, Verdict.REHEARSED)
+HTML_REPORT = "report.html"
+LONG = 200  # letters of a message that is no headline any more
+TONES = {
+    Verdict.DONE: GOOD,
+    Verdict.NOTHING_TO_DO: GOOD,
+    Verdict.DRY_RUN: PLAIN,
+    Verdict.REHEARSED: GOOD,
+    Verdict.REFUSED: WARN,  # the database is as it was
+    Verdict.ROLLED_BACK: WARN,
+    Verdict.UNKNOWN: BAD,
+    Verdict.COMMITTED_UNPROVEN: BAD,
+    Verdict.RESTORE_FAILED: BAD,
+}
 
 
 def write_report(report: RunReport, folder: Path) -> str:
-    """Write report.json and report.html into the run's folder. Returns what went wrong, empty when nothing did: a report
-    that cannot be written must not change the outcome of the run it tells of."""
+    """Write report.json and report.html into the run's folder, the latter in the language of this process.
+
+    Returns what went wrong, empty when nothing did: a report that cannot be written must not change the outcome of the run
+    it tells of."""
     try:
-        write_atomically(folder / JSON_REPORT, json.dumps(as_document(report), ensure_ascii=False, indent=2).encode())
-        write_atomically(folder / "report.html", render_html(report).encode())
+        write_atomically(folder / JSON_REPORT, as_bytes(report))
+        write_atomically(folder / HTML_REPORT, render_html(report).encode())
     except OSError as failed:
-        return f"the report could not be written: {failed}"
+        return Phrase("the report could not be written: {why}", why=str(failed))
     return ""
 
 
@@ -38,164 +52,113 @@ def read_verdict(folder: Path) -> str | None:
         return None
 
 
-def as_document(report: RunReport) -> dict[str, object]:
-    """Pure. The report as JSON values."""
-    return {"report_version": REPORT_VERSION, **as_json(asdict(report))}
-
-
-def render_html(report: RunReport) -> str:
-    """Pure. One page: verdict first, then the evidence. Every name from the database is escaped."""
-    template = Template(resources.files("lawsker_db.record").joinpath("report.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(f"lawsker-db {report.run_id}"),
-        tone="good" if report.verdict in GOOD else "bad",
-        verdict=escape(report.verdict.value),
-        message=escape(report.message),
-        state=escape(report.state),
-        hint=escape(report.hint),
-        facts=_rows(_facts(report)),
-        timings=_bars(report),
-        locks=_rows(
-            (
-                lock.table,
-                lock.mode,
-                f"{lock.granted_at:%H:%M:%S} UTC, try {lock.attempts}",
-                "" if lock.held_s is None else f"{lock.held_s:.3f} s",
-                _foretold(report, lock),
-            )
-            for lock in report.locks
-        ),
-        rehearsal=_rows(_rehearsal(report)),
-        statements=_rows(_statement_cells(cost) for cost in _statements(report)[:SLOWEST]),
-        checks=_rows(_check_cells(check) for check in report.checks),
-        contents=_rows((c.table, c.proof, "" if c.rows is None else str(c.rows)) for c in report.contents),
-        made=_rows((name, str(rows)) for name, rows in (*report.rows_made.items(), *report.figures.items())),
-        reinstated=_rows(
-            (
-                f"{table.table} ({', '.join(table.columns)})" if table.columns else table.table,
-                f"{table.archived} in {back.archive}",
-                str(table.back),
-                str(table.kept_as_made),
-                str(table.left),
-                str(table.without_parent),
-            )
-            for back in report.reinstated
-            for table in back.tables
-        ),
-        not_proven=_items(report.not_proven),
-        notes=_items(report.notes),
+def render_html(report: RunReport, language: str | None = None) -> str:
+    """Pure. One page in a language, that of this process where none is named: verdict first, then the evidence. Every name
+    from the database is escaped."""
+    language = language or spoken()
+    say = speaking(language)
+    parts = [(name, heading, body) for name, heading, body in _sections(say, report) if body]
+    sections = "".join(section(say, *part) for part in parts)
+    links = navigation(say, Phrase("Sections"), [(name, heading) for name, heading, _ in parts])
+    made = joined((Phrase("Made by lawsker-db {version}.", version=report.tool_version), Phrase("Times are UTC.")), " ")
+    body = (
+        f"<header>{_verdict(say, report)}{keys(say, _keys(report))}{links}</header>\n"
+        f'<main id="content" tabindex="-1">\n{sections}</main>\n<footer>{markup(say(made))}</footer>'
     )
+    title = Phrase("{verdict}: {run}", verdict=Phrase(report.verdict.value), run=report.run_id or report.target)
+    return page(title=f"lawsker-db {say(title)}", body=body, language=language)
 
 
-def _facts(report: RunReport) -> Iterable[tuple[str, ...]]:
-    """Pure. What the run was, as name and value."""
-    yield "Run", report.run_id
-    yield "Database", report.target
-    if report.server:
-        yield "Server", f"PostgreSQL {report.server.major} ({report.server.version}), {report.server.address}"
-        yield "Size", f"{report.server.data_bytes / 1e6:.1f} MB"
-        yield "As", report.server.user
-    came_from, went_to = ", ".join(report.from_revisions) or "base", ", ".join(report.to_revisions) or "base"
-    yield "Revision", f"{came_from} → {went_to}"
-    yield "Started", f"{report.started_at:%Y-%m-%d %H:%M:%S} UTC"
-    yield "Took", f"{report.duration_s:.1f} s"
-    if report.backup:
-        size = f"{report.backup.bytes / 1e6:.1f} MB by {report.backup.client_version}"
-        yield (
-            "Backup",
-            f"{report.backup.folder} ({size}, {'proven' if report.backup.proven else 'not restored'})",
-        )
-    if report.proof:
-        proof = report.proof
-        took = f"restored in {proof.restore_s:.1f} s, compared in {proof.compare_s:.1f} s"
-        yield "Proof", f"{proof.tables} tables, {proof.rows} rows equal; {took}"
-        for omitted in proof.omitted:
-            yield "Not compared", omitted
-    if report.backup:
-        yield "SHA-256", report.backup.sha256
-    if report.restore_point:
-        yield from _recovery(report.restore_point)
-    if report.archive:
-        yield "Archive", f"schema {report.archive}, {len(report.kept)} tables"
-        for table, rows in report.kept.items():
-            yield "Kept", f"{table}: {rows} rows"
-    yield "Tool", f"lawsker-db {report.tool_version}"
-
-
-def _recovery(point: RestorePoint) -> Iterable[tuple[str, ...]]:
-    """Pure. How the whole server goes back to the moment before the migration, where its WAL is kept."""
-    kept = "" if point.archived else "; this server archives no WAL itself: only a tool that streams it can do this"
-    yield "Before the migration", f"WAL at {point.lsn}, timeline {point.timeline}, {point.name or 'no name'}{kept}"
-    for command in point.commands:
-        yield "Recover the server to it", command
-
-
-def _rehearsal(report: RunReport) -> Iterable[tuple[str, ...]]:
-    """Pure. What the rehearsal on the restored copy foretold, as name and value."""
-    if report.rehearsal is None:
-        yield "Rehearsed", "no"
-        return
-    found = report.rehearsal
-    yield "Verdict", "go" if found.go else f"no go: {found.reason}"
-    yield "Time", f"{found.duration_s:.2f} s"
-    for lock in found.locks:
-        yield f"Lock on {lock.table}", f"{lock.mode} for {lock.held_s:.3f} s"
-    yield "Rewritten", ", ".join(found.rewritten) or "nothing"
-    yield "WAL", f"{found.wal_bytes / 1e6:.1f} MB"
-    yield "Growth", f"{found.growth_bytes / 1e6:+.1f} MB"
-
-
-def _foretold(report: RunReport, lock: LockHeld) -> str:
-    """Pure. How long the rehearsal foretold that this table would be locked so."""
-    foretold = report.rehearsal.locks if report.rehearsal else ()
-    return next((f"{f.held_s:.3f} s" for f in foretold if (f.table, f.mode) == (lock.table, lock.mode)), "")
-
-
-def _statements(report: RunReport) -> tuple[StatementCost, ...]:
-    return report.rehearsal.statements if report.rehearsal else ()
-
-
-def _statement_cells(cost: StatementCost) -> tuple[str, ...]:
-    """Pure. What a statement of the rehearsal cost and did."""
+def _verdict(say: Say, report: RunReport) -> str:
+    """Pure. The first thing that is read: how it ended, what state the database is in, what to type next."""
+    ended = report.started_at + timedelta(seconds=report.duration_s)
+    when = Phrase(
+        "Run {run} on {target}, {began} to {ended} UTC",
+        run=report.run_id or Phrase("without a folder"),
+        target=report.target,
+        began=f"{report.started_at:%Y-%m-%d %H:%M:%S}",
+        ended=f"{ended:%H:%M:%S}",
+    )
+    following, verdict = say(Phrase("Next:")), say(Phrase(report.verdict.value))
+    kind = "message" if len(report.message) < LONG else "message long"
     return (
-        f"{cost.duration_s:.3f} s",
-        cost.statement,
-        "" if cost.rows is None else str(cost.rows),
-        f"{cost.wal_bytes / 1e6:.2f} MB",
-        f"{cost.growth_bytes / 1e6:+.2f} MB",
-        "; ".join(f"{lock.table} {lock.mode} for {lock.held_s:.3f} s" for lock in cost.locks),
-        ", ".join(cost.rewritten),
+        f'<div class="verdict {TONES[report.verdict]}"><h1>{markup(verdict)}</h1>'
+        f'<p class="{kind}">{markup(say(report.message))}</p><p class="state">{markup(say(report.state))}</p>'
+        f'<p class="next"><b>{markup(following)}</b> {markup(say(report.hint))}</p>'
+        f'<p class="run">{markup(say(when))}</p></div>'
     )
 
 
-def _bars(report: RunReport) -> str:
-    """Pure. The phases as bars, as wide as they took of the whole."""
-    whole = max(report.duration_s, 0.001)
-    return "".join(
-        f'<tr><th scope="row">{escape(timing.phase.value)}</th><td>{timing.duration_s:.3f} s</td>'
-        f'<td class="bar"><svg width="100%" height="12" role="img" aria-label="{share:.0f} percent">'
-        f'<rect width="{share:.1f}%" height="12" rx="3"/></svg></td></tr>'
-        for timing in report.timings
-        for share in (min(100.0, 100 * timing.duration_s / whole),)
-    )
+def _keys(report: RunReport) -> Iterator[tuple[str, str, str]]:
+    """Pure. What somebody asks first: name, value, tone."""
+    yield Phrase("Took"), Phrase("{duration_s:.1f} s", duration_s=report.duration_s), ""
+    held = [lock.held_s for lock in report.locks if lock.held_s is not None]
+    if held:
+        yield Phrase("Longest lock"), Phrase("{duration_s:.2f} s", duration_s=max(held)), ""
+    elif report.rehearsal and report.rehearsal.locks:
+        foretold = max(lock.held_s for lock in report.rehearsal.locks)
+        yield Phrase("Longest lock foretold"), Phrase("{duration_s:.2f} s", duration_s=foretold), ""
+    failed = sum(findings.result_of(check) == findings.FAILED for check in report.checks)
+    if report.checks:
+        passed = Phrase("{count} passed", count=sum(check.ok is True for check in report.checks))
+        yield Phrase("Checks"), Phrase("{count} failed", count=failed) if failed else passed, BAD if failed else ""
+    if report.contents:
+        yield Phrase("Older tables"), Phrase("{count} unchanged", count=len(report.contents)), ""
+    if report.backup:
+        proven = report.backup.proven
+        yield Phrase("Backup"), Phrase("proven") if proven else Phrase("not proven"), GOOD if proven else WARN
+    if report.rehearsal:
+        go = report.rehearsal.go
+        yield Phrase("Rehearsal"), Phrase("go") if go else Phrase("no go"), GOOD if go else BAD
+    if report.rescued is not None:
+        rows = sum(one.inserted + one.changed for one in report.rescued)
+        yield Phrase("Rows rescued"), f"{rows:,}", WARN if rows else ""
 
 
-def _check_cells(check: Check) -> tuple[str, ...]:
-    words = {True: "passed", False: "FAILED", None: "NOT RUN"}
-    mark = "warning" if check.warning and check.ok is False else words[check.ok]
-    if check.warning and check.ok is None and not check.code:
-        mark = "warning"
-    found = check.found if check.ok is True or not check.hint else f"{check.found}. Next: {check.hint}"
-    return mark, check.code, check.name, check.expected, found
+def _sections(say: Say, report: RunReport) -> Iterator[tuple[str, str, str]]:
+    """Pure. The page's parts in the order in which they are read: name, heading, body; an empty body is left out."""
+    yield "failed", Phrase("What failed"), findings.failed_checks(say, report)
+    yield "not-proven", Phrase("What was not proven"), items(say, report.not_proven)
+    yield "phases", Phrase("Phases"), course.phases(say, report)
+    yield "locks", Phrase("Locks on tables that stood before"), course.locks(say, report)
+    yield "rescue", Phrase("Rows written since the backup"), findings.rescue(say, report)
+    yield "contract", Phrase("Contract against found"), findings.contract(say, report)
+    yield "tables", Phrase("Changed tables"), findings.diagram(say, report)
+    yield "checks", Phrase("Checks"), findings.checks(say, report)
+    yield "content", Phrase("Content of what stood before"), findings.contents(say, report)
+    yield "rows", Phrase("Rows made, and figures"), findings.rows_made(say, report)
+    yield "reinstated", Phrase("Brought back from an archive"), findings.reinstated(say, report)
+    yield "archive", Phrase("Kept in an archive"), findings.archive(say, report)
+    yield "sizes", Phrase("Sizes"), course.sizes(say, report)
+    yield "backup", Phrase("Backup and its proof"), course.backup(say, report)
+    yield "rehearsal", Phrase("Rehearsal on the restored copy"), course.rehearsal(say, report)
+    yield "notes", Phrase("Notes"), items(say, report.notes)
+    yield "run", Phrase("The run"), facts(say, _facts(report))
 
 
-def _items(lines: tuple[str, ...]) -> str:
-    return "".join(f"<li>{escape(line)}</li>" for line in lines) or "<li>nothing</li>"
-
-
-def _rows(rows: Iterable[tuple[str, ...]]) -> str:
-    """Pure. Table rows; the first cell is the row's heading."""
-    return "".join(
-        f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in rest) + "</tr>"
-        for first, *rest in rows
-    )
+def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
+    """Pure. What the run was, as name and value."""
+    yield Phrase("Run"), report.run_id
+    yield Phrase("Database"), report.target
+    server = report.server
+    if server:
+        words = Phrase("PostgreSQL {major}.{minor}, {address}", major=server.major, minor=server.version % 10000,
+                       address=server.address)  # fmt: skip
+        yield Phrase("Server"), words
+        yield Phrase("System identifier"), Phrase("{number}, database OID {oid}", number=server.system_identifier,
+                                                  oid=server.database_oid)  # fmt: skip
+        also = Phrase("{user} (session user {session_user})", user=server.user, session_user=server.session_user)
+        yield Phrase("As"), server.user if server.user == server.session_user else also
+    yield Phrase("Direction"), Phrase(report.direction.value)
+    came_from, went_to = (", ".join(ends) or "base" for ends in (report.from_revisions, report.to_revisions))
+    yield Phrase("Revision"), f"{came_from} → {went_to}"
+    if report.steps:
+        yield Phrase("Steps"), ", ".join(report.steps)
+    yield Phrase("Began"), f"{report.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield Phrase("Folder"), report.folder
+    if report.run_id and report.verdict in (Verdict.DONE, Verdict.COMMITTED_UNPROVEN, Verdict.UNKNOWN):
+        asking = f"lawsker-db status --run {report.run_id}"
+        words = Phrase("lawsker_db.migration_run has its marker row, in the chain of hashes: {command}", command=asking)
+        yield Phrase("History"), words
+    elif report.run_id and report.direction is not Direction.RESTORE:
+        yield Phrase("History"), Phrase("no row: it did not commit")

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 from lawsker_db import __version__
+from lawsker_db.changes import Promised, SizeChange, TableChange
 from lawsker_db.errors import (
     UNTOUCHED,
     ChangedOutside,
@@ -39,12 +39,17 @@ from lawsker_db.evidence import (
     Verdict,
 )
 from lawsker_db.phrases import Phrase
+from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.locks import RunLock, run_lock
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
+from lawsker_db.record.log import log_event, log_outcome
 from lawsker_db.record.report import write_report
 from lawsker_db.revisions import Plan
 from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.gate import Gate
+from lawsker_db.safety.pace import Errand, Pace
+from lawsker_db.safety.precedent import pace_of
+from lawsker_db.safety.promises import changed_tables, kept_promises
 from lawsker_db.safety.reinstatement import back_notes
 from lawsker_db.target import Target
 
@@ -80,17 +85,21 @@ class Account:
     began: float
     started_at: datetime
     server: Server
+    pace: Pace = field(default_factory=Pace)
     backup: BackupReceipt | None = None
     proof: Proof | None = None
     rehearsal: Rehearsal | None = None
     restore_point: RestorePoint | None = None
     skipped: list[str] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     confirmed: tuple[Check, ...] = ()
     verified: tuple[Check, ...] = ()
     figures: dict[str, int] = field(default_factory=dict)
+    sizes: tuple[SizeChange, ...] = ()
     notes: list[str] = field(default_factory=list)
+    before: Catalog | None = None
     guarded: Guarded | None = None
     ended_at: datetime | None = None
 
@@ -111,9 +120,13 @@ class Account:
         return self.guarded is not None and self.guarded.in_doubt
 
 
-def open_account(target: Target, plan: Plan, server: Server, checks: tuple[Check, ...], runs: Path) -> Account:
-    """Begin the account of a run: its id and its folder (0700). Raises `Refused` when the folder cannot be made."""
+def open_account(
+    target: Target, plan: Plan, server: Server, checks: tuple[Check, ...], runs: Path, looked: Errand
+) -> Account:
+    """Begin the account of a run that goes on from its preflight (`looked`): id, folder (0700), and what earlier runs
+    say of the phases that lie before it. Raises `Refused` when the folder cannot be made."""
     run_id = new_run_id("_".join(plan.goal))
+    steps = tuple(step.revision for step in plan.steps)
     return Account(
         run_id=run_id,
         target=target,
@@ -122,6 +135,9 @@ def open_account(target: Target, plan: Plan, server: Server, checks: tuple[Check
         began=time.monotonic(),
         started_at=datetime.now(UTC),
         server=server,
+        pace=pace_of(looked.pace.phases, runs, server, plan.direction, steps),
+        timings=list(looked.timings),
+        told=list(looked.told),
         checks=list(checks),
     )
 
@@ -201,6 +217,7 @@ def reported(account: Account) -> Iterator[Said]:
         problem = write_report(said.report, account.folder)
         if problem:
             said.report = replace(said.report, notes=(*said.report.notes, problem))
+        log_outcome(said.report, failed=failed is not None)
 
 
 def _told_truly(account: Account, error: LawskerError) -> LawskerError:
@@ -267,6 +284,9 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         locks=_locks(account, gate),
         checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed, *account.verified),
         contents=gate.contents if gate else (),
+        promised=_promised(account, gate),
+        changes=_changes(account, gate),
+        sizes=account.sizes,
         rows_made=dict(gate.rows_made) if gate else {},
         reinstated=account.reinstated,
         archive=gate.keeping.schema if gate and gate.keeping and gate.keeping.kept else "",
@@ -279,6 +299,22 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         hint=failed.hint if failed else SAFE_UPGRADE if rehearsed else again,
         folder=str(account.folder),
     )
+
+
+def _promised(account: Account, gate: Gate | None) -> tuple[Promised, ...]:
+    """Pure. What the contracts promise, beside what the gate has found of it."""
+    contracts, direction = account.plan.contracts, account.plan.direction
+    if gate is None:
+        return kept_promises(contracts, {}, None, direction, ())
+    seen = None if gate.seen is gate.began_with else gate.seen
+    return kept_promises(contracts, gate.promises, seen, direction, tuple(gate.checks))
+
+
+def _changes(account: Account, gate: Gate | None) -> tuple[TableChange, ...]:
+    """Pure. What the contracts make of tables, as far as somebody has read those that stood before."""
+    contracts, direction = account.plan.contracts, account.plan.direction
+    schema = next((promise.schema for promise in gate.promises.values()), "") if gate else ""
+    return changed_tables(contracts, gate.began_with if gate else account.before, direction, schema)
 
 
 def _message(account: Account, verdict: Verdict) -> str:
@@ -305,7 +341,7 @@ def teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
     does what a run had to leave behind or could not note. A display that fails never matters.
     """
 
-    def tell(event: Event) -> None:
+    def keep(event: Event) -> None:
         if event.name in NOTED:
             account.notes.append(event.text)
         try:
@@ -317,30 +353,16 @@ def teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
                     Phrase("The journal cannot be written: {failed}", failed=str(failed)), hint=hint
                 ) from failed
             account.notes.append(Phrase("the journal could not be written after COMMIT: {failed}", failed=str(failed)))
+        log_event(account.folder, event)
+
+    def tell(event: Event) -> None:
+        keep(event)
         with suppress(OSError):
             on_event(event)
 
+    for event in account.told:
+        keep(event)
     return tell
-
-
-class Timed(Protocol):
-    """Whatever keeps how long its phases took."""
-
-    @property
-    def timings(self) -> list[Timing]:
-        """The phases that have ended, in their order."""
-
-
-@contextmanager
-def timed(account: Timed, phase: Phase, tell: OnEvent, words: str) -> Iterator[None]:
-    """Announce a phase, and note how long it took when it ends, well or not."""
-    tell(Event(phase=phase, name="begin", text=words))
-    began, started_at = time.monotonic(), datetime.now(UTC)
-    try:
-        yield
-    finally:
-        duration_s = round(time.monotonic() - began, 3)
-        account.timings.append(Timing(phase=phase, started_at=started_at, duration_s=duration_s))
 
 
 @contextmanager

@@ -8,13 +8,14 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from lawsker_db.changes import SizeChange
 from lawsker_db.contract import Contract
 from lawsker_db.errors import CommittedUnproven, LawskerError
 from lawsker_db.evidence import Check, failures
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.session import find_schema, literal, quoted, quoted_as_read
 from lawsker_db.record.junit import write_junit
-from lawsker_db.record.plans import write_plans
+from lawsker_db.record.plans import read_plans_of, write_plans
 from lawsker_db.revisions import Chain
 from lawsker_db.safety.checklist import ITEMS, Item, Severity, When
 from lawsker_db.safety.confirmation import HINT, LOOK_AGAIN, reading, said_by
@@ -76,6 +77,26 @@ def refresh_statistics(target: Target, contracts: tuple[Contract, ...], filled: 
             "statistics could not be gathered ({said}): ANALYZE {tables}", said=said, tables=", ".join(tables)
         )
     return ""
+
+
+def read_sizes(
+    target: Target, folder: Path, contracts: tuple[Contract, ...], data_bytes: int
+) -> tuple[SizeChange, ...]:
+    """The database (`data_bytes` before the run) and the tables of these contracts on disk now, beside what plans.json of
+    the run's folder says of before. Reads the sizes of files; no lock."""
+    noted = read_plans_of(folder)
+    was = {name: size.bytes for name, size in noted.sizes.items()} if noted else {}
+    new = dict.fromkeys((table.name for contract in contracts for table in contract.tables), 0)
+    names = dict.fromkeys((*was, *new))
+    with reading(target) as conn:
+        whole = int(conn.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
+        schema = quoted(find_schema(conn))
+        size = text("SELECT pg_total_relation_size(to_regclass(:name))")
+        now = {name: conn.execute(size, {"name": f"{schema}.{quoted(name)}"}).scalar_one() for name in names}
+    return (
+        SizeChange(table="", before_bytes=data_bytes, after_bytes=whole),
+        *(SizeChange(table=name, before_bytes={**new, **was}[name], after_bytes=now[name]) for name in names),
+    )
 
 
 def verify_committed(target: Target, chain: Chain, folder: Path, *, reinstated: bool = False) -> Afterwards:

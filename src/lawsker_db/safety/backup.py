@@ -24,6 +24,7 @@ from lawsker_db.postgres.catalog import Catalog, catalog_digest, read_catalog
 from lawsker_db.postgres.content import (
     Content,
     Sequence,
+    Tally,
     end_readers,
     mark_readers,
     read_content,
@@ -171,12 +172,13 @@ def _take(
     with hold_snapshot(target) as snapshot, ThreadPoolExecutor(max_workers=1) as aside:
         sequences = read_sequences_under(target, snapshot)
         marked = mark_readers(target)
-        seeing = aside.submit(_see, marked, snapshot)
+        seeing = aside.submit(_see, marked, snapshot, tally := Tally())
         try:
             written = _dump(target, snapshot, folder, options, server, seeing, on_event)
             dump_s = round(time.monotonic() - began, 3)
             while wait((seeing,), timeout=POLL_S).not_done:
-                on_event(_event("progress", "fingerprinting", lasting=False))
+                reading = Phrase("fingerprinting: {done} of {whole} tables", done=tally.done, whole=tally.whole)
+                on_event(_event("progress", reading, lasting=False, tables=tally.done, of=tally.whole))
             seen = seeing.result()
         except BaseException:
             end_readers(target, marked, seeing.done)
@@ -272,7 +274,7 @@ def _dump(
         return write_archive(conn, snapshot, folder, form=options.form, jobs=jobs, on_bytes=tell)
 
 
-def _see(target: Target, snapshot: Snapshot) -> Seen:
+def _see(target: Target, snapshot: Snapshot, tally: Tally) -> Seen:
     """Content, catalog, properties and revision under the snapshot, on connections of their own.
 
     The catalog first: what a server prints of a definition is not under the snapshot, but as it is now.
@@ -284,7 +286,7 @@ def _see(target: Target, snapshot: Snapshot) -> Seen:
         server, properties = identify(conn), read_properties(conn)
         revision, catalog = current_revisions(conn), read_catalog(conn)
         conn.rollback()
-    content = read_content(target, snapshot)
+    content = read_content(target, snapshot, tally=tally)
     return Seen(server=server, properties=properties, revision=revision, catalog=catalog, content=content)
 
 

@@ -23,12 +23,15 @@ from lawsker_db.record.journal import PRIVATE_FILE, create_run_folder, new_run_i
 from lawsker_db.record.manifest import Manifest, read_manifest
 from lawsker_db.safety.backup import BackupOptions
 from lawsker_db.safety.errands import journalled
+from lawsker_db.safety.pace import Errand, timed
+from lawsker_db.safety.precedent import pace_of_restore
 from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.safety.proof import prove, restored_copy
 from lawsker_db.safety.shelf import Kept, find_backup, list_backups
 from lawsker_db.target import Target
 
 DRILLS = "drills.jsonl"
+PHASES = (Phase.RESTORE,)
 TAKE_ONE = "lawsker-db backup create"
 
 
@@ -74,10 +77,11 @@ def drill(
     backup = find_backup(runs, name) if name else newest(target, runs)
     manifest = read_manifest(backup)
     folder = create_run_folder(runs.absolute(), new_run_id("drill"))
-    began = time.monotonic()
+    times, began = Errand(pace=pace_of_restore(PHASES, manifest)), time.monotonic()
     try:
         with (
             journalled(folder, on_event) as tell,
+            timed(times, Phase.RESTORE, tell, Phrase("backup {backup}, restored beside", backup=manifest.backup_id)),
             restored_copy(target, backup, manifest, jobs=jobs, on_event=tell) as copy,
         ):
             tell(Event(phase=Phase.RESTORE, name="statistics", text=Phrase("gathering statistics"), lasting=False))

@@ -7,31 +7,36 @@ A run that is killed leaves its scratch database behind. Its journal, which nobo
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Connection, text
 
 from lawsker_db.errors import LawskerError
-from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Proof, ignore
+from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Phase, Proof, Server, ignore
 from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.databases import SCRATCH_NAME, drop_scratch
 from lawsker_db.postgres.pooler import require_direct
 from lawsker_db.postgres.session import identify, pinned
 from lawsker_db.record.journal import JOURNAL, Journal, create_run_folder, goes_on, new_run_id, read_journal
-from lawsker_db.record.manifest import MANIFEST
+from lawsker_db.record.log import forget_log, log_event
+from lawsker_db.record.manifest import MANIFEST, read_manifest
 from lawsker_db.safety.archive import disk_failed
-from lawsker_db.safety.backup import BackupOptions, take_backup
+from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
+from lawsker_db.safety.pace import Errand, Pace, Timed, looking, timed
+from lawsker_db.safety.precedent import pace_of, pace_of_restore
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless
-from lawsker_db.safety.proof import take_proven_backup, verify_backup
+from lawsker_db.safety.proof import verify_backup
 from lawsker_db.safety.provisions import backup_checks, proof_checks
 from lawsker_db.safety.shelf import BACKUP
 from lawsker_db.target import Target
 
 ERRAND = "errand.jsonl"  # of what is no run: it goes when the errand has ended and left nothing
 RECOVER = "lawsker-db recover"
+PHASES = (Phase.PREFLIGHT, Phase.BACKUP, Phase.PROOF, Phase.HANDOVER)  # of `backup create`
+PROVING = (Phase.PROOF,)  # of `backup verify`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,24 +61,22 @@ def create_backup(
     Changes nothing in the database; locks as take_backup. Raises `Refused` before it begins, `BackupFailed` and
     `BackupUnproven`, whose field `folder` names what was kept all the same.
     """
-    require_direct(target)
-    with target.connect() as conn:
-        refuse_standby(server := identify(conn), target)
-        checks = backup_checks(conn, server, runs)
-        if proven and proof_server is None:
-            checks += proof_checks(conn, server, warning=False)
-        conn.rollback()
-    refuse_unless(tuple(checks), what=Phrase("No backup can be taken"))
+    times = Errand(pace=Pace(phases=_phases(options, proven=proven)))
+    with looking(times, on_event, Phrase("whether a backup can be taken")):
+        server = _look(target, runs, prove=proven and proof_server is None)
+    times.pace = pace_of(times.pace.phases, runs, server)
     target = pinned(target, server)
     run_id = new_run_id("backup")
     folder = create_run_folder(runs.absolute(), run_id)
     try:
-        with journalled(folder, on_event) as tell:
-            if not proven:
-                return take_backup(target, folder / BACKUP, run_id, options=options, on_event=tell)
-            return take_proven_backup(
-                target, folder / BACKUP, run_id, options=options, proof_server=proof_server, on_event=tell
-            )
+        with journalled(folder, on_event, times.told) as tell:
+            place = folder / BACKUP
+            if proven:
+                return take_proven_backup(
+                    target, place, run_id, options=options, proof_server=proof_server, times=times, on_event=tell
+                )
+            with timed(times, Phase.BACKUP, tell, Phrase("pg_dump into {folder}", folder=str(place))):
+                return take_backup(target, place, run_id, options=options, on_event=tell)
     except LawskerError as failed:
         if (folder / BACKUP).is_dir():
             failed.fields = {**failed.fields, "folder": str(folder / BACKUP)}
@@ -81,6 +84,51 @@ def create_backup(
     finally:
         if not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _phases(options: BackupOptions, *, proven: bool) -> tuple[Phase, ...]:
+    """Pure. The phases of a backup with these options."""
+    wanted = {Phase.PROOF: proven, Phase.HANDOVER: bool(options.after)}
+    return tuple(phase for phase in PHASES if wanted.get(phase, True))
+
+
+def _look(target: Target, runs: Path, *, prove: bool) -> Server:
+    """The server of a backup that is to be taken. Reads only. Raises `Refused` with all that stands against it."""
+    require_direct(target)
+    with target.connect() as conn:
+        refuse_standby(server := identify(conn), target)
+        checks = backup_checks(conn, server, runs)
+        if prove:
+            checks += proof_checks(conn, server, warning=False)
+        conn.rollback()
+    refuse_unless(tuple(checks), what=Phrase("No backup can be taken"))
+    return server
+
+
+def take_proven_backup(
+    target: Target,
+    folder: Path,
+    backup_id: str,
+    *,
+    options: BackupOptions | None = None,
+    proof_server: Target | None = None,
+    times: Timed | None = None,
+    on_event: OnEvent = ignore,
+) -> BackupReceipt:
+    """Take a backup, prove it by a trial restore into a scratch database, hand it over. Changes nothing in the database.
+
+    Raises `BackupUnproven` or `BackupFailed`; what was written whole stays in `folder`.
+    """
+    options = options or BackupOptions()
+    times = times or Errand(pace=Pace(phases=_phases(options, proven=True)[1:]))
+    with timed(times, Phase.BACKUP, on_event, Phrase("pg_dump into {folder}", folder=str(folder))):
+        receipt = take_backup(target, folder, backup_id, options=options, on_event=on_event)
+    with timed(times, Phase.PROOF, on_event, Phrase("trial restore and comparison")):
+        verify_backup(proof_server or target, folder, jobs=options.jobs, on_event=on_event)
+    if options.after:
+        with timed(times, Phase.HANDOVER, on_event, Phrase("the command after the backup")):
+            hand_over(options.after, folder, on_event)
+    return replace(receipt, proven=True)
 
 
 def verify_kept(
@@ -92,7 +140,11 @@ def verify_kept(
     """
     folder = create_run_folder(runs.absolute(), new_run_id("verify"))
     try:
-        with journalled(folder, on_event) as tell:
+        times = Errand(pace=pace_of_restore(PROVING, read_manifest(backup)))
+        with (
+            journalled(folder, on_event) as tell,
+            timed(times, Phase.PROOF, tell, Phrase("trial restore and comparison")),
+        ):
             return verify_backup(target, backup, jobs=jobs, on_event=tell)
     finally:
         if not any(folder.iterdir()):
@@ -156,20 +208,27 @@ def scratches_left(journal: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def journalled(folder: Path, on_event: OnEvent) -> Iterator[Callable[[Event], None]]:
+def journalled(folder: Path, on_event: OnEvent, told: Iterable[Event] = ()) -> Iterator[Callable[[Event], None]]:
     """The journal first, then whoever watches. It is removed at the end, unless it names something that was left."""
     try:
         with Journal(folder, ERRAND) as journal:
 
-            def tell(event: Event) -> None:
+            def keep(event: Event) -> None:
                 try:
                     journal.write(event)
                 except OSError as failed:
                     raise disk_failed(folder, failed) from failed
+                log_event(folder, event)
+
+            def tell(event: Event) -> None:
+                keep(event)
                 on_event(event)
 
+            for event in told:
+                keep(event)
             yield tell
     finally:
         path = folder / ERRAND
         if path.exists() and not scratches_left(path):
             path.unlink()
+            forget_log(folder)

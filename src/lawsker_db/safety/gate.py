@@ -82,7 +82,7 @@ class Gate:
         self._full = beside is not None
         self.keeping = keeping if direction is Direction.DOWNGRADE else None
         self.reinstating = reinstating if direction is Direction.UPGRADE else None
-        self._promises: dict[str, Promise] = {}
+        self.promises: dict[str, Promise] = {}
         self._order: list[str] = []
         self._observation = Observation(conn, own=f"{self._schema}.alembic_version", beside=beside)
         self._rewrites = False
@@ -101,9 +101,9 @@ class Gate:
         says that its revision writes; with `full` every table, at the strength that the contracts need."""
         for contract in contracts:
             built = build_promised(self._conn, contract, self._schema_name)
-            self._promises[contract.revision] = Promise(contract=contract, built=built, schema=self._schema)
+            self.promises[contract.revision] = Promise(contract=contract, built=built, schema=self._schema)
             self._order.append(contract.revision)
-        self.catalog = self.began_with = read_catalog(self._conn, closed=True)
+        self.catalog = self.began_with = self.seen = read_catalog(self._conn, closed=True)
         self._observation.begin()
         if self._full:
             self._lock_everything(contracts)
@@ -159,7 +159,7 @@ class Gate:
         """Lock and observe what the contract of the revision under way says that it writes."""
         if not self._order:
             return
-        contract = self._promises[self._order[0]].contract
+        contract = self.promises[self._order[0]].contract
         tables = self._named(tuple(entry.table for entry in contract.writes))
         sequences = self._observation.sequences()
         altered = self._named(contract.alters)
@@ -209,7 +209,7 @@ class Gate:
 
     def _under_way(self) -> tuple[Contract, str]:
         """The contract of the revision under way, and its digest."""
-        contract = self._promises[self._order[0]].contract
+        contract = self.promises[self._order[0]].contract
         return contract, contract_digest((contract,))
 
     def _say_kept(self, keeping: Keeping) -> None:
@@ -250,7 +250,7 @@ class Gate:
         if not fires_triggers(self._conn):
             self._conn.execute(text("SET LOCAL session_replication_role = origin"))
         pin_session(self._conn, self._schema_name, idle_limit=IDLE_LIMIT)
-        promise = self._promises.get(revision)
+        promise = self.promises.get(revision)
         after, check = self._judge_catalog(revision, promise, direction)
         checks = [check, *self._judge_content(revision, promise, direction)]
         if self.keeping is not None and promise is not None:
@@ -282,7 +282,7 @@ class Gate:
     def _judge_catalog(self, what: str, promise: Promise | None, direction: Direction) -> tuple[Catalog, Check]:
         """The catalog as it is now, all deferred triggers fired: `what` has made of it exactly what was promised."""
         self._seal.force_constraints()
-        after = read_catalog(self._conn, closed=True, patience=BEHIND_LOCKS)
+        self.seen = after = read_catalog(self._conn, closed=True, patience=BEHIND_LOCKS)
         shared = self._observation.shared_written()
         old, new = (self.keeping.apart(c) if self.keeping else c for c in (self.catalog, after))
         differences = tuple(
@@ -342,14 +342,14 @@ class Gate:
         """Tables that the revision under way takes away: a downgrade's own. Their content is not to survive it."""
         if not self._order:
             return frozenset()
-        return self._may_drop(self._promises[self._order[0]], self._direction)
+        return self._may_drop(self.promises[self._order[0]], self._direction)
 
     def _varying(self) -> Columns:
         """Columns of older tables that the revision under way takes away (a downgrade's), or says that it writes; and
         sequences that it says it moves."""
         if not self._order:
             return frozenset()
-        contract = self._promises[self._order[0]].contract
+        contract = self.promises[self._order[0]].contract
         found = {(entry.table, name) for entry in contract.writes for name in (*entry.columns, SEQUENCE)}
         if self._direction is Direction.DOWNGRADE:
             found |= {

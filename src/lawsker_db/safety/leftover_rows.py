@@ -13,6 +13,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from lawsker_db.changes import RescuedTable
 from lawsker_db.errors import CommittedUnproven, LawskerError, Refused
 from lawsker_db.evidence import Event, OnEvent, Phase
 from lawsker_db.phrases import Phrase, clause, joined
@@ -20,7 +21,7 @@ from lawsker_db.postgres.databases import beside
 from lawsker_db.postgres.rows import NEW_COLUMNS
 from lawsker_db.postgres.session import identify, pinned
 from lawsker_db.postgres.swap import Swap, let_in
-from lawsker_db.safety.account import timed
+from lawsker_db.safety.pace import timed
 from lawsker_db.safety.proof import Copy
 from lawsker_db.safety.rescue import LARGE_OBJECTS, Rescue, export_rescue, find_rescue
 from lawsker_db.safety.rescue_files import RESCUE
@@ -41,7 +42,16 @@ def first_look(account: RestoreAccount, copy: Copy, tell: OnEvent) -> tuple[str,
     except (LawskerError, DBAPIError) as failed:
         said = failed.message if isinstance(failed, LawskerError) else type(failed.orig).__name__
         return (Phrase("NOT COUNTED: what was written since the backup: {said}", said=said),)
+    account.rescued = rescued_tables(found)
     return rescue_lines(found)
+
+
+def rescued_tables(found: Rescue) -> tuple[RescuedTable, ...]:
+    """Pure. What a rescue found, table by table, for the report."""
+    return tuple(
+        RescuedTable(table=table.table, inserted=table.inserted, changed=table.changed, deleted=table.deleted)
+        for table in found.tables
+    )
 
 
 def rescue_lines(found: Rescue) -> tuple[str, ...]:
@@ -85,6 +95,7 @@ def last_look(account: RestoreAccount, swap: Swap, tell: OnEvent) -> None:
             found = find_rescue(frozen, restored, on_event=tell)
             account.notes = [note for note in account.notes if note not in account.first]
             account.notes += rescue_lines(found)
+            account.rescued = rescued_tables(found)
             account.figures |= {Phrase("rows rescued"): found.rows, Phrase("rows only in the backup"): found.deleted}
             if found.tables:
                 export = export_rescue(frozen, restored, found, account.folder, on_event=tell)

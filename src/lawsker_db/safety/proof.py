@@ -19,12 +19,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import BackupFailed, BackupUnproven, LawskerError, Unreachable
-from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Phase, Proof, ignore
+from lawsker_db.evidence import Event, OnEvent, Phase, Proof, ignore
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.catalog import Catalog, Difference, compare_catalogs, read_catalog
 from lawsker_db.postgres.content import (
     Content,
     Sequence,
+    Tally,
     compare_content,
     end_readers,
     mark_readers,
@@ -46,7 +47,7 @@ from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.postgres.spelling import without_spelling
 from lawsker_db.record.manifest import Manifest, check_files, read_catalog_of, read_manifest, write_manifest
 from lawsker_db.safety.archive import POLL_S, find_restorer, list_entries, restore_archive
-from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
+from lawsker_db.safety.backup import BackupOptions
 from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.safety.provisions import require_place
 from lawsker_db.target import Target
@@ -110,27 +111,6 @@ def make_copy(
         omitted=(*selection.omitted, *unset),
         restore_s=round(time.monotonic() - began, 3),
     )
-
-
-def take_proven_backup(
-    target: Target,
-    folder: Path,
-    backup_id: str,
-    *,
-    options: BackupOptions | None = None,
-    proof_server: Target | None = None,
-    on_event: OnEvent = ignore,
-) -> BackupReceipt:
-    """Take a backup, prove it by a trial restore into a scratch database, hand it over. Changes nothing in the database.
-
-    Raises `BackupUnproven` or `BackupFailed`; what was written whole stays in `folder`.
-    """
-    options = options or BackupOptions()
-    receipt = take_backup(target, folder, backup_id, options=options, on_event=on_event)
-    verify_backup(proof_server or target, folder, jobs=options.jobs, on_event=on_event)
-    if options.after:
-        hand_over(options.after, folder, on_event)
-    return replace(receipt, proven=True)
 
 
 def verify_backup(target: Target, folder: Path, *, jobs: int | None = None, on_event: OnEvent = ignore) -> Proof:
@@ -295,7 +275,7 @@ def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event
         entries, later = list_entries(tool, archive), set(list_entries(tool, archive, "--section=post-data"))
         selection = select_entries(entries, read_catalog_of(folder), read_restorer(conn))
 
-    def watch(words: str) -> None:
+    def watch(conn: Connection, words: str) -> None:
         if place is not None and shutil.disk_usage(place).free < RESERVE_BYTES:
             raise BackupUnproven(
                 Phrase(
@@ -303,7 +283,7 @@ def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event
                 ),
                 hint=Phrase("free disk space there"),
             )
-        on_event(_event("progress", words, lasting=False))
+        on_event(_growing(conn, words))
 
     def load(stage: Stage, words: str) -> None:
         on_event(_event("restoring", words))
@@ -315,15 +295,16 @@ def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event
                 stage.entries,
                 options=selection.options,
                 jobs=jobs if stage.parallel else 1,
-                on_wait=lambda: watch(words),
+                on_wait=lambda: watch(conn, words),
             )
+            if wrong:
+                watch(conn, words)
         if wrong:
-            watch(words)
             raise _not_restored(wrong, selection)
 
     tables = tuple(entry for entry in selection.entries if entry not in later)
     load(Stage(entries=tables, parallel=True), Phrase("restoring tables, {jobs} at once", jobs=jobs))
-    with _fingerprinting(copy) as reading:
+    with _fingerprinting(copy, tally := Tally()) as reading:
         for stage in building_stages(tuple(entry for entry in selection.entries if entry in later)):
             together = Phrase("{jobs} at once", jobs=jobs) if stage.parallel else Phrase("one after another")
             load(
@@ -335,8 +316,20 @@ def _restore(copy: Target, folder: Path, manifest: Manifest, jobs: int, on_event
                 ),
             )
         while wait((reading,), timeout=POLL_S).not_done:
-            on_event(_event("progress", Phrase("fingerprinting the copy"), lasting=False))
+            said = Phrase("fingerprinting the copy: {done} of {whole} tables", done=tally.done, whole=tally.whole)
+            on_event(_event("progress", said, lasting=False, tables=tally.done, of=tally.whole))
         return selection, reading.result()
+
+
+def _growing(conn: Connection, words: str) -> Event:
+    """How large the copy is by now, in mere progress: what cannot be asked is left out."""
+    try:
+        size = int(conn.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
+        conn.rollback()
+    except DBAPIError:
+        return _event("progress", words, lasting=False)
+    said = Phrase("{words}; {size:.0f} MB in the copy", words=words, size=size / 1e6)
+    return _event("progress", said, lasting=False, bytes=size)
 
 
 def _not_restored(wrong: str, selection: Selection) -> LawskerError:
@@ -357,11 +350,11 @@ def _not_restored(wrong: str, selection: Selection) -> LawskerError:
 
 
 @contextmanager
-def _fingerprinting(copy: Target) -> Iterator[Future[Content]]:
+def _fingerprinting(copy: Target, tally: Tally) -> Iterator[Future[Content]]:
     """Read the content of a copy in the background for the block; if the block fails, the readers end."""
     marked = mark_readers(copy)
     with ThreadPoolExecutor(max_workers=1) as aside:
-        reading = aside.submit(read_content, marked, hold=False)
+        reading = aside.submit(read_content, marked, hold=False, tally=tally)
         try:
             yield reading
         except BaseException:

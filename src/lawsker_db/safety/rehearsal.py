@@ -59,13 +59,16 @@ def rehearse(
     production's then will; `reinstate` says what they bring back, which both of them do.
     """
     try:
+        on_event(_now(Phrase("gathering statistics on the copy")))
         _cut_off(copy, on_event)
         catalog = _catalog(copy)
         _analyze(copy, on_event)
         measured, came = _pass(copy, chain, plan, "upgrade", on_event, full=full, reinstate=reinstate)
+        on_event(_now(Phrase("every check of the list on the upgraded copy")))
         _verify(copy, chain, on_event, reinstated=bool(came))
         back = plan_downgrade(chain, _current(copy), plan.start[0] if plan.start else "base")
         _pass(copy, chain, back, "downgrade", on_event)
+        on_event(_now(Phrase("comparing the copy with what it was before")))
         stays = {name for contract in plan.contracts for name in contract.may_install}
         _compare((catalog, content), (_catalog(copy), read_content(copy)), stays)
         on_event(_event("equal", Phrase("after the downgrade catalog and content are as before")))
@@ -129,6 +132,7 @@ def _result(first: Meter, again: Meter, max_lock_s: float) -> Rehearsal:
         wal_bytes=first.wal_bytes,
         growth_bytes=first.growth_bytes,
         statements=tuple(cost for place, cost in enumerate(slowest) if place < SLOWEST or _is_felt(cost)),
+        statement_count=len(first.statements),
     )
 
 
@@ -299,6 +303,11 @@ def _progress(on_event: OnEvent) -> OnEvent:
         on_event(Event(phase=Phase.REHEARSAL, name=inner.name, text=inner.text, lasting=False))
 
     return tell
+
+
+def _now(words: str) -> Event:
+    """Pure. What goes on at this moment, for whoever watches."""
+    return Event(phase=Phase.REHEARSAL, name="progress", text=words, lasting=False)
 
 
 def _event(name: str, words: str, **facts: object) -> Event:

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import CommittedUnproven, LawskerError, RestoreFailed, Unreachable
-from lawsker_db.evidence import Check, Event, OnEvent, Phase, RunReport, Server, Verdict, ignore
+from lawsker_db.evidence import Check, Direction, Event, OnEvent, Phase, RunReport, Server, Verdict, ignore
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.databases import NAME_BYTES, SCRATCH_NAME, beside, new_scratch_name, stands
@@ -26,10 +26,11 @@ from lawsker_db.record.history import has_committed
 from lawsker_db.record.journal import Journal
 from lawsker_db.record.manifest import Manifest, check_files, read_manifest
 from lawsker_db.revisions import current_revisions
-from lawsker_db.safety.account import timed
 from lawsker_db.safety.backup import BackupOptions
 from lawsker_db.safety.exchange import SETTLE_S, swap_in
 from lawsker_db.safety.leftover_rows import first_look, last_look
+from lawsker_db.safety.pace import Errand, Pace, looking, timed
+from lawsker_db.safety.precedent import pace_of, pace_of_restore
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless
 from lawsker_db.safety.proof import Copy, drop_copy, make_copy, prove
 from lawsker_db.safety.restore_account import RestoreAccount, by_hand, open_restore, reported, teller
@@ -37,7 +38,11 @@ from lawsker_db.safety.restore_checks import copy_checks, swap_checks
 from lawsker_db.target import Target
 
 STATUS = "lawsker-db status"
+COPIED = (Phase.PREFLIGHT, Phase.RESTORE)
+TRIED = (*COPIED, Phase.RESCUE)
+PHASES = (*TRIED, Phase.SWAP, Phase.CONFIRM, Phase.RESCUE)
 VERIFY = "lawsker-db verify"
+READY = Phrase("whether the restore may begin, and whether the backup's files are what was written")
 UNNAMED = Phrase("Nothing was renamed; the copy that was made for this is gone.")
 
 
@@ -90,11 +95,14 @@ def restore(
     made, `RolledBack` when the swap was given up; `OutcomeUnknown`, `CommittedUnproven` after it.
     """
     manifest = read_manifest(backup)
-    server, checks = _look(target, manifest, options)
-    refuse_unless(checks, what=Phrase("The restore cannot begin"))
-    check_files(backup, manifest)
+    looked = Errand(pace=Pace(phases=TRIED if options.dry_run else PHASES))
+    with looking(looked, on_event, READY):
+        server, checks = _look(target, manifest, options)
+        refuse_unless(checks, what=Phrase("The restore cannot begin"))
+        check_files(backup, manifest)
     target = pinned(target, server)
     account = open_restore(target, server, backup, manifest, checks, options.runs)
+    _set_pace(account, looked, options)
     with Journal(account.folder) as journal, reported(account) as told:
         tell, name = teller(account, journal, on_event), new_scratch_name()
         with _dropped(account, name, tell), ExitStack() as held:
@@ -114,7 +122,8 @@ def restore(
                 with timed(account, Phase.SWAP, tell, Phrase("gate closed, sessions ended, names swapped")):
                     swap_in(account, swap, copy, lock, held, tell, settle_s=options.reconnect_s)
         if account.swapped:
-            _confirm(account, swap)
+            with timed(account, Phase.CONFIRM, tell, Phrase("look from a fresh connection, as applications come")):
+                _confirm(account, swap)
             last_look(account, swap, tell)
             told.verdict, told.state = Verdict.DONE, account.names
             told.message = _done(account)
@@ -142,10 +151,13 @@ def restore_to(
     It gets its name when it is whole; only this role and superusers may connect. Raises `Refused`, `RestoreFailed`.
     """
     manifest = read_manifest(backup)
-    place, server, checks = _look_for_place(target, manifest, name, options)
-    refuse_unless(checks, what=Phrase("The copy cannot be made"))
-    check_files(backup, manifest)
+    looked = Errand(pace=Pace(phases=COPIED))
+    with looking(looked, on_event, READY):
+        place, server, checks = _look_for_place(target, manifest, name, options)
+        refuse_unless(checks, what=Phrase("The copy cannot be made"))
+        check_files(backup, manifest)
     account = open_restore(place, server, backup, manifest, checks, options.runs)
+    _set_pace(account, looked, options)
     with Journal(account.folder) as journal, reported(account) as told:
         tell, scratch = teller(account, journal, on_event), new_scratch_name()
         tell(_opening(account))
@@ -207,6 +219,14 @@ def _name_check(name: str, *, taken: bool) -> Check:
         found=Phrase("taken: there is such a database") if taken else untaken,
         detail="" if fits and not taken else Phrase("name another one: --to NAME"),
     )
+
+
+def _set_pace(account: RestoreAccount, looked: Errand, options: RestoreOptions) -> None:
+    """What a restore has behind it, and what earlier ones and the backup's own proof say of what lies before it."""
+    known = pace_of(looked.pace.phases, options.runs, account.server, Direction.RESTORE)
+    account.pace = pace_of_restore(known.phases, account.manifest, known)
+    account.timings += looked.timings
+    account.told += looked.told
 
 
 def _opening(account: RestoreAccount) -> Event:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lawsker_db import __version__
+from lawsker_db.changes import RescuedTable
 from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, OutcomeUnknown, RestoreFailed
 from lawsker_db.evidence import (
     BackupReceipt,
@@ -28,8 +29,10 @@ from lawsker_db.phrases import Phrase, clause
 from lawsker_db.postgres.session import quoted
 from lawsker_db.postgres.swap import Swap
 from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
+from lawsker_db.record.log import log_event, log_outcome
 from lawsker_db.record.manifest import SUMS, Manifest, file_digest
 from lawsker_db.record.report import write_report
+from lawsker_db.safety.pace import Pace
 from lawsker_db.target import Target
 
 NOTED = ("left", "unnoted")
@@ -49,7 +52,8 @@ VERDICTS = {
 @dataclass(slots=True, kw_only=True)
 class RestoreAccount:
     """What a restore has to tell so far. `swapped`: whether the copy bears the live name, None when that cannot be told.
-    `first`: what was written since the backup, as it was before the question."""
+    `first`: what was written since the backup, as it was before the question. `rescued`: the same by table, as it was last
+    seen."""
 
     run_id: str
     target: Target
@@ -59,13 +63,16 @@ class RestoreAccount:
     manifest: Manifest
     began: float
     started_at: datetime
+    pace: Pace = field(default_factory=Pace)
     from_revisions: tuple[str, ...] = ()
     swap: Swap | None = None
     swapped: bool | None = False
     first: tuple[str, ...] = ()
+    rescued: tuple[RescuedTable, ...] | None = None
     proof: Proof | None = None
     checks: list[Check] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)
     figures: dict[str, int] = field(default_factory=dict)
     not_proven: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -139,6 +146,7 @@ def reported(account: RestoreAccount) -> Iterator[Told]:
         problem = write_report(told.report, account.folder)
         if problem:
             told.report = replace(told.report, notes=(*told.report.notes, problem))
+        log_outcome(told.report, failed=failed is not None)
 
 
 def swap_unknown(account: RestoreAccount, why: str) -> OutcomeUnknown:
@@ -219,6 +227,7 @@ def _report(account: RestoreAccount, told: Told) -> RunReport:
         proof=account.proof,
         timings=tuple(account.timings),
         checks=tuple(account.checks),
+        rescued=account.rescued,
         figures=account.figures,
         not_proven=tuple(account.not_proven),
         notes=tuple(account.notes),
@@ -254,7 +263,7 @@ def teller(account: RestoreAccount, journal: Journal, on_event: OnEvent) -> OnEv
     display that fails never matters.
     """
 
-    def tell(event: Event) -> None:
+    def keep(event: Event) -> None:
         if event.name in NOTED:
             account.notes.append(event.text)
         try:
@@ -264,7 +273,13 @@ def teller(account: RestoreAccount, journal: Journal, on_event: OnEvent) -> OnEv
                 words = Phrase("The journal cannot be written: {why}", why=str(failed))
                 raise RestoreFailed(words, hint=Phrase("free disk space, then {again}", again=AGAIN)) from failed
             account.notes.append(Phrase("the journal could not be written at the swap: {why}", why=str(failed)))
+        log_event(account.folder, event)
+
+    def tell(event: Event) -> None:
+        keep(event)
         with suppress(OSError):
             on_event(event)
 
+    for event in account.told:
+        keep(event)
     return tell

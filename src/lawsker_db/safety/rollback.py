@@ -44,13 +44,13 @@ from lawsker_db.safety.account import (
     opened,
     reported,
     teller,
-    timed,
 )
 from lawsker_db.safety.attempts import carry_out
 from lawsker_db.safety.confirmation import reading, require_confirmed, said_by
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import ROLLBACK, RunOptions
 from lawsker_db.safety.hanging import dependant_checks
+from lawsker_db.safety.pace import Errand, Pace, looking, timed
 from lawsker_db.safety.preflight import guarded_checks, refuse_unless
 from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.returned import check_returned, refusing_to_look
@@ -59,6 +59,7 @@ from lawsker_db.target import Target
 
 BASE = Phrase("base")
 STATUS = "lawsker-db status"
+PHASES = (Phase.PREFLIGHT, Phase.MIGRATION, Phase.CONFIRM, Phase.VERIFY)
 HINT = Phrase(
     "{command} lists what differs; the archive, where one was kept, has all that was taken away",
     command=VERIFY_BACK,
@@ -143,13 +144,15 @@ def roll_back(
     state; the run's folder has a report in every case. With `shown`, the plan that somebody agreed to, it is `Refused`
     when another one would be carried out by now.
     """
-    outlook = look_back(target, revision, options)
-    _require_as_shown(outlook.plan, shown)
+    looked = Errand(pace=Pace(phases=PHASES))
+    with looking(looked, on_event, Phrase("what was written since, and whether the rollback may begin")):
+        outlook = look_back(target, revision, options)
+        _require_as_shown(outlook.plan, shown)
     if not outlook.plan.steps:
         return nothing_to_do(target, outlook.plan, outlook.server, hint=STATUS)
     refuse_unless(outlook.checks, what=Phrase("The rollback was not begun"))
     target = pinned(target, outlook.server)
-    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs, looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell) as lock:

@@ -41,9 +41,8 @@ from lawsker_db.safety.account import (
     opened,
     reported,
     teller,
-    timed,
 )
-from lawsker_db.safety.afterwards import note_plans, refresh_statistics, verify_committed
+from lawsker_db.safety.afterwards import note_plans, read_sizes, refresh_statistics, verify_committed
 from lawsker_db.safety.attempts import carry_out
 from lawsker_db.safety.backup import BackupOptions, hand_over, take_backup
 from lawsker_db.safety.choice import AUTO, Choice, choice_checks, find_choices, refuse_unasked
@@ -56,6 +55,7 @@ from lawsker_db.safety.confirmation import (
 )
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import SAFE_UPGRADE, RunOptions
+from lawsker_db.safety.pace import Errand, Pace, looking, timed
 from lawsker_db.safety.preflight import preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
 from lawsker_db.safety.recovery import unsettled_check
@@ -67,6 +67,8 @@ from lawsker_db.target import Target
 
 LOOK = Phrase("{command} checks what is there", command=VERIFY)
 ACCEPT = "safe-upgrade --accept-unproven-backup REASON"
+REHEARSED = (Phase.PREFLIGHT, Phase.BACKUP, Phase.PROOF, Phase.REHEARSAL, Phase.HANDOVER)
+PHASES = (*REHEARSED, Phase.MIGRATION, Phase.CONFIRM, Phase.VERIFY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,14 +178,13 @@ def upgrade_proven(
     rehearsed upon in a scratch database; in the migration what the revisions take, until COMMIT. Raises a
     `LawskerError`, whose class tells the state; the run's folder has a report in every case.
     """
-    outlook = look_ahead(target, revision, options)
+    looked = Errand(pace=Pace(phases=_phases(PHASES, options)))
+    outlook = _look(target, revision, options, looked, on_event)
     plan = outlook.plan
     if not plan.steps:
         return nothing_to_do(target, outlook.plan, outlook.server, hint=LOOK)
-    refuse_unless(outlook.checks)
-    refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
-    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs, looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell) as lock:
@@ -210,13 +211,12 @@ def rehearse_upgrade(
     Locks: RUN (advisory) throughout; ACCESS SHARE while the dump runs. Raises what safe_upgrade raises before it
     migrates; the run's folder has a report in every case.
     """
-    outlook = look_ahead(target, revision, options)
+    looked = Errand(pace=Pace(phases=_phases(REHEARSED, options)))
+    outlook = _look(target, revision, options, looked, on_event)
     if not outlook.plan.steps:
         return nothing_to_do(target, outlook.plan, outlook.server, hint=LOOK)
-    refuse_unless(outlook.checks)
-    refuse_unasked(outlook.choices, options.reinstate)
     target = pinned(target, outlook.server)
-    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs)
+    account = open_account(target, outlook.plan, outlook.server, outlook.checks, options.runs, looked)
     with Journal(account.folder) as journal, reported(account) as said:
         tell = teller(account, journal, on_event)
         with opened(account, tell):
@@ -225,6 +225,24 @@ def rehearse_upgrade(
             _carry_off(account, options, tell)
         said.verdict = Verdict.REHEARSED
     return said.report
+
+
+def _phases(listed: tuple[Phase, ...], options: UpgradeOptions) -> tuple[Phase, ...]:
+    """Pure. The phases of a run with these options."""
+    rehearsed, handed = options.prove and options.rehearsal, options.prove and bool(options.backup.after)
+    wanted = {Phase.PROOF: options.prove, Phase.REHEARSAL: rehearsed, Phase.HANDOVER: handed}
+    return tuple(phase for phase in listed if wanted.get(phase, True))
+
+
+def _look(target: Target, revision: str, options: UpgradeOptions, looked: Errand, on_event: OnEvent) -> Outlook:
+    """Plan and preflight as the first phase, which no journal knows of yet. Raises `Refused` where there is something to run
+    and it must not begin."""
+    with looking(looked, on_event, Phrase("whether the upgrade may begin")):
+        outlook = look_ahead(target, revision, options)
+        if outlook.plan.steps:
+            refuse_unless(outlook.checks)
+            refuse_unasked(outlook.choices, options.reinstate)
+    return outlook
 
 
 def _confirm(account: Account, expected: Catalog) -> None:
@@ -261,8 +279,9 @@ def _verify(account: Account, chain: Chain, tell: OnEvent) -> None:
     tell(Event(phase=Phase.VERIFY, name="verified", text=words, facts={"made": done, "warnings": warned}))
     try:
         account.figures = read_figures(account.target, account.plan.contracts)
+        account.sizes = read_sizes(account.target, account.folder, account.plan.contracts, account.server.data_bytes)
     except (LawskerError, DBAPIError):
-        account.notes.append(Phrase("the figures of the report could not be read after COMMIT"))
+        account.notes.append(Phrase("figures and sizes for the report could not be read after COMMIT"))
 
 
 def _back_up(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
@@ -308,6 +327,7 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
         words = Phrase("upgrade, verify, downgrade, compare, upgrade again on the copy")
         with timed(account, Phase.REHEARSAL, tell, words):
             account.rehearsal = _rehearse(account, chain, copy, options, tell)
+        account.pace = account.pace.knowing(Phase.MIGRATION, lasts_s=account.rehearsal.duration_s)
         if options.proof_server:
             account.notes.append(
                 Phrase("rehearsed on {server}: times and locks are of that server", server=place.label)
@@ -317,7 +337,7 @@ def _try_out(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
 def _carry_off(account: Account, options: UpgradeOptions, tell: OnEvent) -> None:
     """Hand the proven backup to the operator's command, when its copy is gone: it may take long."""
     if options.backup.after and account.proof:
-        with timed(account, Phase.BACKUP, tell, Phrase("the command after the backup")):
+        with timed(account, Phase.HANDOVER, tell, Phrase("the command after the backup")):
             hand_over(options.backup.after, account.folder / "backup", tell)
 
 
@@ -337,7 +357,7 @@ def _rehearse(account: Account, chain: Chain, copy: Copy, options: UpgradeOption
 
     A revision may open a connection of its own, to the production that it has the address of: so that one is looked at too.
     """
-    before = catalog_now(account.target)
+    account.before = before = catalog_now(account.target)
     try:
         found = rehearse(
             copy.target,
