@@ -534,7 +534,7 @@ def test_doctor_tells_which_setting_came_from_where_and_what_overrides_it(adopte
     assert "geheim" not in people.said
     assert "host: elsewhere, from PGHOST, OVERRIDDEN by --database-url" in people.out
     chinese = run(tmp_path, *typed[:-1], "--lang", "zh", **variables)
-    assert "zh, " in chinese.out
+    assert "zh，" in chinese.out
     assert "--lang" in chinese.out
 
 

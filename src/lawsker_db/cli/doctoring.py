@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lawsker_db.target import Target
 
 SHARED = ("granted", "none")  # findings of which there are many, told in one line
+Line = tuple[Phrase | None, str]  # the mark before it, if any
 OF_ITSELF = ("tool", "connection", "database")  # what is wanted there says nothing new
 
 
@@ -34,7 +35,7 @@ def doctor(
 
     Where the database cannot be reached it tells why. Exit code 10 when something stands in the way.
     """
-    from lawsker_db.cli.render import print_json, tell
+    from lawsker_db.cli.render import print_json, tell, tell_marked
     from lawsker_db.cli.settings import Typed, settings_found
     from lawsker_db.safety.readiness import examine
     from lawsker_db.target import find_target
@@ -46,8 +47,8 @@ def doctor(
     if as_json:
         print_json(_document(readiness, settings))
     else:
-        for line in _lines(target, readiness, settings):
-            tell(line)
+        for mark, line in _lines(target, readiness, settings):
+            tell(line) if mark is None else tell_marked(mark, line)
     raise typer.Exit(10 if readiness.failed else 0)
 
 
@@ -68,29 +69,38 @@ def status_of(check: Check) -> str:
     return "PASS" if check.ok else "WARN" if check.warning else "FAIL"
 
 
-def _lines(target: Target, readiness: Readiness, settings: tuple[Setting, ...]) -> Iterator[str]:
+def _lines(target: Target, readiness: Readiness, settings: tuple[Setting, ...]) -> Iterator[Line]:
     """Pure. Everything for people: who and where, settings, checks by subject, the verdict, what to type."""
+    for line in (*_seen(target, readiness), Phrase("Settings:"), *map(_setting_line, settings)):
+        yield None, line
+    for subject, pairs in groupby(readiness.checks, key=lambda pair: pair[0]):
+        yield None, Phrase("{subject}:", subject=Phrase(subject.value.capitalize()))
+        yield from _check_lines([check for _, check in pairs])
+    for line in _verdict(target, readiness):
+        yield None, line
+
+
+def _seen(target: Target, readiness: Readiness) -> Iterator[Phrase]:
+    """Pure. Which database it is, and as whom it was asked."""
     from lawsker_db.cli.render import version_text
 
     server = readiness.server
     if server is None:
         yield Phrase("Database: {label}, which could not be asked", label=target.label)
-    else:
-        version = version_text(server.version)
-        yield Phrase("Database: {label}, PostgreSQL {version}", label=target.label, version=version)
-        yield Phrase(
-            "Seen as:  {user} (session user {session_user}), {size:,} bytes, system identifier {identifier}",
-            user=server.user,
-            session_user=server.session_user,
-            size=server.data_bytes,
-            identifier=server.system_identifier,
-        )
-    yield Phrase("Settings:")
-    for setting in settings:
-        yield _setting_line(setting)
-    for subject, pairs in groupby(readiness.checks, key=lambda pair: pair[0]):
-        yield Phrase("{subject}:", subject=Phrase(subject.value.capitalize()))
-        yield from _check_lines([check for _, check in pairs])
+        return
+    version = version_text(server.version)
+    yield Phrase("Database: {label}, PostgreSQL {version}", label=target.label, version=version)
+    yield Phrase(
+        "Seen as:  {user} (session user {session_user}), {size:,} bytes, system identifier {identifier}",
+        user=server.user,
+        session_user=server.session_user,
+        size=server.data_bytes,
+        identifier=server.system_identifier,
+    )
+
+
+def _verdict(target: Target, readiness: Readiness) -> Iterator[Phrase]:
+    """Pure. Ready or not, and what to type: every mend once."""
     place = target.label
     yield Phrase("NOT READY: {label}", label=place) if readiness.failed else Phrase("READY: {label}", label=place)
     mends = [check.hint or check.detail for check in readiness.failed]
@@ -114,27 +124,30 @@ def _source(source: str) -> Phrase:
     return Phrase("by default") if source == "default" else Phrase("from {source}", source=source)
 
 
-def _check_lines(checks: list[Check]) -> Iterator[str]:
+def _check_lines(checks: list[Check]) -> Iterator[Line]:
     """Pure. A line a check with what was found and what is wanted; what is simply there, or simply not, shares
     one. Then what mends it."""
+    from lawsker_db.cli.render import HANGING, PASS
+
     together = [check for check in checks if check.ok and check.found in SHARED]
     for found in dict.fromkeys(check.found for check in together):
         names = joined(check.name for check in together if check.found == found)
-        yield Phrase("{mark}  {found}: {names}", mark=_mark("PASS"), found=found, names=names)
+        yield PASS, Phrase("{found}: {names}", found=found, names=names)
     for check in checks:
         if check in together:
             continue
-        facts = {"mark": _mark(status_of(check)), "name": check.name, "found": check.found}
+        mark, facts = _mark(check), {"name": check.name, "found": check.found}
         if check.ok is None or check.found == check.expected or check.name in OF_ITSELF:
-            yield Phrase("{mark}  {name}: {found}", **facts)
+            yield mark, Phrase("{name}: {found}", **facts)
         else:
-            yield Phrase("{mark}  {name}: {found} (wanted: {wanted})", **facts, wanted=check.expected)
+            yield mark, Phrase("{name}: {found} (wanted: {wanted})", **facts, wanted=check.expected)
         mend = check.hint or check.detail
         if mend and check.ok is not True:
-            yield Phrase("         Mend: {mend}", mend=mend)
+            yield None, Phrase("{before}Mend: {mend}", before=HANGING, mend=mend)
 
 
-def _mark(status: str) -> Phrase:
-    """Pure. How a check ended, seven columns wide in either language."""
-    marks = {"PASS": Phrase("PASS   "), "WARN": Phrase("WARN   "), "FAIL": Phrase("FAIL   ")}
-    return marks.get(status, Phrase("NOT RUN"))
+def _mark(check: Check) -> Phrase:
+    """Pure. How a check ended, in a word that has its colour."""
+    from lawsker_db.cli.render import FAIL, NOT_RUN, PASS, WARN
+
+    return {"PASS": PASS, "WARN": WARN, "FAIL": FAIL}.get(status_of(check), NOT_RUN)

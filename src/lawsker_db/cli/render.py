@@ -185,8 +185,7 @@ def show_checks(checks: tuple[Check, ...]) -> None:
         line = Phrase("{name}: {found}", name=name, found=_why(check) if left_out else check.found)
         if check.ok is not True and not left_out:
             line = Phrase("{name}: {found} (expected: {expected})", **line.values, expected=check.expected)
-        mark = _mark(check)
-        tell(line, mark=padded(said(mark), MARK_CELLS) + "  ", mark_tone=TONES[mark])
+        tell_marked(_mark(check), line)
         if check.hint and check.ok is not True:
             following = said(Phrase("Next: {hint}", hint=check.hint))
             tell(f"{HANGING}{following}")
@@ -249,6 +248,11 @@ def printable(text: str) -> str:
 def tell(line: str, *, tone: str = "", mark: str = "", mark_tone: str = "") -> None:
     """A line of the result, on stdout, in the language of this process; behind a mark with a colour of its own, if any."""
     print(painted(mark, mark_tone, sys.stdout) + painted(printable(said(line)), tone, sys.stdout))
+
+
+def tell_marked(mark: Phrase, line: str) -> None:
+    """A line of the result behind how it ended, in that mark's colour."""
+    tell(line, mark=padded(said(mark), MARK_CELLS) + "  ", mark_tone=TONES[mark])
 
 
 def version_text(number: int) -> str:
