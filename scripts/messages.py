@@ -108,6 +108,20 @@ def _of_words() -> Iterator[tuple[str, str]]:
     yield from (
         (said, "src/lawsker_db/safety/checklist.py") for item in CHECKLIST for said in (item.title, item.expected)
     )
+    yield from _of_standing()
+
+
+def _of_standing() -> Iterator[tuple[str, str]]:
+    """The words of status, history and doctor; some begin a line, and are written large there."""
+    from lawsker_db.postgres.arrival import Cause
+    from lawsker_db.record.history import FIRST_DIRECTIONS, REPLAY, RESTORE
+    from lawsker_db.safety import audit, leftovers, readiness, standing
+
+    yield from ((word.value, "src/lawsker_db/postgres/arrival.py") for word in Cause)
+    yield from ((word.value, "src/lawsker_db/safety/leftovers.py") for word in leftovers.Kind)
+    yield from ((word, "src/lawsker_db/record/history.py") for word in (*FIRST_DIRECTIONS, RESTORE, REPLAY))
+    yield from ((word.value.upper(), "src/lawsker_db/cli/standing.py") for word in (*standing.Word, *audit.Kind))
+    yield from ((word.value.capitalize(), "src/lawsker_db/cli/doctoring.py") for word in readiness.Subject)
 
 
 def _place(kind: type) -> str:

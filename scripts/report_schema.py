@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Write the published schema of report.json from the values that it is made of: `python scripts/report_schema.py`."""
+"""Write the published schemas of reports, a run's and a watch's, from the values that they are made of:
+`python scripts/report_schema.py`."""
 
 from __future__ import annotations
 
@@ -12,18 +13,23 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from lawsker_db import evidence
+from lawsker_db.monitor.report import REPORT_VERSION as MONITORING_VERSION
+from lawsker_db.monitor.report_page import MonitoringReport
 from lawsker_db.record.document import REPORT_VERSION
 
-FILE = Path(__file__).resolve().parents[1] / "src/lawsker_db/record/report_schema.json"
+SOURCE = Path(__file__).resolve().parents[1] / "src/lawsker_db"
+FILE = SOURCE / "record/report_schema.json"
+MONITOR_FILE = SOURCE / "monitor/report_schema.json"
 PLAIN: Mapping[Any, dict[str, Any]] = {
     str: {"type": "string"},
     int: {"type": "integer"},
     float: {"type": "number"},
     bool: {"type": "boolean"},
     datetime: {"type": "string", "format": "date-time"},
+    object: {},
 }
 WORD = {
     "type": "object",
@@ -68,6 +74,26 @@ def schema() -> dict[str, Any]:
     }
 
 
+def monitor_schema() -> dict[str, Any]:
+    """The schema of what `lawsker-db monitor --out` writes."""
+    defs: dict[str, Any] = {}
+    whole = _object(MonitoringReport, defs)
+    version = {
+        "const": MONITORING_VERSION,
+        "description": "Raised when a field goes or changes its meaning; new ones do not.",
+    }
+    made = {"monitoring_report_version": version, "tool_version": {"type": "string"}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:lawsker-db:monitoring-report:{MONITORING_VERSION}",
+        "title": "monitoring-report-*.json of lawsker-db",
+        **whole,
+        "required": [*made, *whole["required"]],
+        "properties": {**made, **whole["properties"]},
+        "$defs": dict(sorted(defs.items())),
+    }
+
+
 def _object(kind: Any, defs: dict[str, Any]) -> dict[str, Any]:
     hints = get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
@@ -83,6 +109,8 @@ def _of(kind: Any, defs: dict[str, Any]) -> dict[str, Any]:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return {"anyOf": [_of(next(one for one in inner if one is not types.NoneType), defs), {"type": "null"}]}
+    if origin is Literal:
+        return {"enum": list(inner)}
     if origin is tuple:
         return {"type": "array", "items": _of(inner[0], defs)}
     if origin is not None:
@@ -99,7 +127,8 @@ def _of(kind: Any, defs: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    FILE.write_text(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for file, found in ((FILE, schema()), (MONITOR_FILE, monitor_schema())):
+        file.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 
 

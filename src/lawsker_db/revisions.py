@@ -33,6 +33,10 @@ class Chain:
     scripts: ScriptDirectory
     head: str
 
+    def knows(self, revisions: tuple[str, ...]) -> bool:
+        """Whether it has all these revisions. Reads revision files."""
+        return set(revisions) <= {script.revision for script in self.scripts.walk_revisions()}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:

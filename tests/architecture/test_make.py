@@ -16,7 +16,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TARGETS = re.findall(r"^([a-z][a-z-]*):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
-COMMANDS = ("safe-upgrade", "rollback", "adopt", "verify", "backup", "status")
+COMMANDS = ("safe-upgrade", "rollback", "adopt", "verify", "backup", "status", "monitor")
 WITHOUT_DATABASE = ("demo", "test", "bench")
 HOSTILE_URL = "postgresql://lawsker:c4n4ry $HOME $(X) #'\"%25@db.example/lawsker"
 
@@ -134,7 +134,7 @@ def test_make_test_leaves_out_what_takes_minutes_or_needs_other_servers(furnishe
     run(furnished, "make", "test", "WORKERS=3")
     assert (furnished / "arguments").read_text().splitlines() == [
         *("python", "-m", "pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"),
-        *("-m", "not majors and not long and not faults"),
+        *("-m", "not majors and not long and not faults and not browser"),
     ]
 
 

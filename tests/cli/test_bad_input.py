@@ -116,14 +116,14 @@ def test_an_address_that_cannot_be_meant_is_refused_without_repeating_it(
 
 
 @pytest.mark.parametrize(
-    "command", ["safe-upgrade", "rehearse", "doctor", "adopt", "verify", "status", "backup create"]
+    "command", ["safe-upgrade", "rehearse", "doctor", "adopt", "verify", "status", "history", "backup create"]
 )
 def test_no_address_at_all_is_refused_with_how_to_give_one(command: str, tmp_path: Path) -> None:
     ended = refuses(tmp_path, *command.split(), code=2, words=("No database was named",), url=None)
     assert "DATABASE_URL=" in ended.line("Next")
 
 
-@pytest.mark.parametrize("command", ["safe-upgrade", "doctor", "status", "backup create"])
+@pytest.mark.parametrize("command", ["safe-upgrade", "history", "status", "backup create"])
 def test_a_host_that_is_down_is_told_with_its_address(command: str, tmp_path: Path) -> None:
     url = f"postgresql://lawsker:{CANARY}@127.0.0.1:1/lawsker"
     refuses(tmp_path, *command.split(), code=10, words=("lawsker@127.0.0.1:1/lawsker", "refused"), url=url)

@@ -51,6 +51,7 @@ FREE = {
     "reinstate": "{}",
     "junit": "{}",
     "prom_file": "{}",
+    "out": "{}",
     "run": "{}",
     "role": "{}",
     "name": "{}",
@@ -62,7 +63,6 @@ FREE = {
     "backup": "{}",
     "to": "{}",
     "into": "{}",
-    "out": "{}",
 }
 
 
@@ -175,7 +175,7 @@ def test_a_database_with_a_hostile_name_is_a_database(server: Any, adopted_templ
     server.run(f"CREATE DATABASE {quoted} TEMPLATE {adopted_template}")
     try:
         url = server.url("PLACE").replace("PLACE", "".join(f"%{byte:02X}" for byte in name.encode()))
-        for typed in (("status",), ("doctor",), ("grants", "--role", HOSTILE), ("backup", "create")):
+        for typed in (("status",), ("history",), ("doctor",), ("grants", "--role", HOSTILE), ("backup", "create")):
             ended = command_line.run(tmp_path, *typed, url=url)
             assert ended.code == 0, ended.said
     finally:

@@ -249,7 +249,7 @@ def test_the_direct_address_goes_to_no_child_and_into_no_file(guarded_server: Th
         elsewhere = guarded_server.url("postgres")
         ended = run(tmp_path, "doctor", url=elsewhere, LAWSKER_DIRECT_URL=url)
         assert ended.code == 10
-        assert "The direct address clerk@" in ended.line("Failed")
+        assert "FAIL     database: The direct address clerk@" in ended.out
     assert not mentions(ended.said.encode(), password)
     assert not [name for name, content in files(tmp_path).items() if mentions(content, password)]
 
@@ -352,7 +352,7 @@ def test_personal_data_of_an_error_reaches_no_log_report_or_terminal(
     assert command_line.everything(adopted_url) == before
 
 
-@pytest.mark.parametrize("command", ["status", "verify", "doctor", "backup create"])
+@pytest.mark.parametrize("command", ["status", "history", "verify", "doctor", "backup create"])
 def test_a_password_given_as_pgpassword_or_on_the_command_line_is_not_repeated(
     command: str, guarded_server: ThrowawayServer, tmp_path: Path
 ) -> None:

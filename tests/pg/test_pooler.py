@@ -126,7 +126,6 @@ COMMANDS = (
     ("rehearse",),
     ("adopt", "--yes"),
     ("backup", "create"),
-    ("doctor",),
 )
 
 
@@ -143,6 +142,20 @@ def test_each_command_that_would_need_the_lock_refuses_before_it_begins(
     assert "--direct-url" in ended.line("Next")
     assert command_line.files(tmp_path) == {}
     assert everything(local.url(name)) == before
+
+
+def test_doctor_tells_of_the_pooler_and_what_could_not_be_asked(
+    local: ThrowawayServer, name: str, tmp_path: Path
+) -> None:
+    with small_pooler(local.url(name), "transaction") as way:
+        ended = command_line.run(tmp_path, "doctor", url=way)
+    assert ended.code == 10, ended.said
+    lines = ended.out.splitlines()
+    told = next(number for number, line in enumerate(lines) if line.startswith("FAIL     database: Between this tool"))
+    assert lines[told + 1].startswith("         Mend: --direct-url URL")
+    assert "NOT RUN  server version: the database could not be asked" in lines
+    assert lines[-2].startswith("NOT READY: ")
+    assert lines[-1].startswith("Next: --direct-url URL")
 
 
 def alembic(folder: Path, *typed: str, url: str, **variables: str) -> subprocess.CompletedProcess[str]:

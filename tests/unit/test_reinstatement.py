@@ -67,6 +67,7 @@ def past(run_id: str, direction: str, *, after_days: int = 0, via: str = "alembi
         to_revisions=(),
         steps=("100",),
         tool_version="",
+        from_address="local socket",
         by_user="",
         made_at=THEN + timedelta(days=after_days),
         backup_id=None,

@@ -5,27 +5,26 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lawsker_db import __version__
 from lawsker_db.cli.backups import backup_app
 from lawsker_db.cli.completing import completion
+from lawsker_db.cli.doctoring import doctor
 from lawsker_db.cli.granting import grants
 from lawsker_db.cli.monitoring import monitor
-from lawsker_db.cli.options import Config, Direct, DryRun, Json, Runs, Url, Yes, ask, plain
+from lawsker_db.cli.options import Direct, DryRun, Json, Runs, Url, Yes, ask, plain
 from lawsker_db.cli.recovering import recover
 from lawsker_db.cli.reporting import report
 from lawsker_db.cli.rescuing import rescue
 from lawsker_db.cli.restoring import drill, restore
 from lawsker_db.cli.rolling import rollback
+from lawsker_db.cli.standing import history, status
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 from lawsker_db.cli.verifying import verify
 from lawsker_db.phrases import Phrase
-
-if TYPE_CHECKING:
-    from lawsker_db.safety.standing import Standing
 
 app = typer.Typer(
     name="lawsker-db",
@@ -47,38 +46,10 @@ app.command()(rescue)
 app.command()(report)
 app.command()(grants)
 app.command()(completion)
+app.command()(status)
+app.command()(history)
+app.command()(doctor)
 app.add_typer(backup_app, name="backup")
-
-
-@app.command()
-def doctor(
-    database_url: Url = None, direct_url: Direct = None, runs: Runs = Path("lawsker-runs"), as_json: Json = False
-) -> None:
-    """Tell whether safe-upgrade could begin: server, rights, client programs, disk, what a dump would miss. Reads only."""
-    from lawsker_db.cli.render import print_json, show_checks, tell, version_text
-    from lawsker_db.evidence import failures
-    from lawsker_db.safety.provisions import tools_found
-    from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead
-    from lawsker_db.target import find_target
-
-    target = find_target(database_url, direct_url)
-    outlook = look_ahead(target, "head", UpgradeOptions(runs=runs), always=True)
-    checks = (*tools_found(), *outlook.checks)
-    failed = failures(checks)
-    server = asdict(outlook.server)
-    if as_json:
-        listed = plain([asdict(check) for check in checks])
-        print_json({"ready": not failed, "server": plain(server), "checks": listed})
-        raise typer.Exit(10 if failed else 0)
-    known = "{user} (session user {session_user}), {data_bytes:,} bytes, system identifier {system_identifier}"
-    tell(f"Database: {target.label}, PostgreSQL {version_text(outlook.server.version)}")
-    tell(f"Seen as:  {known.format(**server)}")
-    show_checks(checks)
-    tell(f"{'NOT READY' if failed else 'READY'}: {target.label}")
-    hints = [check.detail or f"mend: {check.name}" for check in failed] or ["lawsker-db safe-upgrade"]
-    for hint in dict.fromkeys(hints):
-        tell(f"Next: {hint}")
-    raise typer.Exit(10 if failed else 0)
 
 
 @app.command()
@@ -132,59 +103,6 @@ def adopt(
                 revision=", ".join(found.stamped_now),
             )
         )
-
-
-@app.command()
-def status(
-    database_url: Url = None,
-    direct_url: Direct = None,
-    config: Config = None,
-    run: Annotated[str | None, typer.Option("--run", help="Tell whether this run committed.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Tell where the database stands and what to type next. Reads only."""
-    from lawsker_db.cli.render import print_json, tell
-    from lawsker_db.safety.standing import look
-    from lawsker_db.target import find_target
-
-    target = find_target(database_url, direct_url)
-    standing = look(target, config)
-    committed = any(past.run_id == run for past in standing.history)
-    if as_json:
-        asked = {} if run is None else {"run": {"run_id": run, "committed": committed}}
-        print_json(plain(asdict(standing) | asked))
-        return
-    tell(f"{standing.word.upper()}: {target.label}, PostgreSQL {standing.server.major}")
-    tell(f"Revision: {', '.join(standing.current) or 'none'} (head {standing.head})")
-    if standing.pending:
-        tell(f"Pending: {', '.join(standing.pending)}")
-    for past in standing.history[-5:]:
-        place = "" if past.here else ", in a database that this one is a copy of"
-        place = f", in what is now {past.undone}: undone here by a restore" if past.undone else place
-        tell(
-            f"{past.made_at:%Y-%m-%d %H:%M:%S} UTC  {past.direction:<9} to {', '.join(past.to_revisions) or 'base'}"
-            f" by {past.by_user} via {past.via}{place}{'' if past.intact else '  (row altered since)'}"
-        )
-    if run is not None:
-        undone = next((past.undone for past in standing.history if past.run_id == run), "")
-        tell(f"Run {run}: {_became(standing, committed=committed)}{_replaced(undone)}")
-    tell(f"Next: {standing.hint}")
-
-
-def _became(standing: Standing, *, committed: bool) -> str:
-    """Pure. What became of a run that was asked for."""
-    if committed:
-        return "committed"
-    if standing.at_work:
-        return f"not decided yet: a migration is at work here ({standing.at_work[0]}); ask again when it has ended"
-    if standing.server.in_recovery:
-        return "no marker row here; but this is a standby, which may be behind: ask the primary"
-    return "no marker row, and nobody at work: it did not commit"
-
-
-def _replaced(undone: str) -> str:
-    """Pure. What to add about a run that a restore has undone."""
-    return f", in what is now {undone}; this database was restored from a backup taken before it" if undone else ""
 
 
 @app.command()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import select
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +18,11 @@ import typer
 from lawsker_db.cli.options import Config, Direct, Runs, Url, plain
 
 if TYPE_CHECKING:
+    from lawsker_db.monitor.trends import Trends
     from lawsker_db.monitor.watching import Look, Summary
+
+NO_CURSOR = ("dumb", "unknown")  # kinds of terminals that cannot be written to but at the end
+REFUSED = 13  # as `verify` ends when what is checked does not hold
 
 Interval = Annotated[float, typer.Option("--interval", help="Seconds between two looks.", min=0.1)]
 For = Annotated[
@@ -29,7 +36,15 @@ Prom = Annotated[
         "--prom-file", help="Also write each look as Prometheus metrics into this file (.prom).", show_default=False
     ),
 ]
-ExitCode = Annotated[bool, typer.Option("--exit-code", help="With --once: exit code 13 when there is an error.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Write a report at the end: a folder for JSON and HTML, or one file that ends in .json or .html.",
+        show_default=False,
+    ),
+]
+ExitCode = Annotated[bool, typer.Option("--exit-code", help="Exit code 13 when there is an error at the end.")]
 
 
 def monitor(
@@ -42,35 +57,43 @@ def monitor(
     once: Once = False,
     exit_code: ExitCode = False,
     prom_file: Prom = None,
+    out: Out = None,
     as_json: Lines = False,
 ) -> None:
     """Watch the database and the run that goes on in it, until Ctrl-C. Reads only, waits for nobody, holds nobody up.
 
     A server that goes away ends nothing: that is said, and it is asked again. Full sight needs pg_monitor.
     """
-    from lawsker_db.errors import UsageError
+    from lawsker_db.cli.interrupts import settle
     from lawsker_db.monitor.problem import ERROR
+    from lawsker_db.monitor.report import prepare_report
+    from lawsker_db.monitor.trends import Trends
     from lawsker_db.monitor.watching import watch
+    from lawsker_db.phrases import Phrase
     from lawsker_db.revisions import load_chain
     from lawsker_db.target import find_target
 
-    if exit_code and not once:
-        raise UsageError("--exit-code is about one look.", hint="lawsker-db monitor --once --exit-code")
     target, chain = find_target(database_url, direct_url), load_chain(config)
-    graves: list[bool] = []
-    face, tell_metrics = _face(once=once, as_json=as_json), _metrics(prom_file)
+    paths, why_not = ((), "") if out is None else prepare_report(out)
+    trends, last = Trends(), list["Look"]()
+    with _face(target.label, interval, trends, once=once, as_json=as_json) as (show, note):
+        tell_metrics = _metrics(prom_file, note)
+        if why_not:
+            note(Phrase("The report will not be written: {why}", why=why_not))
 
-    def on_look(look: Look) -> None:
-        graves.append(any(problem.severity is ERROR for problem in look.problems))
-        del graves[:-1]
-        tell_metrics(look)
-        face(look)
+        def on_look(look: Look) -> None:
+            last[:] = [look]
+            trends.note(look)
+            tell_metrics(look)
+            show(look)
 
-    until = _until(0.0 if once else for_s)
-    summary = watch(target, interval_s=interval, until=until, on_look=on_look, chain=chain, runs=runs)
-    if not once:
-        _tell_summary(summary, as_json=as_json)
-    raise typer.Exit(13 if exit_code and graves and graves[-1] else 0)
+        until = _until(0.0 if once else for_s)
+        summary = watch(target, interval_s=interval, until=until, on_look=on_look, chain=chain, runs=runs)
+    written = _write(paths, summary, trends, last)
+    code = REFUSED if exit_code and any(one.severity is ERROR for look in last for one in look.problems) else 0
+    settle(code)
+    _tell_end(summary, written, once=once, as_json=as_json)
+    raise typer.Exit(code)
 
 
 def _until(for_s: float | None) -> Callable[[], bool]:
@@ -85,18 +108,36 @@ def _until(for_s: float | None) -> Callable[[], bool]:
     return ended
 
 
-def _face(*, once: bool, as_json: bool) -> Callable[[Look], None]:
-    """What is printed of each look: a line of JSON, everything, or a line and the problems that are new or over."""
-    if as_json:
-        return lambda look: print(json.dumps(plain(asdict(look)), ensure_ascii=False), flush=True)
+@contextmanager
+def _face(
+    target: str, interval_s: float, trends: Trends, *, once: bool, as_json: bool
+) -> Iterator[tuple[Callable[[Look], None], Callable[[str], None]]]:
+    """What shows each look, and what tells of anything else: a line of JSON, everything, a view that lives, or, where
+    there is no terminal to draw on, a line and the problems that are new or over."""
     from lawsker_db.cli.monitor_lines import show_look
-
-    return show_look if once else _changing()
-
-
-def _metrics(path: Path | None) -> Callable[[Look], None]:
-    """Write each look as metrics. A file that cannot be written stops nothing; that is said once, until it can be again."""
     from lawsker_db.cli.render import say
+
+    if as_json:
+        yield _json_line, say
+    elif once:
+        yield show_look, say
+    elif not sys.stdout.isatty() or os.environ.get("TERM", "dumb") in NO_CURSOR:
+        yield _changing(), say
+    else:
+        from lawsker_db.cli.monitor_screen import View
+        from lawsker_db.cli.monitor_view import live
+
+        view = View(target=target, interval_s=interval_s, trends=trends)
+        with live(view) as show:
+            yield show, view.note
+
+
+def _json_line(look: Look) -> None:
+    print(json.dumps(plain(asdict(look)), ensure_ascii=False), flush=True)
+
+
+def _metrics(path: Path | None, note: Callable[[str], None]) -> Callable[[Look], None]:
+    """Write each look as metrics. A file that cannot be written stops nothing; that is told once, until it can be again."""
     from lawsker_db.monitor.metrics import write_metrics
     from lawsker_db.phrases import Phrase
 
@@ -105,7 +146,9 @@ def _metrics(path: Path | None) -> Callable[[Look], None]:
     def write(look: Look) -> None:
         why = write_metrics(path, look) if path is not None else ""
         if why and not said:
-            say(Phrase("{path} cannot be written: {why}. The monitor goes on without it.", path=str(path), why=why))
+            note(Phrase("{path} cannot be written: {why}. The monitor goes on without it.", path=str(path), why=why))
+        if said and not why:
+            note(Phrase("{path} can be written again.", path=str(path)))
         said[:] = [why] if why else []
 
     return write
@@ -133,41 +176,36 @@ def _changing() -> Callable[[Look], None]:
     return show
 
 
-def _tell_summary(summary: Summary, *, as_json: bool) -> None:
-    """What there was to see: for people on stdout, for machines, whose lines are looks, on stderr."""
-    from lawsker_db.cli.render import say_json, tell
+def _write(paths: tuple[Path, ...], summary: Summary, trends: Trends, last: list[Look]) -> tuple[tuple[Path, ...], str]:
+    """The report's files that were written, and what went wrong; nothing of either where none was asked for."""
+    from lawsker_db.monitor.report import write_report
+    from lawsker_db.monitor.report_page import MonitoringReport
+
+    report = MonitoringReport(
+        summary=summary,
+        points=tuple(trends.points),
+        gaps=tuple(trends.gaps),
+        last=last[0] if last else None,
+    )
+    return write_report(report, paths)
+
+
+def _tell_end(summary: Summary, written: tuple[tuple[Path, ...], str], *, once: bool, as_json: bool) -> None:
+    """What there was to see, and where the report is: for people on stdout, for machines, whose lines are looks, on
+    stderr."""
+    from lawsker_db.cli.monitor_summary import tell_summary
+    from lawsker_db.cli.render import say, say_json, short_path, tell
     from lawsker_db.phrases import Phrase
 
+    paths, why = written
     if as_json:
-        say_json({"summary": plain(asdict(summary))})
+        if not once or paths or why:
+            said = {"summary": plain(asdict(summary)), "report": [str(path) for path in paths]}
+            say_json(said | ({"report_failed": why} if why else {}))
         return
-    seconds = (summary.ended_at - summary.began_at).total_seconds()
-    tell(
-        Phrase(
-            "Watched {target} for {seconds:.0f} s, {looks} looks",
-            target=summary.target,
-            seconds=seconds,
-            looks=summary.looks,
-        )
-    )
-    if summary.unreachable:
-        words = Phrase(
-            "It did not answer {number} times, for {away_s:.0f} s", number=summary.unreachable, away_s=summary.away_s
-        )
-        tell(words)
-    for figure in summary.figures:
-        values = f"{figure.least:,.4g} / {figure.mean:,.4g} / {figure.most:,.4g}"
-        tell(Phrase("{name}: {values} (least, mean, most)", name=figure.name, values=values))
-    for span in summary.spans:
-        first, last = (f"{at:%H:%M:%S}" for at in (span.first_at, span.last_at))
-        until = Phrase("over at {last}", last=last) if span.over else Phrase("goes on")
-        tell(
-            Phrase(
-                "{code} ({subject}) from {first} UTC, {until}: {text}",
-                code=span.problem.code,
-                subject=span.problem.subject,
-                first=first,
-                until=until,
-                text=span.problem.text,
-            )
-        )
+    if not once:
+        tell_summary(summary)
+    for path in paths:
+        tell(Phrase("Report: {path}", path=short_path(str(path))))
+    if why:
+        say(Phrase("The report could not be written: {why}", why=why))

@@ -94,7 +94,8 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
     tell(report.state)
     if report.folder:
         for timing in report.timings:
-            say(f"  {padded(said(Phrase(timing.phase.value)), PHASE_CELLS)} {timing.duration_s:8.2f} s")
+            phase = padded(said(Phrase(timing.phase.value)), PHASE_CELLS)
+            say(f"  {phase} {timing.duration_s:8.2f} s")
         for line in _told(report):
             say(Phrase("  {line}", line=line))
         tell(Phrase("Report: {folder}/report.html", folder=short_path(report.folder)))
@@ -187,7 +188,8 @@ def show_checks(checks: tuple[Check, ...]) -> None:
         mark = _mark(check)
         tell(line, mark=padded(said(mark), MARK_CELLS) + "  ", mark_tone=TONES[mark])
         if check.hint and check.ok is not True:
-            tell(f"{HANGING}{said(Phrase('Next: {hint}', hint=check.hint))}")
+            following = said(Phrase("Next: {hint}", hint=check.hint))
+            tell(f"{HANGING}{following}")
 
 
 def _why(check: Check) -> str:

@@ -22,7 +22,6 @@ from lawsker_db.record.history import first_made, may_read_history, read_history
 from lawsker_db.revisions import Chain, contracts_up_to, current_revisions
 from lawsker_db.safety.checklist import ITEMS, Severity, When, not_run
 from lawsker_db.safety.contents import check_invariant
-from lawsker_db.safety.standing import is_known
 from lawsker_db.target import said_by_server
 
 LARGE_ROWS = 1_000_000  # a query over more rows takes seconds, and `verify` is there for that
@@ -95,7 +94,7 @@ def read_stamp(conn: Connection, chain: Chain) -> Stamp:
     """What alembic_version says beside the chain. Reads alembic_version and revision files. Raises `Refused` without SELECT
     on it."""
     current = current_revisions(conn)
-    known = bool(current) and is_known(chain, current)
+    known = bool(current) and chain.knows(current)
     lower = current[0] if known else "base"
     pending = sum(script.revision != lower for script in chain.scripts.iterate_revisions(chain.head, lower))
     return Stamp(current=current, head=chain.head, known=known, pending=pending)

@@ -107,7 +107,8 @@ def _of_the_new_system(sample: Sample) -> Iterator[Metric]:
 
 
 def _of_sessions(sample: Sample) -> Iterator[Metric]:
-    sessions, transactions, waits = sample.sessions, sample.transactions, sample.waits
+    sessions, waits = sample.sessions, sample.waits
+    transactions = sample.transactions if sample.shows_all else None
     if sessions is not None:
         states = [((("state", state),), count) for state, count in sorted(sessions.by_state.items())]
         yield _many("sessions", "Sessions of this database by state.", states)

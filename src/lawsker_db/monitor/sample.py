@@ -119,6 +119,11 @@ class Sample:
     ended_runs: tuple[RunView, ...] = ()
     not_seen: tuple[NotSeen, ...] = ()
 
+    @property
+    def shows_all(self) -> bool:
+        """Pure. Whether this role is shown what every session does: else the longest of what it sees tells nothing."""
+        return self.sessions is not None and not self.sessions.hidden
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:

@@ -288,12 +288,12 @@ def figures_of(seen: Look) -> Iterator[tuple[str, float]]:
     the name; `cache_hits` is a share."""
     sample, seen_rates = seen.sample, seen.rates
     sessions, upkeep, replication = sample.sessions, sample.upkeep, sample.replication
-    transactions, waits = sample.transactions, sample.waits
+    transactions, waits = sample.transactions if sample.shows_all else None, sample.waits
     lags = [one.lag_bytes for one in replication.standbys if one.lag_bytes is not None] if replication else []
     numbers: tuple[tuple[str, float | None], ...] = (
         ("latency_s", sample.latency_s),
         ("sessions", sessions.here if sessions else None),
-        ("sessions_active", sessions.by_state.get("active", 0) if sessions else None),
+        ("sessions_active", sessions.by_state.get("active", 0) if sessions and sample.shows_all else None),
         ("waiting", None if waits is None else len(waits)),
         (
             "longest_transaction_s",

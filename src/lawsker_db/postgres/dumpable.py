@@ -78,13 +78,18 @@ _QUESTIONS: tuple[tuple[str, str, str], ...] = (
         "SELECT quote_ident(datname) FROM pg_database WHERE datconnlimit = -2",  # DATCONNLIMIT_INVALID_DB
     ),
 )
-FATAL = ("large objects", "row-level security")
+# What makes pg_dump fail, and the statement that lets the role read it.
+FATAL = {
+    "large objects": "GRANT SELECT ON LARGE OBJECT {found} TO {role}",
+    "row-level security": "ALTER ROLE {role} BYPASSRLS",
+}
 SHOWN = 5
 
 
 def dump_checks(conn: Connection) -> tuple[Check, ...]:
     """A check for each way in which a dump of this database is less than the database. Reads the catalog."""
     checks: list[Check] = []
+    role = str(conn.execute(text("SELECT quote_ident(current_user)")).scalar_one())
     for name, why, query in _QUESTIONS:
         found = [str(row[0]) for row in conn.execute(text(query))]
         listed = ", ".join(found[:SHOWN])
@@ -97,6 +102,7 @@ def dump_checks(conn: Connection) -> tuple[Check, ...]:
                 expected=Phrase("none"),
                 found=Phrase("{listed}: {why}", listed=listed, why=why) if found else Phrase("none"),
                 detail=Phrase("back up as a superuser, or as a role with BYPASSRLS") if found and name in FATAL else "",
+                hint=FATAL[name].format(found=", ".join(found), role=role) if found and name in FATAL else "",
                 warning=name not in FATAL,
             )
         )

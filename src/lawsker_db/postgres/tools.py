@@ -22,6 +22,7 @@ from lawsker_db.target import DIRECT_URL
 
 SECRET = ("PGPASSWORD", "DATABASE_URL", DIRECT_URL)  # variables that may hold a password
 PROBE_TIMEOUT_S = 20.0
+NOWHERE = "/nonexistent-lawsker"  # a folder of no socket, for programs that are to reach no server
 LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 # pg_restore 17 and newer set transaction_timeout, which servers below 17 do not know (measured: client 16 dumps and
 # restores 12 to 16 with errors fatal, client 18 does 17 and 18).
@@ -141,14 +142,20 @@ def find_tools(name: str) -> tuple[Tool, ...]:
     return tuple(tool for path in _candidates(name) if (tool := _probe(path)) is not None)
 
 
-def speaks_tls(tool: Tool) -> bool:
-    """Whether this program was built with TLS: without it libpq refuses the very option. Reaches no server.
+def speaks_tls(tool: Tool) -> bool | None:
+    """Whether this program was built with TLS: without it libpq refuses the very option. Reaches no server. None where that
+    cannot be told.
 
     Asks the pg_dump beside it: pg_restore reads an archive before it looks at its connection.
     """
-    nowhere = [str(tool.path.with_name("pg_dump")), "--dbname=host=/nonexistent-lawsker sslmode=require"]
-    said = processes.run(nowhere, env=bare_environment(), timeout_s=PROBE_TIMEOUT_S)
-    return "not compiled in" not in said.stderr
+    nowhere = [str(tool.path.with_name("pg_dump")), f"--dbname=host={NOWHERE} sslmode=require"]
+    try:
+        said = processes.run(nowhere, env=bare_environment(), timeout_s=PROBE_TIMEOUT_S).stderr
+    except (OSError, TimeoutError):
+        return None
+    if "not compiled in" in said:
+        return False
+    return True if NOWHERE in said else None  # it went to look for the socket
 
 
 def is_local(conn: Connection) -> bool:
@@ -283,6 +290,6 @@ def compression(tool: Tool, environment: Mapping[str, str]) -> str:
     """
     if tool.version[0] < 16:  # named methods came with 16
         return "1"
-    nowhere = [str(tool.path), "-Fc", "--compress=zstd", "--dbname=host=/nonexistent-lawsker"]
+    nowhere = [str(tool.path), "-Fc", "--compress=zstd", f"--dbname=host={NOWHERE}"]
     said = processes.run(nowhere, env=environment, timeout_s=PROBE_TIMEOUT_S)
     return "gzip:1" if "not support" in said.stderr or "unrecognized" in said.stderr else "zstd"

@@ -51,27 +51,13 @@ _CREATE = (
 )
 CARRIED = "lawsker_db.migration_run"  # among the rows that a restore made: those of the damaged database's history
 _REINSTATING = ", reinstating "
+# fmt: off
 _COLUMNS = (
-    "run_id",
-    "direction",
-    "via",
-    "from_revisions",
-    "to_revisions",
-    "steps",
-    "contract_digest",
-    "backup_id",
-    "rows_made",
-    "fingerprints",
-    "tool_version",
-    "by_user",
-    "from_address",
-    "made_at",
-    "transaction_id",
-    "system_identifier",
-    "database_oid",
-    "previous_hash",
-    "row_hash",
+    "run_id", "direction", "via", "from_revisions", "to_revisions", "steps", "contract_digest", "backup_id", "rows_made",
+    "fingerprints", "tool_version", "by_user", "from_address", "made_at", "transaction_id", "system_identifier",
+    "database_oid", "previous_hash", "row_hash",
 )
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +80,8 @@ class Run:
 class PastRun:
     """One row of the history. `here` is false when it was written in another database, of which this is a copy, and not
     in one that a restore has replaced by this one. `undone`: it committed in a database that was replaced by its state from
-    before, and which is called so now."""
+    before, and which is called so now. `altered`: the row is not what was written. `gap`: the row before it is not the one
+    that stood there when it was written, so one at least is missing or was replaced."""
 
     run_id: str
     direction: str
@@ -104,12 +91,15 @@ class PastRun:
     steps: tuple[str, ...]
     tool_version: str
     by_user: str
+    from_address: str
     made_at: datetime
     backup_id: str | None
     rows_made: Mapping[str, int]
     fingerprints: tuple[Fingerprint, ...]
     here: bool
     intact: bool
+    altered: bool = False
+    gap: bool = False
     undone: str = ""
 
     @property
@@ -175,9 +165,9 @@ def read_history(conn: Connection, server: Server) -> tuple[PastRun, ...]:
     for row in facts_of:
         facts = dict(row)
         stated = facts.pop("row_hash")
-        intact = stated == _hash(facts) and facts["previous_hash"] == previous
+        altered, gap = stated != _hash(facts), facts["previous_hash"] != previous
         previous = str(stated)
-        past = _past(facts, ours, intact=intact)
+        past = _past(facts, ours, altered=altered, gap=gap)
         kept_as = undone.get(past.run_id, "")
         found.append(replace(past, undone=kept_as, here=past.here and not kept_as))
     return tuple(found)
@@ -284,7 +274,10 @@ def _insert(conn: Connection, row: Mapping[str, object]) -> None:
 
 def _rows(conn: Connection) -> tuple[Mapping[str, object], ...]:
     conn.execute(text("SELECT set_config('DateStyle', 'ISO, YMD', true)"))  # no driver reads the others
-    query = text(f"SELECT {', '.join(_COLUMNS)} FROM lawsker_db.migration_run ORDER BY position")
+    # A moment beyond Python's years, which only an altered row can have, would keep every other row from being read.
+    kept = "least(greatest(made_at, '0002-01-01'), '9998-12-31') AS made_at"
+    names = ", ".join(kept if name == "made_at" else name for name in _COLUMNS)
+    query = text(f"SELECT {names} FROM lawsker_db.migration_run ORDER BY position")
     return tuple(dict(row) for row in conn.execute(query).mappings())
 
 
@@ -295,7 +288,10 @@ def _replaced(rows: tuple[Mapping[str, object], ...]) -> tuple[Replaced, ...]:
         steps, made = row["steps"], row["rows_made"]
         if row["direction"] != RESTORE or not isinstance(steps, list) or len(steps) != 2 or not isinstance(made, dict):
             continue
-        first = max(0, number - int(made.get(CARRIED, 0)))
+        carried = made.get(CARRIED, 0)
+        if not str(steps[0]).isdecimal() or not isinstance(carried, int):  # somebody has altered it
+            continue
+        first = max(0, number - carried)
         # What the backup holds is here again, whoever undid it meanwhile.
         held = {str(before["run_id"]) for before in rows[:first]}
         found = [
@@ -368,20 +364,30 @@ def _hash(row: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(as_json(plain), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _past(facts: Mapping[str, object], ours: frozenset[tuple[str, int]], *, intact: bool) -> PastRun:
-    prints = facts["fingerprints"]
-    if not isinstance(prints, list):
-        prints = []
+def _past(facts: Mapping[str, object], ours: frozenset[tuple[str, int]], *, altered: bool, gap: bool) -> PastRun:
+    """Pure. A row as a value. One that somebody has altered may hold anything: what is no fact of ours is left out."""
     here = (facts["system_identifier"], facts["database_oid"]) in ours
-    known = ("run_id", "direction", "via", "tool_version", "by_user", "made_at", "backup_id", "rows_made")
+    made = facts["rows_made"]
+    known = ("run_id", "direction", "via", "tool_version", "by_user", "from_address", "made_at", "backup_id")
     lists = ("from_revisions", "to_revisions", "steps")
     return PastRun(
         **{name: facts[name] for name in known},  # type: ignore[arg-type]
-        **{name: tuple(facts[name]) for name in lists},  # type: ignore[arg-type]
-        fingerprints=tuple(
-            Fingerprint(table=p["table"], columns=tuple(p["columns"]), rows=p["rows"], sums=tuple(p["sums"]))
-            for p in prints
-        ),
+        **{name: tuple(map(str, facts[name])) for name in lists},  # type: ignore[arg-type, call-overload]
+        rows_made=made if isinstance(made, dict) and all(isinstance(rows, int) for rows in made.values()) else {},
+        fingerprints=_fingerprints(facts["fingerprints"]),
         here=here,
-        intact=intact,
+        intact=not altered and not gap,
+        altered=altered,
+        gap=gap,
     )
+
+
+def _fingerprints(prints: object) -> tuple[Fingerprint, ...]:
+    """Pure. What a row says of the tables that its run made; nothing where that is not in a form of ours."""
+    try:
+        return tuple(
+            Fingerprint(table=p["table"], columns=tuple(p["columns"]), rows=p["rows"], sums=tuple(p["sums"]))
+            for p in prints  # type: ignore[attr-defined]
+        )
+    except (KeyError, TypeError):
+        return ()

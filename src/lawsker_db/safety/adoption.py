@@ -29,7 +29,6 @@ from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.expectation import Promise, not_as_promised
 from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.preflight import refuse_standby, refuse_unless, required_checks
-from lawsker_db.safety.standing import is_known
 from lawsker_db.target import Target
 
 BASELINE = "012"
@@ -57,7 +56,7 @@ def adopt(target: Target, *, dry_run: bool = False, on_event: OnEvent = ignore) 
     with target.connect() as conn:
         pin_session(conn, find_schema(conn))
         current = current_revisions(conn)
-        if current and is_known(chain, current):
+        if current and chain.knows(current):
             return Adoption(stamped_before=current, stamped_now=current, checks=(), differences=(), extras=())
         refuse_standby(server := identify(conn), target)
         found = _look(conn, chain, current)

@@ -209,7 +209,7 @@ def _sight_check(conn: Connection, user: str) -> Check:
         ok=sees,
         expected="pg_read_all_stats",
         found=GRANTED if sees else blind,
-        detail="" if sees else f'GRANT pg_read_all_stats TO "{user}"',
+        detail="" if sees else f"GRANT pg_read_all_stats TO {quoted(user)}",
         warning=True,
     )
 
@@ -231,10 +231,18 @@ def _owner_checks(conn: Connection, plan: Plan, user: str) -> tuple[Check, ...]:
             ok=owns,
             expected=Phrase("{user} is a member of the owner", user=user),
             found=Phrase("owned by {owner}", owner=owner),
-            detail="" if owns else Phrase('connect as {owner}, or GRANT "{owner}" TO "{user}"', owner=owner, user=user),
+            detail=""
+            if owns
+            else Phrase("connect as {owner}, or {grant}", owner=owner, grant=_membership(owner, user)),
+            hint="" if owns else _membership(owner, user),
         )
         for table, owner, owns in rows
     )
+
+
+def _membership(owner: str, user: str) -> str:
+    """Pure. The statement that lets a role do what the owner may."""
+    return f"GRANT {quoted(owner)} TO {quoted(user)}"
 
 
 def _table_checks(conn: Connection, plan: Plan, user: str) -> tuple[Check, ...]:
@@ -382,5 +390,6 @@ def _standby_check(conn: Connection) -> Check:
         expected=Phrase("one of {names}", names=names),
         found=found,
         detail="" if standing else mend,
+        hint="" if standing else "ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()",
         warning=untold,
     )

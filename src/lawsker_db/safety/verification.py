@@ -50,7 +50,6 @@ from lawsker_db.safety.performance import (
 )
 from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.safety.shelf import BACKUP
-from lawsker_db.safety.standing import is_known
 from lawsker_db.safety.structure import check_structure
 from lawsker_db.safety.surroundings import check_leftovers, check_names, check_owners, check_stamp
 from lawsker_db.target import Target, said_by_server
@@ -163,7 +162,7 @@ def _require_stamp(conn: Connection, chain: Chain) -> tuple[str, ...]:
     hint = "lawsker-db adopt --dry-run"
     if not current:
         raise Refused(Phrase("The database is not stamped with any revision."), hint=hint)
-    if not is_known(chain, current):
+    if not chain.knows(current):
         raise Refused(
             Phrase("The database is stamped with {stamp}, which this chain does not know.", stamp=", ".join(current)),
             hint=hint,
