@@ -59,11 +59,20 @@ def question() -> Iterator[None]:
 
 
 def _noting(show: Callable[[Event], None]) -> Callable[[Event], None]:
-    """Note how far the run has come before showing it: an interrupt may come while it is shown."""
+    """Note how far the run has come before showing it: an interrupt may come while it is shown.
+
+    What breaks in a display is told once and goes no further: the run would else end by it, perhaps behind its locks.
+    """
+    broken: list[str] = []
 
     def tell(event: Event) -> None:
         note(event)
-        show(event)
+        try:
+            show(event)
+        except Exception as bug:  # noqa: BLE001 - whatever it is, it is no reason to end a run
+            if not broken:
+                say(Phrase("Note: the display is broken ({kind}); the run goes on.", kind=type(bug).__name__))
+            broken.append(type(bug).__name__)
 
     return tell
 
