@@ -70,13 +70,13 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "4 memory": (
         "record",
         "record.journal",
+        "record.markup",
         "record.log",
         "record.history",
         "record.manifest",
         "record.plans",
         "record.document",
         "record.runs",
-        "record.markup",
         "record.charts",
         "record.page",
         "record.diagram",
@@ -192,13 +192,16 @@ ORCHESTRATORS = frozenset({"safety.upgrade:safe_upgrade"})  # one for each proce
 MEDIAN_LINES = 10
 MODULE_LINES = 400
 # The last line of the command, the two places where revisions run, which are foreign code and may raise anything, the
-# thread that hands on what its work raised, and what is said between COMMIT and its answer. Elsewhere a broad handler must
-# raise again.
+# thread that hands on what its work raised, what is said between COMMIT and its answer, and what only tells of a run: its
+# display and its report. Elsewhere a broad handler must raise again.
 BROAD_EXCEPT = frozenset(
     {
         "cli:main",
+        "cli.progress:_shown",
         "postgres.pulse:bounded",
+        "record.report:write_report",
         "revisions:load_chain",
+        "safety.account:_comparison",
         "safety.commit:_tell",
         "safety.guard:_revisions_own_errors",
     }

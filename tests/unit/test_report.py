@@ -344,6 +344,14 @@ def test_a_report_too_large_or_behind_a_link_is_refused(tmp_path: Path) -> None:
         read_report(tmp_path)
 
 
+def test_a_bug_in_the_page_is_a_note_and_the_rest_of_the_report_is_there(tmp_path: Path) -> None:
+    wrong: Any = "long"
+    told = write_report(replace(everywhere("x"), duration_s=wrong), tmp_path)
+    assert told == "the report could not be written: a bug in lawsker-db: TypeError"
+    assert json.loads((tmp_path / "report.json").read_bytes())["duration_s"] == "long"
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_run_that_was_over_at_once_has_a_page_too() -> None:
     report = replace(everywhere("x"), duration_s=0.0, timings=(), locks=())
     assert "<h1>" in render_html(replace(report, started_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(0)), ENGLISH)
