@@ -10,6 +10,7 @@ import ast
 import re
 import statistics
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -661,6 +662,33 @@ def test_every_rule_has_a_planted_violation() -> None:
 def test_every_module_stands_in_the_list_once() -> None:
     assert [place for place, times in Counter(place.rstrip("/") for place in PLACES).items() if times > 1] == []
     assert [m.name for m in product() if sum(within(m.name, (place,)) for place in PLACES) > 1] == []
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_the_page_of_the_house_tells_what_every_module_is(floor: str) -> None:
+    number, _, word = floor.partition(" ")
+    _, _, rest = (CHECKOUT / "docs" / "architecture.md").read_text().partition(f"\n### Floor {number}: {word}\n")
+    told = re.findall(r"^\| `(\w+)` \| \S", re.split(r"\n##", rest)[0], re.MULTILINE)
+    (place, *others) = FLOORS[floor]
+    if place.endswith("/") and not others:  # one place in which any module may import any other
+        within_it = (CHECKOUT / "src" / PACKAGE / place).glob("*.py")
+        assert told == sorted(path.stem for path in within_it if path.stem != "__init__")
+    else:
+        packages = {name.partition(".")[0] for name in FLOORS[floor] if "." in name}
+        names = (name.rstrip("/") for name in FLOORS[floor] if name not in packages)
+        assert told == [name.rpartition(".")[2] for name in names]
+
+
+def test_every_dependency_has_its_reason_and_no_upper_bound() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    asked = [one for extra in project["optional-dependencies"].values() for one in extra] + project["dependencies"]
+    matches = [re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=[\d.]+", one) for one in asked]
+    names = {found[1] for found in matches if found}
+    assert len(names) == len(asked), asked
+    _, _, rest = (CHECKOUT / "CONTRIBUTING.md").read_text().partition("\n## Dependencies, each with its reason\n")
+    rows = re.findall(r"^\| ([\w, -]+?) (?:\([^)]*\) )?\| \S", re.split(r"\n##", rest)[0], re.MULTILINE)
+    told = [name for row in rows for name in row.split(", ") if row not in ("Package", "---")]
+    assert sorted(told) == sorted(names)
 
 
 def test_named_orchestrators_exist_and_are_few() -> None:
