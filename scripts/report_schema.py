@@ -39,6 +39,7 @@ WORD = {
         "at": {"type": "string", "description": "JSON Pointer to the text that this spells."},
         "key": {"type": "string", "description": "JSON Pointer to the member whose name this spells."},
         "template": {"type": "string"},
+        "clause": {"const": True, "description": "Without its full stop, within another sentence."},
         "values": {
             "type": "object",
             "additionalProperties": {

@@ -158,14 +158,16 @@ def ended(child: Child, *, within_s: float) -> bool:
     return True
 
 
-def show_file(path: Path) -> bool:
-    """Have the desktop's own program show a file, and let it go on without us. False where there is none, or it fails."""
+def show_file(path: Path, env: Mapping[str, str]) -> bool:
+    """Have the desktop's own program show a file, and let it go on without us, in this environment: it may outlive us, and
+    must not keep our passwords. False where there is none, or it fails."""
     program = next((found for name in OPENERS if (found := shutil.which(name))), None)
     if program is None:
         return False
     try:
         child = subprocess.Popen(
             [program, str(path)],
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

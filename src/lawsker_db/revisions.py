@@ -167,7 +167,7 @@ def plan_downgrade(chain: Chain, current: tuple[str, ...], revision: str) -> Pla
                 Phrase(
                     "Revision {goal} does not lie below the database's revision {current}.",
                     goal=goal[0],
-                    current=", ".join(current) or "base",
+                    current=", ".join(current) or Phrase("base"),
                 ),
                 hint=Phrase("lawsker-db status shows where the database stands"),
             )

@@ -10,6 +10,7 @@ import ast
 import re
 import statistics
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -70,13 +71,13 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "4 memory": (
         "record",
         "record.journal",
+        "record.markup",
         "record.log",
         "record.history",
         "record.manifest",
         "record.plans",
         "record.document",
         "record.runs",
-        "record.markup",
         "record.charts",
         "record.page",
         "record.diagram",
@@ -192,13 +193,16 @@ ORCHESTRATORS = frozenset({"safety.upgrade:safe_upgrade"})  # one for each proce
 MEDIAN_LINES = 10
 MODULE_LINES = 400
 # The last line of the command, the two places where revisions run, which are foreign code and may raise anything, the
-# thread that hands on what its work raised, and what is said between COMMIT and its answer. Elsewhere a broad handler must
-# raise again.
+# thread that hands on what its work raised, what is said between COMMIT and its answer, and what only tells of a run: its
+# display and its report. Elsewhere a broad handler must raise again.
 BROAD_EXCEPT = frozenset(
     {
         "cli:main",
+        "cli.progress:_shown",
         "postgres.pulse:bounded",
+        "record.report:write_report",
         "revisions:load_chain",
+        "safety.account:_comparison",
         "safety.commit:_tell",
         "safety.guard:_revisions_own_errors",
     }
@@ -658,6 +662,33 @@ def test_every_rule_has_a_planted_violation() -> None:
 def test_every_module_stands_in_the_list_once() -> None:
     assert [place for place, times in Counter(place.rstrip("/") for place in PLACES).items() if times > 1] == []
     assert [m.name for m in product() if sum(within(m.name, (place,)) for place in PLACES) > 1] == []
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_the_page_of_the_house_tells_what_every_module_is(floor: str) -> None:
+    number, _, word = floor.partition(" ")
+    _, _, rest = (CHECKOUT / "docs" / "architecture.md").read_text().partition(f"\n### Floor {number}: {word}\n")
+    told = re.findall(r"^\| `(\w+)` \| \S", re.split(r"\n##", rest)[0], re.MULTILINE)
+    (place, *others) = FLOORS[floor]
+    if place.endswith("/") and not others:  # one place in which any module may import any other
+        within_it = (CHECKOUT / "src" / PACKAGE / place).glob("*.py")
+        assert told == sorted(path.stem for path in within_it if path.stem != "__init__")
+    else:
+        packages = {name.partition(".")[0] for name in FLOORS[floor] if "." in name}
+        names = (name.rstrip("/") for name in FLOORS[floor] if name not in packages)
+        assert told == [name.rpartition(".")[2] for name in names]
+
+
+def test_every_dependency_has_its_reason_and_no_upper_bound() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    asked = [one for extra in project["optional-dependencies"].values() for one in extra] + project["dependencies"]
+    matches = [re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=[\d.]+", one) for one in asked]
+    names = {found[1] for found in matches if found}
+    assert len(names) == len(asked), asked
+    _, _, rest = (CHECKOUT / "CONTRIBUTING.md").read_text().partition("\n## Dependencies, each with its reason\n")
+    rows = re.findall(r"^\| ([\w, -]+?) (?:\([^)]*\) )?\| \S", re.split(r"\n##", rest)[0], re.MULTILINE)
+    told = [name for row in rows for name in row.split(", ") if row not in ("Package", "---")]
+    assert sorted(told) == sorted(names)
 
 
 def test_named_orchestrators_exist_and_are_few() -> None:

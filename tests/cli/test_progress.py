@@ -10,6 +10,7 @@ import re
 import struct
 import subprocess
 import termios
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,18 @@ import command_line
 import psycopg
 import pytest
 from command_line import LAWSKER_DB, SLOW_S, eventually, run, started
+from report_values import everywhere
 
 from lawsker_db.cli.layout import columns as width
+from lawsker_db.cli.progress import progress
 from lawsker_db.cli.render import one_line, padded, show_checks, show_error
 from lawsker_db.cli.scene import Scene, bar_text, lasting_line, still_line, time_text, times
 from lawsker_db.errors import Refused
-from lawsker_db.evidence import Check, Event, Phase
+from lawsker_db.evidence import Check, Direction, Event, Phase
 from lawsker_db.phrases import CHINESE, ENGLISH, Phrase, speak
+from lawsker_db.record.document import as_document
 from lawsker_db.safety.pace import Pace
+from lawsker_db.safety.precedent import pace_of
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -271,6 +276,29 @@ def test_a_pace_numbers_what_comes_twice_and_estimates_nothing_unknown() -> None
     known = pace.knowing(Phase.RESCUE, lasts_s=3.0)
     assert known.facts(Phase.SWAP, (Phase.RESTORE, Phase.RESCUE))["left_s"] == 5.0
     assert "number" not in pace.facts(Phase.GATE, ())
+
+
+def test_a_file_that_foretells_nonsense_foretells_nothing(tmp_path: Path) -> None:
+    server = everywhere("x").server
+    for number, lasted in enumerate(("Infinity", "NaN", "-1", f"1{'0' * 400}")):
+        folder = tmp_path / f"20260101T00000{number}Z-013-abcdef"
+        folder.mkdir()
+        report = as_document(replace(everywhere("x"), server=server, direction=Direction.UPGRADE, steps=("013",)))
+        report |= {"verdict": "done", "timings": [{"phase": "migration", "duration_s": "LASTED"}]}
+        (folder / "report.json").write_text(json.dumps(report).replace('"LASTED"', lasted))
+        assert pace_of((Phase.MIGRATION,), tmp_path, server, Direction.UPGRADE, ("013",)).expected_s == {}
+    (folder / "report.json").write_text("[" * 200_000)
+    assert pace_of((Phase.MIGRATION,), tmp_path, server, Direction.UPGRADE, ("013",)).expected_s == {}
+
+
+def test_a_display_that_breaks_is_told_once_and_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(as_json=False) as on_event:
+        for _ in range(2):
+            on_event(Event(phase=Phase.BACKUP, name="begin", text="words", facts={"estimate_s": "soon"}))
+        on_event(Event(phase=Phase.BACKUP, name="taken", text="afterwards"))
+    told = capsys.readouterr().err
+    assert told.count("the display is broken (TypeError); the run goes on.") == 1
+    assert "afterwards" in told
 
 
 def test_a_scene_tells_counts_times_and_that_an_estimate_is_one() -> None:

@@ -102,12 +102,16 @@ def test_without_a_screen_the_path_is_said_and_nothing_opened(place: Path) -> No
 def test_the_browser_of_the_desktop_is_given_the_file(place: Path) -> None:
     opener = place / "bin" / "xdg-open"
     opener.parent.mkdir()
-    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {place}/opened\n')
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {place}/opened; env > {place}/environment\n')
     opener.chmod(0o755)
     path = f"{opener.parent}:{os.environ['PATH']}"
-    ended = run(place, "report", "--open", url=None, DISPLAY=":9", PATH=path)
+    secrets = {"PGPASSWORD": "canary", "DATABASE_URL": "postgresql://clerk:canary@db/lawsker"}
+    ended = run(place, "report", "--open", url=None, DISPLAY=":9", PATH=path, LANG="C.UTF-8", **secrets)
     assert (ended.code, ended.err) == (0, ""), ended.said
     assert (place / "opened").read_text() == str(place / "lawsker-runs" / IDS[2] / "report.html")
+    given = (place / "environment").read_text()
+    assert "LANG=C.UTF-8" in given
+    assert "canary" not in given  # a browser may live for weeks
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut", "other", "deep", "link"])

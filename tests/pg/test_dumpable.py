@@ -108,7 +108,7 @@ def test_only_five_are_named_and_the_rest_counted(empty_url: str) -> None:
     execute(empty_url, *(f"CREATE UNLOGGED TABLE fleeting_{n} (n int)" for n in range(8)))
     found = told(empty_url)["unlogged tables"]
     assert found.count("fleeting_") == 5
-    assert " and 3 more: " in found
+    assert " (and 3 more): " in found
 
 
 def test_a_database_that_an_interrupted_drop_left_is_named(server: Server, empty_url: str) -> None:

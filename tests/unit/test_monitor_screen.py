@@ -13,7 +13,6 @@ from rich.cells import cell_len
 
 from lawsker_db.cli.cells import bar, cut, folded, sparkline
 from lawsker_db.cli.monitor_screen import View, screen
-from lawsker_db.cli.render import printable
 from lawsker_db.evidence import Server
 from lawsker_db.monitor.problem import ERROR, WARNING, Problem
 from lawsker_db.monitor.running import RunView
@@ -25,6 +24,7 @@ from lawsker_db.postgres.activity import OpenTransaction, Sessions, Sight, Wait
 from lawsker_db.postgres.blockers import Blocker
 from lawsker_db.postgres.progressing import Progress
 from lawsker_db.postgres.storage import Disk, Relations, TableSize, Upkeep
+from lawsker_db.record.markup import visible
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 NAMES = st.text(max_size=60) | st.sampled_from(["名字" * 20, "[red]x[/red]", "\x1b[2J", "a" * 90, ""])
@@ -144,7 +144,7 @@ def test_nothing_is_wider_or_higher_than_the_terminal(
     lines = lines_of(a_look(name, problems=problems, reachable=reachable), width, height)
     assert len(lines) <= height
     assert max(map(cell_len, lines)) <= width
-    assert all(printable(line) == line for line in lines)
+    assert all(visible(line) == line for line in lines)
 
 
 @pytest.mark.parametrize("size", [(100, 30), (80, 24), (40, 20), (20, 10)])

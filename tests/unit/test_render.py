@@ -9,25 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lawsker_db.cli.render import age_text, printable, say, tell, version_text
+from lawsker_db.cli.render import age_text, say, tell, version_text
 from lawsker_db.evidence import Check
+from lawsker_db.record.markup import UNSEEN, visible
 
-UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @given(st.text(st.characters(exclude_categories=[])))
 def test_nothing_unseen_is_left_and_what_shows_is_left_alone(text: str) -> None:
-    shown = printable(text)
-    assert not {unicodedata.category(char) for char in shown} & UNSEEN
-    assert printable(shown) == shown
-    visible = [char for char in text if unicodedata.category(char) not in UNSEEN]
-    if len(visible) == len(text):
+    shown = visible(text)
+    assert not {unicodedata.category(char) for char in shown} & set(UNSEEN)
+    assert visible(shown) == shown
+    kept = [char for char in text if unicodedata.category(char) not in UNSEEN]
+    if len(kept) == len(text):
         assert shown == text
     else:
         assert "\\" in shown
         rest = iter(shown)
-        assert all(char in rest for char in visible)  # in their order
+        assert all(char in rest for char in kept)  # in their order
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_nothing_unseen_is_left_and_what_shows_is_left_alone(text: str) -> None:
     ],
 )
 def test_what_does_not_show_becomes_an_escape_that_does(text: str, shown: str) -> None:
-    assert printable(text) == shown
+    assert visible(text) == shown
 
 
 def test_every_line_for_people_goes_through_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from report_values import anything, everywhere
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, RunReport, Verdict
-from lawsker_db.phrases import CHINESE, ENGLISH, LANGUAGES, Phrase, joined
+from lawsker_db.phrases import CHINESE, ENGLISH, LANGUAGES, Phrase, clause, in_language, joined
 from lawsker_db.record.document import REPORT_VERSION, as_bytes, as_document, from_document, read_report
 from lawsker_db.record.junit import render_junit
 from lawsker_db.record.markup import UNSEEN
@@ -63,6 +63,16 @@ def test_a_report_is_read_back_and_said_in_every_language_from_its_file_alone(re
 @given(reports)
 def test_every_report_is_what_its_schema_says(report: RunReport) -> None:
     Draft202012Validator(SCHEMA).validate(json.loads(as_bytes(report)))
+
+
+def test_a_sentence_within_another_is_read_back_without_its_full_stop() -> None:
+    told = Phrase("It cannot be told: {reason}.", reason=clause(Phrase("The server is away.")))
+    report = replace(everywhere("x"), message=told)
+    document = json.loads(as_bytes(report))
+    Draft202012Validator(SCHEMA).validate(document)
+    read = from_document(document)
+    assert read.message == "It cannot be told: The server is away."
+    assert in_language(read.message, CHINESE) == in_language(told, CHINESE)
 
 
 def test_the_published_schema_is_the_one_of_the_values() -> None:
@@ -332,6 +342,14 @@ def test_a_report_too_large_or_behind_a_link_is_refused(tmp_path: Path) -> None:
     path.symlink_to("/dev/zero")
     with pytest.raises(Refused, match="no such file"):
         read_report(tmp_path)
+
+
+def test_a_bug_in_the_page_is_a_note_and_the_rest_of_the_report_is_there(tmp_path: Path) -> None:
+    wrong: Any = "long"
+    told = write_report(replace(everywhere("x"), duration_s=wrong), tmp_path)
+    assert told == "the report could not be written: a bug in lawsker-db: TypeError"
+    assert json.loads((tmp_path / "report.json").read_bytes())["duration_s"] == "long"
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_a_run_that_was_over_at_once_has_a_page_too() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-from lawsker_db.cli.render import printable
 from lawsker_db.phrases import said
+from lawsker_db.record.markup import visible
 
 # What stays together on a line: a word with the blanks before it; Chinese breaks between any two characters, but never
 # before a mark that closes.
@@ -21,7 +21,7 @@ ELLIPSIS, ASCII_ELLIPSIS = "…", "~"
 
 def spoken(text: str) -> str:
     """Pure but for the language. A text in the language of this process, with nothing in it that repaints the screen."""
-    return printable(said(text))
+    return visible(said(text))
 
 
 def folded(text: str, width: int, *, hang: int = 0) -> list[str]:

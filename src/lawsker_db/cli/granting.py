@@ -49,16 +49,16 @@ def grants(
 
 def script(role: str, place: str, found: tuple[Grant, ...]) -> Iterator[str]:
     """Pure. The SQL, with the reason before each statement; what is there, or is only for some, as a comment."""
-    from lawsker_db.safety.rights import shown
+    from lawsker_db.record.markup import visible
 
     if not found:
-        yield Phrase("-- {role} is a superuser: it needs nothing more. An ordinary role is safer.", role=shown(role))
+        yield Phrase("-- {role} is a superuser: it needs nothing more. An ordinary role is safer.", role=visible(role))
         return
     missing = sum(not grant.there and grant.need == "needed" for grant in found)
     yield Phrase(
         "-- The rights that {role} needs in {place}, as seen by lawsker-db; {missing} are missing.",
-        role=shown(role),
-        place=shown(place),
+        role=visible(role),
+        place=visible(place),
         missing=missing,
     )
     yield Phrase("-- To be run by a superuser, in that database.")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 from lawsker_db.cli.layout import columns
-from lawsker_db.cli.render import BAD, DOUBTFUL, padded, painted, printable, tell
+from lawsker_db.cli.render import BAD, DOUBTFUL, padded, painted, tell
 from lawsker_db.monitor.figures import KINDS, amount_text, seconds_text
 from lawsker_db.monitor.problem import ERROR
 from lawsker_db.monitor.watching import Span, Summary
 from lawsker_db.phrases import Phrase, said
+from lawsker_db.record.markup import visible
 
 
 def tell_summary(summary: Summary) -> None:
@@ -36,7 +37,7 @@ def _tell_figures(summary: Summary) -> None:
     """A table: least, mean and most of each number. One below the other where the terminal is narrow is still readable."""
     rows = [
         (
-            printable(said(KINDS[figure.name].words)),
+            visible(said(KINDS[figure.name].words)),
             *(amount_text(figure.name, value) for value in (figure.least, figure.mean, figure.most)),
         )
         for figure in summary.figures
@@ -61,6 +62,6 @@ def _tell_span(span: Span) -> None:
         when = Phrase("since {first} UTC, goes on", first=first)
     words = Phrase("{code}, {when}: {text}", code=problem.code, when=when, text=problem.text)
     # The mark may hold the colour, which `tell` would show as the signs that it is made of.
-    print(f"{mark}  {printable(said(words))}")
+    print(f"{mark}  {visible(said(words))}")
     if not span.over:
         tell(Phrase("       Next: {hint}", hint=problem.hint))

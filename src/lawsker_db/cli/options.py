@@ -170,9 +170,9 @@ def ask(question: str) -> None:
 
 def as_question(text: str) -> str:
     """Pure but for `speak`. A question in the language of this process, as a terminal may be given it."""
-    from lawsker_db.cli.render import printable
+    from lawsker_db.record.markup import visible
 
-    return printable(said(text))
+    return visible(said(text))
 
 
 def plain(value: object) -> Any:

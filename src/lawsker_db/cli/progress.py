@@ -12,9 +12,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lawsker_db.cli.interrupts import note
-from lawsker_db.cli.render import coloured, printable, say, say_json
+from lawsker_db.cli.render import coloured, say, say_json
 from lawsker_db.cli.scene import Scene, bar_text, lasting_line, still_line, times
 from lawsker_db.phrases import Phrase, joined, said
+from lawsker_db.record.markup import visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -60,12 +61,26 @@ def question() -> Iterator[None]:
 
 def _noting(show: Callable[[Event], None]) -> Callable[[Event], None]:
     """Note how far the run has come before showing it: an interrupt may come while it is shown."""
+    broken: list[str] = []
 
     def tell(event: Event) -> None:
         note(event)
-        show(event)
+        bug = _shown(show, event)
+        if bug and not broken:
+            say(Phrase("Note: the display is broken ({kind}); the run goes on.", kind=bug))
+            broken.append(bug)
 
     return tell
+
+
+def _shown(show: Callable[[Event], None], event: Event) -> str:
+    """Show an event. Returns the kind of what broke in the display, empty when nothing did: a run would else end by it,
+    perhaps behind its locks."""
+    try:
+        show(event)
+    except Exception as bug:  # noqa: BLE001
+        return type(bug).__name__
+    return ""
 
 
 def _json_line(event: Event) -> None:
@@ -95,7 +110,7 @@ def _on_terminal() -> Iterator[Callable[[Event], None]]:
         scene.hear(event, time.monotonic())
         if event.lasting and event.text:
             # As long as it is: the terminal wraps it, and what is copied from it is whole.
-            console.print(Text(printable(said(lasting_line(scene, event)))), soft_wrap=True)
+            console.print(Text(visible(said(lasting_line(scene, event)))), soft_wrap=True)
 
     _at_rest[:], _at_work[:] = [live.stop], [live.start]
     with live:
@@ -121,7 +136,7 @@ def _live_area(scene: Scene, *, ascii_only: bool) -> Text:
     if scene.fraction is not None:
         parts += [bar_text(scene.fraction, ascii_only=ascii_only), said(scene.count)]
     words = Phrase("{head}  {times}", head=" ".join(parts), times=joined(times(scene, now)))
-    return Text(f"{printable(said(words))}\n  {printable(said(scene.last.text))}", overflow="fold")
+    return Text(f"{visible(said(words))}\n  {visible(said(scene.last.text))}", overflow="fold")
 
 
 @contextmanager

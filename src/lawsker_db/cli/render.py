@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import traceback
-import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from lawsker_db.cli.layout import columns
 from lawsker_db.errors import LawskerError
 from lawsker_db.phrases import Phrase, joined, said
+from lawsker_db.record.markup import visible
 
 if TYPE_CHECKING:
     from lawsker_db.evidence import Check, LockHeld, Reinstated, RunReport
@@ -30,9 +30,6 @@ TONES = {PASS: GOOD, WARN: DOUBTFUL, FAIL: BAD, NOT_RUN: DOUBTFUL, UNKNOWN: BAD}
 LISTED = re.compile(r"[SDBP]\d\d")  # a code of verification's list
 LEFT_OUT = "NOT RUN: "  # how the finding of a check begins that was left out
 WHY_LEFT_OUT = "NOT RUN: {why}"  # the template of that finding
-# Unicode's general categories of what does not show as itself: controls, formats (bidi marks are such), lone surrogates,
-# and the separators that end a line or paragraph.
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 MARK_CELLS, LABEL_CELLS, PHASE_CELLS = 7, 9, 10
 HANGING = " " * (MARK_CELLS + 2)
 
@@ -232,22 +229,9 @@ def painted(text: str, tone: str, stream: TextIO) -> str:
     return f"\x1b[{tone}m{text}\x1b[0m" if tone and coloured(stream) else text
 
 
-def printable(text: str) -> str:
-    """Pure. Text as a terminal may be given it: what does not show as itself becomes an escape that does.
-
-    Names come out of databases: an escape sequence in one would repaint the screen, a newline forge a line of ours, a
-    bidi mark turn a sentence around.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char) in UNSEEN else char for char in text
-    )
-
-
 def tell(line: str, *, tone: str = "", mark: str = "", mark_tone: str = "") -> None:
     """A line of the result, on stdout, in the language of this process; behind a mark with a colour of its own, if any."""
-    print(painted(mark, mark_tone, sys.stdout) + painted(printable(said(line)), tone, sys.stdout))
+    print(painted(mark, mark_tone, sys.stdout) + painted(visible(said(line)), tone, sys.stdout))
 
 
 def tell_marked(mark: Phrase, line: str) -> None:
@@ -281,7 +265,7 @@ def print_json(value: Mapping[str, object]) -> None:
 
 def say(line: str, *, tone: str = "") -> None:
     """A line of talk. A closed stderr silences it; it never stops a run."""
-    _to_stderr(painted(printable(said(line)), tone, sys.stderr))
+    _to_stderr(painted(visible(said(line)), tone, sys.stderr))
 
 
 def say_json(value: object) -> None:

@@ -105,6 +105,7 @@ def _write(found: RunReport, form: ReportForm, path: Path, *, opened: bool) -> N
     from lawsker_db.cli.render import say, short_path, tell
     from lawsker_db.errors import UsageError
     from lawsker_db.phrases import Phrase
+    from lawsker_db.postgres.tools import bare_environment
     from lawsker_db.processes import show_file
     from lawsker_db.record.journal import write_atomically
 
@@ -118,7 +119,8 @@ def _write(found: RunReport, form: ReportForm, path: Path, *, opened: bool) -> N
             Phrase("{path} cannot be written: {why}.", path=str(path), why=why), hint="--out FILE, where you may write"
         ) from failed
     tell(Phrase("Report: {path}", path=short_path(str(path.absolute()))))
-    if opened and not (_has_screen() and show_file(path.absolute())):
+    unsecret = {name: os.environ[name] for name in bare_environment() if name in os.environ}
+    if opened and not (_has_screen() and show_file(path.absolute(), unsecret)):
         say(Phrase("There is no browser to open here: open that file in one."))
 
 

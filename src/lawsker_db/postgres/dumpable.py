@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 from lawsker_db.evidence import Check
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, first_of
 from lawsker_db.postgres.tools import Tool
 
 # Holes of the client programs (postgresql.org/support/security, the CVE records of PostgreSQL's own authority), which
@@ -92,15 +92,12 @@ def dump_checks(conn: Connection) -> tuple[Check, ...]:
     role = str(conn.execute(text("SELECT quote_ident(current_user)")).scalar_one())
     for name, why, query in _QUESTIONS:
         found = [str(row[0]) for row in conn.execute(text(query))]
-        listed = ", ".join(found[:SHOWN])
-        if len(found) > SHOWN:
-            listed = Phrase("{listed} and {number} more", listed=listed, number=len(found) - SHOWN)
         checks.append(
             Check(
                 name=Phrase("dump: {name}", name=name),
                 ok=not found,
                 expected=Phrase("none"),
-                found=Phrase("{listed}: {why}", listed=listed, why=why) if found else Phrase("none"),
+                found=Phrase("{listed}: {why}", listed=first_of(found, SHOWN), why=why) if found else Phrase("none"),
                 detail=Phrase("back up as a superuser, or as a role with BYPASSRLS") if found and name in FATAL else "",
                 hint=FATAL[name].format(found=", ".join(found), role=role) if found and name in FATAL else "",
                 warning=name not in FATAL,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, first_of
 from lawsker_db.postgres.catalog import Catalog, Difference, Facts, Identity, parts_of
 from lawsker_db.postgres.session import server_major
 
@@ -141,7 +141,7 @@ def select_entries(entries: tuple[str, ...], catalog: Catalog, restorer: Restore
     owners = Phrase(
         "owners and grants: roles that {user} is not, or that are not on this server: {roles}",
         user=restorer.user,
-        roles=_few(foreign),
+        roles=first_of(foreign, SHOWN),
     )
     return Selection(
         entries=tuple(entry for entry in entries if entry not in going),
@@ -349,10 +349,3 @@ def _what(entry: str) -> str:
     """Pure. An entry of the list without its numbers: "EVENT TRIGGER - watch alice"."""
     match = _ENTRY.fullmatch(entry)
     return match["what"] if match else entry
-
-
-def _few(names: tuple[str, ...]) -> str:
-    listed = ", ".join(names[:SHOWN])
-    if len(names) <= SHOWN:
-        return listed
-    return Phrase("{listed} and {number} more", listed=listed, number=len(names) - SHOWN)

@@ -29,7 +29,7 @@ ADDRESS = f"coalesce(host(inet_server_addr()) || ':' || inet_server_port(), '{LO
 # Nothing but the catalog, and that before temporary objects: an empty path would search those first.
 CATALOG_PATH = "pg_catalog, pg_temp"
 
-UNKNOWN = Phrase("unknown")  # a system identifier that this role may not read
+UNKNOWN = "unknown"  # a system identifier that this role may not read; a value that travels, also into statements
 # How long a transaction may stand idle before the server ends it. None of our statements follow one another that slowly
 # (a wait asks again within 1.5 s), so an idle one belongs to a tool that was stopped or a machine that sleeps.
 IDLE_LIMIT = "2min"
@@ -157,7 +157,7 @@ def identify(conn: Connection, *, sized: bool = True) -> Server:
     facts = dict(row)
     may_read_control = facts.pop("may_read_control")
     facts["started_at"] = _moment(facts["started_at"])
-    identifier: str = UNKNOWN
+    identifier = UNKNOWN
     if may_read_control:
         identifier = str(conn.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one())
     return Server(system_identifier=identifier, **facts)
@@ -276,7 +276,7 @@ def _place(database: str, oid: str, identifier: str, address: str) -> Phrase:
         "database {database} (OID {oid}) of server {identifier} at {address}",
         database=database,
         oid=oid,
-        identifier=UNKNOWN if identifier == UNKNOWN else identifier,
+        identifier=Phrase("unknown") if identifier == UNKNOWN else identifier,
         address=LOCAL_SOCKET if address == LOCAL_SOCKET else address,
     )
 

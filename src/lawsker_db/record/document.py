@@ -20,7 +20,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import RunReport
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Clause, Phrase
 from lawsker_db.record.journal import as_json
 
 REPORT_VERSION = 2
@@ -98,7 +98,7 @@ def _words(value: object, at: str) -> Iterator[dict[str, object]]:
 
 def _spelt(phrase: Phrase) -> dict[str, object]:
     values = {name: _spelt(value) if isinstance(value, Phrase) else value for name, value in phrase.values.items()}
-    return {"template": phrase.template, "values": values}
+    return {"template": phrase.template, "values": values} | ({"clause": True} if isinstance(phrase, Clause) else {})
 
 
 def _escaped(key: str) -> str:
@@ -139,7 +139,7 @@ def _phrase(entry: Mapping[str, Any]) -> Phrase:
     for _, field, spec, conversion in string.Formatter().parse(template) if made else ():
         if field is not None and (not field.isidentifier() or conversion or not SPEC.fullmatch(spec or "")):
             raise ValueError(Phrase("its words have a field that is none of ours"))
-    return Phrase(template, **made)
+    return Clause(template, **made) if entry.get("clause") is True else Phrase(template, **made)
 
 
 def _plain(value: Any) -> str | int | float:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lawsker_db.evidence import Event, RunReport
 from lawsker_db.record.journal import PRIVATE_FILE
+from lawsker_db.record.markup import visible
 
 LOG = "run.log"
 AT_ITS_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
@@ -33,8 +34,7 @@ def log_outcome(report: RunReport, *, failed: bool) -> None:
 
 def log_line(folder: Path, line: str, at: datetime | None = None) -> None:
     """Add a line (0600) with its time. What does not show as itself is escaped: names in it are other people's text."""
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
-    told = f"{at or datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}  {shown}\n"
+    told = f"{at or datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}  {visible(line)}\n"
     with suppress(OSError):
         handle = os.open(folder / LOG, AT_ITS_END, PRIVATE_FILE)
         try:

@@ -1,4 +1,4 @@
-"""Text as a page may be given it: escaped, and with nothing in it that does not show as itself. Pure."""
+"""Text as it may be shown: with nothing in it that does not show as itself, and escaped where it is for a page. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ WIDE = ("W", "F")  # East Asian signs that take the room of two Latin ones (Unic
 
 
 def visible(text: str) -> str:
-    """Pure. Text in which what does not show as itself is an escape that does.
+    """Pure. Text in which what does not show as itself is an escape that does: for pages, terminals and logs.
 
-    Names come out of databases: a bidi mark in one would turn the sentence around it, a newline forge a line of ours.
+    Names come out of databases: an escape sequence in one would repaint the screen, a bidi mark turn the sentence around
+    it, a newline forge a line of ours.
     """
     if text.isprintable():
         return text

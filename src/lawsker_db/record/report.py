@@ -34,13 +34,16 @@ TONES = {
 def write_report(report: RunReport, folder: Path) -> str:
     """Write report.json and report.html into the run's folder, the latter in the language of this process.
 
-    Returns what went wrong, empty when nothing did: a report that cannot be written must not change the outcome of the run
-    it tells of."""
+    Returns what went wrong, empty when nothing did: a report that cannot be written, also for a bug in its pages, must not
+    change the outcome of the run it tells of, which may have committed."""
     try:
         write_atomically(folder / JSON_REPORT, as_bytes(report))
         write_atomically(folder / HTML_REPORT, render_html(report).encode())
     except OSError as failed:
         return Phrase("the report could not be written: {why}", why=str(failed))
+    except Exception as bug:  # noqa: BLE001
+        words = Phrase("a bug in lawsker-db: {kind}", kind=type(bug).__name__)
+        return Phrase("the report could not be written: {why}", why=words)
     return ""
 
 

@@ -262,6 +262,7 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
     notes = account.guarded.warnings if account.guarded else []
     rehearsed = verdict is Verdict.REHEARSED
     back = account.plan.direction is Direction.DOWNGRADE
+    promised, changes = _comparison(account, gate)
     again = Phrase("{verify} looks again at any time", verify=VERIFY_BACK if back else VERIFY)
     proven = PROVEN_BACK if back else PROVEN
     return RunReport(
@@ -284,8 +285,8 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         locks=_locks(account, gate),
         checks=(*account.checks, *(gate.checks if gate else ()), *account.confirmed, *account.verified),
         contents=gate.contents if gate else (),
-        promised=_promised(account, gate),
-        changes=_changes(account, gate),
+        promised=promised,
+        changes=changes,
         sizes=account.sizes,
         rows_made=dict(gate.rows_made) if gate else {},
         reinstated=account.reinstated,
@@ -299,6 +300,17 @@ def _report(account: Account, verdict: Verdict, failed: LawskerError | None) -> 
         hint=failed.hint if failed else SAFE_UPGRADE if rehearsed else again,
         folder=str(account.folder),
     )
+
+
+def _comparison(account: Account, gate: Gate | None) -> tuple[tuple[Promised, ...], tuple[TableChange, ...]]:
+    """What was promised beside what was found, and the tables before and after. Where that breaks, a note: a report without
+    it is still the truth, and the run it tells of may have committed."""
+    try:
+        return _promised(account, gate), _changes(account, gate)
+    except Exception as bug:  # noqa: BLE001
+        words = Phrase("a bug in lawsker-db: {kind}", kind=type(bug).__name__)
+        account.notes.append(Phrase("what was promised is not set beside what was found: {why}", why=words))
+        return (), ()
 
 
 def _promised(account: Account, gate: Gate | None) -> tuple[Promised, ...]:

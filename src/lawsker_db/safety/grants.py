@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from lawsker_db.contract import Contract
 from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import find_schema, server_major
+from lawsker_db.record.markup import visible
 from lawsker_db.safety.preflight import LOCKING
 from lawsker_db.safety.rights import (
     EVERYBODY,
@@ -26,7 +27,6 @@ from lawsker_db.safety.rights import (
     in_schema,
     on_table,
     reading_rights,
-    shown,
     spelled,
 )
 
@@ -96,14 +96,14 @@ def _ownership(conn: Connection, asked: Asked, contracts: tuple[Contract, ...]) 
         if superuser:
             statement = f"ALTER {kind} {in_schema(asked, name)} OWNER TO {asked.spelled}"
             why = Phrase(
-                "to alter or drop it; {owner} is a superuser, whose member nobody should be", owner=shown(owner)
+                "to alter or drop it; {owner} is a superuser, whose member nobody should be", owner=visible(owner)
             )
             found.append(("", name, Grant(statement=statement, why=why, without=without)))
     for owner in dict.fromkeys(owner for _, _, owner, superuser in rows if not superuser):
         why = Phrase(
             "to alter or drop what {owner} owns: {names}",
-            owner=shown(owner),
-            names=shown(", ".join(row[1] for row in rows if row[2] == owner)),
+            owner=visible(owner),
+            names=visible(", ".join(row[1] for row in rows if row[2] == owner)),
         )
         there = asked.exists and has_role(conn, asked.role, owner)
         statement = f"GRANT {spelled(owner)} TO {asked.spelled}"
@@ -312,7 +312,7 @@ def _for_the_application(conn: Connection, asked: Asked, owners: Iterable[str]) 
                 statement=f"ALTER DEFAULT PRIVILEGES FOR ROLE {asked.spelled} IN SCHEMA {spelled(asked.schema)}"
                 f" GRANT {', '.join(wanted)} ON {kind} TO {spelled(owner)}",
                 why=Phrase(
-                    "so that {owner}, who owns the older tables, may use what the revisions make", owner=shown(owner)
+                    "so that {owner}, who owns the older tables, may use what the revisions make", owner=visible(owner)
                 ),
                 without=Phrase("the application is not let in to what they make until somebody grants it"),
                 need=Need.ADVISED,

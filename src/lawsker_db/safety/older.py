@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.errors import BackupFailed
 from lawsker_db.evidence import Check, Fingerprint
-from lawsker_db.phrases import Phrase, clause
+from lawsker_db.phrases import Phrase, clause, first_of
 from lawsker_db.postgres.catalog import Catalog, Difference, catalog_digest, compare_catalogs, parts_of
 from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.spelling import without_spelling
@@ -100,17 +100,15 @@ def check_older_content(conn: Connection, before: Before, *, strict: bool) -> Ch
             )
     if strict and differing:
         return violated("D01", tuple(differing))
-    names = ", ".join(label.partition(":")[0] for label in differing[:SHOWN])
-    more = Phrase(" and {number} more", number=len(differing) - SHOWN) if len(differing) > SHOWN else ""
+    names = [label.partition(":")[0] for label in differing]
     if differing:
         return passed(
             "D01",
             Phrase(
-                "{number} of {all} tables were written since the run: {names}{more}",
+                "{number} of {all} tables were written since the run: {names}",
                 number=len(differing),
                 all=len(told),
-                names=names,
-                more=more,
+                names=first_of(names, SHOWN),
             ),
         )
     return passed("D01", Phrase("{number} tables hold what they held", number=len(told)))

@@ -6,15 +6,16 @@ Reads the runs folder alone. An estimate is no promise and no check: what cannot
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import Direction, Phase, Proof, Server
 from lawsker_db.postgres.session import UNKNOWN
-from lawsker_db.record.document import JSON_REPORT
+from lawsker_db.record.document import JSON_REPORT, LARGEST
 from lawsker_db.record.manifest import MANIFEST, Manifest, read_manifest
 from lawsker_db.safety.pace import Pace
 from lawsker_db.safety.shelf import BACKUP
@@ -41,9 +42,10 @@ def pace_of(
         proof = {Phase.PROOF: _lasted(backup.proof) * grown} if backup.proof else {}
         known |= {Phase.BACKUP: backup.dump_s * grown, **proof}
         pace = Pace(phases=phases, expected_s=known, expected_bytes={Phase.BACKUP: int(backup.bytes * grown)})
-    rounded = {phase: round(seconds, 3) for phase, seconds in pace.expected_s.items()}
-    return Pace(
-        phases=phases, expected_s=rounded, expected_bytes={**pace.expected_bytes, Phase.PROOF: server.data_bytes}
+    return replace(
+        pace,
+        expected_s={phase: round(seconds, 3) for phase, seconds in pace.expected_s.items()},
+        expected_bytes={**pace.expected_bytes, Phase.PROOF: server.data_bytes},
     )
 
 
@@ -67,10 +69,12 @@ def _by_report(runs: Path, server: Server, direction: Direction, steps: tuple[st
             grown = _grown(server.data_bytes, report["server"].get("data_bytes"))
             found: dict[Phase, float] = {}
             for timing in report["timings"]:
-                phase = Phase(timing["phase"])
-                found[phase] = max(found.get(phase, 0.0), float(timing["duration_s"]) * grown)
+                phase, lasted_s = Phase(timing["phase"]), float(timing["duration_s"])
+                if not (math.isfinite(lasted_s) and lasted_s >= 0):
+                    raise ValueError("a file may hold Infinity, NaN, and less than nothing")
+                found[phase] = max(found.get(phase, 0.0), lasted_s * grown)
             return found
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             continue
     return {}
 
@@ -100,9 +104,12 @@ def _newest_folders(runs: Path) -> list[Path]:
 
 
 def _read_report(folder: Path) -> dict[str, Any]:
+    path = folder / JSON_REPORT
     try:
-        report = json.loads((folder / JSON_REPORT).read_bytes())
-    except (OSError, ValueError):
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST:
+            return {}
+        report = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
     return report if isinstance(report, dict) else {}
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.errors import BackupUnproven, Refused
 from lawsker_db.evidence import Check, Server
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, first_of
 from lawsker_db.postgres.databases import may_create_databases, room_beside, room_needed
 from lawsker_db.postgres.dumpable import client_check, dump_checks
 from lawsker_db.postgres.session import quoted
@@ -53,14 +53,12 @@ def _dump_check(conn: Connection, server: Server) -> Check:
     )
     found = [(str(name), str(schema)) for name, schema in rows]
     hidden = [name for name, _ in found]
-    more = Phrase(" and {number} more", number=len(hidden) - SHOWN) if len(hidden) > SHOWN else ""
     grant = (
         Phrase(", or GRANT pg_read_all_data TO {user}", user=quoted(server.user))
         if server.major >= READ_ALL_MAJOR
         else ""
     )
-    shown = ", ".join(hidden[:SHOWN])
-    told = Phrase("{user} may not read {tables}{more}", user=server.user, tables=shown, more=more)
+    told = Phrase("{user} may not read {tables}", user=server.user, tables=first_of(hidden, SHOWN))
     return Check(
         name=Phrase("right: to dump everything"),
         ok=not hidden,

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Contract, Extension, ForeignKey, Table
 from lawsker_db.errors import RolledBack
 from lawsker_db.evidence import Check, Event, Fingerprint, OnEvent, Phase, Reinstated, TableBack
-from lawsker_db.phrases import Phrase, joined
+from lawsker_db.phrases import Phrase, first_of, joined
 from lawsker_db.postgres.kept import Archive, Kept
 from lawsker_db.postgres.locks import sqlstate
 from lawsker_db.postgres.reinstating import (
@@ -190,7 +190,7 @@ def back_notes(back: Reinstated) -> tuple[str, ...]:
     notes = []
     for table in back.tables:
         if table.left:
-            keys = _keys_text(table.left, table.left_keys)
+            keys = first_of(table.left_keys, SHOWN, "; ", number=table.left)
             notes.append(
                 Phrase(
                     "{rows} rows of {table} stay in {archive}, because a parent is gone: {keys}",
@@ -201,7 +201,7 @@ def back_notes(back: Reinstated) -> tuple[str, ...]:
                 )
             )
         if table.without_parent:
-            keys = _keys_text(table.without_parent, table.without_parent_keys)
+            keys = first_of(table.without_parent_keys, SHOWN, "; ", number=table.without_parent)
             notes.append(
                 Phrase(
                     "{rows} rows of {table} came back without a parent that is gone: {keys}",
@@ -211,11 +211,6 @@ def back_notes(back: Reinstated) -> tuple[str, ...]:
                 )
             )
     return tuple(notes)
-
-
-def _keys_text(count: int, keys: tuple[str, ...]) -> str:
-    shown = "; ".join(keys[:SHOWN])
-    return Phrase("{shown} (and {more} more)", shown=shown, more=count - SHOWN) if count > SHOWN else shown
 
 
 def _same_rows(one: Fingerprint, other: Fingerprint) -> bool:

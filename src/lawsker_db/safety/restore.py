@@ -360,16 +360,7 @@ def _confirm(account: RestoreAccount, swap: Swap) -> None:
         ),
     )
     account.checks += found
-    wrong = [
-        Phrase(
-            "{name}: expected {expected}, found {found}",
-            name=check.name,
-            expected=check.expected,
-            found=check.found,
-        )
-        for check in found
-        if check.fails
-    ]
+    wrong = [check.contrast for check in found if check.fails]
     if wrong:
         raise CommittedUnproven(joined(wrong, "; "), state=account.names, hint=STATUS)
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction
-from lawsker_db.phrases import Phrase, joined
+from lawsker_db.phrases import Phrase, first_of
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import Catalog, Identity, read_catalog
 from lawsker_db.postgres.fingerprint import fingerprint_table
@@ -154,7 +154,7 @@ def _check_kept(conn: Connection, past: PastRun, kept: Kept) -> Check:
 def _check_gone(catalog: Catalog, contract: Contract, schema: str) -> Check:
     """Pure. Nothing of a contract stands in the chain's schema any more."""
     left = _told(promised_identities(contract, schema) & catalog.objects.keys())
-    found = Phrase("still there: {names}", names=_shown(left)) if left else Phrase("nothing")
+    found = Phrase("still there: {names}", names=first_of(left, SHOWN)) if left else Phrase("nothing")
     return _check(Phrase("left of {revision}", revision=contract.revision), not left, Phrase("nothing"), found)
 
 
@@ -163,7 +163,7 @@ def _check_below(catalog: Catalog, contract: Contract, schema: str, *, adopted: 
     promised = promised_identities(contract, schema)
     missing = _told(promised - catalog.objects.keys())
     found = (
-        Phrase("missing: {names}", names=_shown(missing))
+        Phrase("missing: {names}", names=first_of(missing, SHOWN))
         if missing
         else Phrase("{objects} objects stand", objects=len(promised))
     )
@@ -174,11 +174,6 @@ def _check_below(catalog: Catalog, contract: Contract, schema: str, *, adopted: 
 def _told(objects: Iterable[Identity]) -> list[str]:
     """Pure. Objects of the catalog, each as people call it."""
     return sorted(Phrase("{kind} {name}", kind=Phrase(kind), name=name) for kind, name in objects)
-
-
-def _shown(names: list[str]) -> str:
-    more = Phrase(" and {number} more", number=len(names) - SHOWN) if len(names) > SHOWN else ""
-    return joined((joined(names[:SHOWN]), more), "")
 
 
 def _listed(revisions: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import quoted
 from lawsker_db.postgres.touched import OWN_SCHEMA
+from lawsker_db.record.markup import visible
 
 STAMP = "alembic_version"
 EVERYBODY = "public"  # which has_..._privilege() takes for a role: what a role that does not exist yet will have
@@ -64,11 +65,6 @@ def spelled(name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
     inner = "".join(char if char.isprintable() else f"\\+{ord(char):06X}" for char in name.replace("\\", "\\\\"))
     return 'U&"' + inner.replace('"', '""') + '"'
-
-
-def shown(words: str) -> str:
-    """Pure. Words that hold names, for a comment: on one line, whatever is in them."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
 
 
 def granted(conn: Connection, asked: Asked, question: str, **values: object) -> bool:
@@ -157,7 +153,7 @@ def _hidden_rows(conn: Connection, asked: Asked) -> Iterator[Grant]:
     if listed:
         yield Grant(
             statement=f"ALTER ROLE {asked.spelled} BYPASSRLS",
-            why=Phrase("pg_dump must see all rows, and policies hide some of {tables}", tables=shown(listed)),
+            why=Phrase("pg_dump must see all rows, and policies hide some of {tables}", tables=visible(listed)),
             without=Phrase("no backup can be taken, so safe-upgrade is refused"),
             there=asked.exists and attribute(conn, asked, "rolbypassrls"),
         )

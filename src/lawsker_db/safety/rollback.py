@@ -358,17 +358,6 @@ def _verify(account: Account, chain: Chain) -> None:
         ) from failed
     wrong = failures(account.verified)
     if wrong:
-        said = joined(
-            (
-                Phrase(
-                    "{name}: expected {expected}, found {found}",
-                    name=check.name,
-                    expected=check.expected,
-                    found=check.found,
-                )
-                for check in wrong
-            ),
-            "; ",
-        )
+        said = joined((check.contrast for check in wrong), "; ")
         words = Phrase("The look afterwards found: {what}.", what=said)
         raise CommittedUnproven(words, hint=HINT, state=BACK, checks=account.verified)

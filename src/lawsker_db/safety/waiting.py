@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from lawsker_db.errors import LockNotObtained
 from lawsker_db.evidence import Event, LockHeld, OnEvent, Phase
-from lawsker_db.phrases import Phrase, joined
+from lawsker_db.phrases import Phrase, first_of
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import Blocker, BlockerPolicy, OnBlocker, end_blocker, named
 from lawsker_db.postgres.older_snapshots import SNAPSHOT_PATIENCE_S, lasting_snapshots, outlast, snapshot_in_the_way
@@ -82,8 +82,7 @@ class Waiting:
 
     def _say_wait(self, blockers: tuple[Blocker, ...], attempt: int) -> None:
         """Name them. Lasting, so in the journal and on every kind of display, when one of them was not named before."""
-        more = Phrase(" and {number} more", number=len(blockers) - SHOWN) if len(blockers) > SHOWN else ""
-        shown = joined((named(blockers[:SHOWN]), more), "")
+        shown = first_of([blocker.label for blocker in blockers], SHOWN, "; ") or named(blockers)
         keys = {blocker.named for blocker in blockers if blocker.holds}
         words = Phrase("waiting for locks, try {attempt}: {shown}", attempt=attempt, shown=shown)
         facts = {"attempt": attempt, "blockers": tuple(asdict(blocker) for blocker in blockers)}
