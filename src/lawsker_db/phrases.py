@@ -7,6 +7,7 @@ Beside it stands what it was made of, a template and its values; the catalogues 
 from __future__ import annotations
 
 import gettext
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -16,6 +17,8 @@ ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = (ENGLISH, CHINESE)
 LOCALES = {CHINESE: "zh_CN"}  # of each language that has a catalogue, its folder
 DOMAIN = "lawsker_db"
+FIELD = re.compile(r"(\{[^{}]*\})")
+CHINESE_MARKS = {"; ": "；", ": ": "：", " (": "（", ")": "）"}
 
 Value = str | int | float
 
@@ -92,6 +95,7 @@ def in_language(text: str, language: str) -> str:
         return text
     told = catalogue(language).gettext(text.template)
     if text.values:
+        told = _with_marks(told) if language == CHINESE and told == text.template else told
         told = told.format_map(
             {
                 key: in_language(value, language) if isinstance(value, str) else value
@@ -99,6 +103,19 @@ def in_language(text: str, language: str) -> str:
             }
         )
     return told.rstrip(".。") if isinstance(text, Clause) else told
+
+
+def _with_marks(template: str) -> str:
+    """Pure. A template without words of its own, which no catalogue has, with the marks that Chinese puts between sentences.
+
+    A comma stays: it mostly stands between names, which are Latin.
+    """
+    parts = FIELD.split(template)
+    if any(char.isalpha() for part in parts[::2] for char in part):
+        return template
+    for mark, chinese in CHINESE_MARKS.items():
+        parts[::2] = [part.replace(mark, chinese) for part in parts[::2]]
+    return "".join(parts)
 
 
 @cache

@@ -66,6 +66,14 @@ def test_the_first_of_many_say_how_many_more_there_are() -> None:
     assert in_language(first_of(("a", "b"), 1), CHINESE) == "a（另有 1 项）"
 
 
+def test_sentences_are_joined_with_the_marks_of_the_language_and_names_and_formats_are_left_alone() -> None:
+    told = joined([Phrase("{name}: {found}", name=Phrase("granted"), found="a: b; (c)"), Phrase("granted")], "; ")
+    assert in_language(told, CHINESE) == "已授权：a: b; (c)；已授权"
+    assert in_language(Phrase("{one} ({other})", one=Phrase("granted"), other="x"), CHINESE) == "已授权（x）"
+    assert in_language(Phrase("{number:>5}: {share:.1f}", number=3, share=0.25), CHINESE) == "    3：0.2"
+    assert told == "granted: a: b; (c); granted"
+
+
 def test_an_exception_gives_back_the_phrase_that_it_was_raised_with() -> None:
     assert told_by(ValueError(ROWS)) is ROWS
     assert told_by(OSError(2, "none")) == "[Errno 2] none"

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction, Server, failures
-from lawsker_db.phrases import Phrase, clause, joined
+from lawsker_db.phrases import Phrase, clause, first_of, joined
 from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, literal, quoted
 from lawsker_db.postgres.tools import is_local
 from lawsker_db.revisions import Plan, plan_checks
@@ -16,6 +16,7 @@ from lawsker_db.safety.provisions import backup_checks, proof_checks
 from lawsker_db.target import Target
 
 SHOWN = 5
+NAMES_SHOWN = 12  # of what stands in the way of a contract: three lines of a terminal
 NOT_READY = Phrase("The database is not ready")
 GRANTED = Phrase("granted")
 VERIFY_SERVER = Phrase(
@@ -92,11 +93,19 @@ def required_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
                 name=Phrase("needed by {revision}", revision=plan.steps[0].revision),
                 ok=missing is None,
                 expected=Phrase(required.says),
-                found=Phrase(required.says) if missing is None else str(missing),
+                found=Phrase(required.says) if missing is None else _missing(str(missing)),
                 detail="" if missing is None else HALF_MADE if stamped else NOT_EMPTY,
             )
         )
     return tuple(checks)
+
+
+def _missing(told: str) -> Phrase:
+    """Pure. What a query of a contract answers, the words apart from the names behind them, of which there may be dozens."""
+    words, _, names = told.partition(": ")
+    if not names:
+        return Phrase(told)
+    return Phrase("{words}: {names}", words=Phrase(words), names=first_of(names.split(", "), NAMES_SHOWN))
 
 
 def _server_checks(server: Server) -> tuple[Check, ...]:
