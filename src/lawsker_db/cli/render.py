@@ -33,6 +33,7 @@ WHY_LEFT_OUT = "NOT RUN: {why}"  # the template of that finding
 # Unicode's general categories of what does not show as itself: controls, formats (bidi marks are such), lone surrogates,
 # and the separators that end a line or paragraph.
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+LOCKS_SHOWN = 6  # a rollback locks as many tables as the revision made
 MARK_CELLS, LABEL_CELLS, PHASE_CELLS = 7, 9, 10
 HANGING = " " * (MARK_CELLS + 2)
 
@@ -104,13 +105,20 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
 
 def _told(report: RunReport) -> Iterator[str]:
     """Pure. What a run has to tell beside its verdict, a line each."""
-    for lock in report.locks:
+    longest = sorted(report.locks, key=lambda lock: -(lock.held_s or 0.0))[:LOCKS_SHOWN]
+    for lock in (lock for lock in report.locks if lock in longest):
         yield Phrase(
             "{table} was locked {mode} for {held_s:.2f} s{foretold}",
             table=lock.table,
             mode=lock.mode,
             held_s=lock.held_s or 0.0,
             foretold=_foretold(report, lock),
+        )
+    if len(report.locks) > len(longest):
+        yield Phrase(
+            "{number} more tables were locked, none for longer than {held_s:.2f} s; the report lists them",
+            number=len(report.locks) - len(longest),
+            held_s=longest[-1].held_s or 0.0,
         )
     for back in report.reinstated:
         yield Phrase("brought back {what}", what=_back_text(back))
@@ -154,10 +162,10 @@ def _tried_out(report: RunReport) -> Iterator[str]:
         found = report.rehearsal
         held = (
             Phrase("{table} locked {mode} for {held_s:.2f} s", table=lock.table, mode=lock.mode, held_s=lock.held_s)
-            for lock in found.locks
+            for lock in (() if report.locks else found.locks)  # else they stand beside what was measured
         )
         size = {"wal": found.wal_bytes / 1e6, "growth": found.growth_bytes / 1e6}
-        cost = Phrase("{wal:.1f} MB of WAL, {growth:+.1f} MB", **size)
+        cost = Phrase("{wal:.1f} MB of WAL, growth {growth:+.1f} MB", **size)
         verdict = Phrase("go") if found.go else Phrase("no go")
         felt = joined((verdict, *held, cost))
         yield Phrase("rehearsed in {duration_s:.2f} s: {felt}", duration_s=found.duration_s, felt=felt)
