@@ -115,7 +115,7 @@ def _with_marks(template: str) -> str:
         return template
     for mark, chinese in CHINESE_MARKS.items():
         parts[::2] = [part.replace(mark, chinese) for part in parts[::2]]
-    return "".join(parts)
+    return "".join(parts).removesuffix(".") + ("。" if template.endswith("}.") else "")
 
 
 @cache

@@ -352,6 +352,14 @@ def test_a_run_without_stdout_and_stderr_does_its_work(adopted_url: str, tmp_pat
     assert all(line[16:18] == " {" for line in (folder / "journal.jsonl").read_text().splitlines())
 
 
+def test_a_closed_stdin_is_no_terminal_and_a_full_disk_is_told_once(adopted_url: str, tmp_path: Path) -> None:
+    ended = shell(tmp_path, adopted_url, "lawsker-db safe-upgrade <&-")
+    assert ended.code == 2, ended.said
+    assert "There is no terminal to ask on." in ended.err
+    full = shell(tmp_path, adopted_url, "lawsker-db status >/dev/full")
+    assert (full.code, full.err.count("cannot be written")) == (0, 1), full.said
+
+
 def test_a_narrow_encoding_is_no_bug(adopted_url: str, tmp_path: Path) -> None:
     """Names in Chinese on a terminal that cannot show them come out escaped."""
     with psycopg.connect(adopted_url) as conn:

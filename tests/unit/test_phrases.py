@@ -71,6 +71,7 @@ def test_sentences_are_joined_with_the_marks_of_the_language_and_names_and_forma
     assert in_language(told, CHINESE) == "已授权：a: b; (c)；已授权"
     assert in_language(Phrase("{one} ({other})", one=Phrase("granted"), other="x"), CHINESE) == "已授权（x）"
     assert in_language(Phrase("{number:>5}: {share:.1f}", number=3, share=0.25), CHINESE) == "    3：0.2"
+    assert in_language(Phrase("{what}: {said}.", what=Phrase("granted"), said="x"), CHINESE) == "已授权：x。"
     assert told == "granted: a: b; (c); granted"
 
 

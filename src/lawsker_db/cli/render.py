@@ -99,7 +99,8 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
             say(f"  {phase} {timing.duration_s:8.2f} s")
         for line in _told(report):
             say(Phrase("  {line}", line=line))
-        tell(Phrase("Report: {folder}/report.html", folder=short_path(report.folder)))
+        if (Path(report.folder) / "report.html").is_file():  # a full disk may have had no room for it
+            tell(Phrase("Report: {folder}/report.html", folder=short_path(report.folder)))
     tell(Phrase("Next: {hint}", hint=report.hint))
 
 

@@ -40,7 +40,7 @@ def write_report(report: RunReport, folder: Path) -> str:
         write_atomically(folder / JSON_REPORT, as_bytes(report))
         write_atomically(folder / HTML_REPORT, render_html(report).encode())
     except OSError as failed:
-        return Phrase("the report could not be written: {why}", why=str(failed))
+        return Phrase("the report could not be written: {why}", why=failed.strerror or str(failed))
     return ""
 
 
