@@ -89,17 +89,6 @@ def _verdict(say: Say, report: RunReport) -> str:
     )
 
 
-def _checks_key(report: RunReport, failed: int) -> Phrase:
-    """Pure. How the checks ended, the worst of it: who reads no further shall know of warnings too."""
-    if failed:
-        return Phrase("{count} failed", count=failed)
-    passed = sum(check.ok is True for check in report.checks)
-    warned = sum(findings.result_of(check) == findings.WARNING for check in report.checks)
-    if not warned:
-        return Phrase("{count} passed", count=passed)
-    return Phrase("{count} passed, with warnings: {warned}", count=passed, warned=warned)
-
-
 def _keys(report: RunReport) -> Iterator[tuple[str, str, str]]:
     """Pure. What somebody asks first: name, value, tone."""
     yield Phrase("Took"), Phrase("{duration_s:.1f} s", duration_s=report.duration_s), ""
@@ -111,7 +100,11 @@ def _keys(report: RunReport) -> Iterator[tuple[str, str, str]]:
         yield Phrase("Longest lock foretold"), Phrase("{duration_s:.2f} s", duration_s=foretold), ""
     failed = sum(findings.result_of(check) == findings.FAILED for check in report.checks)
     if report.checks:
-        yield Phrase("Checks"), _checks_key(report, failed), BAD if failed else ""
+        passed = Phrase("{count} passed", count=sum(check.ok is True for check in report.checks))
+        yield Phrase("Checks"), Phrase("{count} failed", count=failed) if failed else passed, BAD if failed else ""
+    warned = sum(findings.result_of(check) == findings.WARNING for check in report.checks)
+    if warned:
+        yield Phrase("Warnings"), str(warned), WARN
     if report.contents:
         yield Phrase("Older tables"), Phrase("{count} unchanged", count=len(report.contents)), ""
     if report.backup:
