@@ -22,7 +22,7 @@ override DATABASE_URL := $(value DATABASE_URL)
 export DATABASE_URL
 endif
 
-.PHONY: help demo test test-majors test-long test-faults test-report lint typecheck build bench
+.PHONY: help demo test test-majors test-long test-faults test-report lint typecheck build bench docs messages
 .PHONY: upgrade downgrade safe-upgrade rollback rehearse doctor recover restore drill adopt verify report backup monitor status clean .revision-given
 
 help: ## list the targets
@@ -65,6 +65,12 @@ build: .venv/.stamp-dev ## wheel and source archive into dist/
 
 bench: .venv/.stamp-dev ## measure safe-upgrade against pg_dump and bare Alembic
 	@unset DATABASE_URL; .venv/bin/python -m benchmarks.safe_upgrade $(ARGS)
+
+docs: .venv/.stamp-dev ## write the command reference in docs/ from the command line, in both languages
+	@.venv/bin/python scripts/reference.py
+
+messages: .venv/.stamp-dev ## gather what people read into the Chinese catalogue, and compile it
+	@.venv/bin/python scripts/messages.py --list
 
 upgrade: .venv/.stamp-base ## plain Alembic: upgrade to head (guarded by the gate, no backup)
 	@.venv/bin/alembic upgrade head $(ARGS)

@@ -17,8 +17,10 @@ ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = (ENGLISH, CHINESE)
 LOCALES = {CHINESE: "zh_CN"}  # of each language that has a catalogue, its folder
 DOMAIN = "lawsker_db"
-FIELD = re.compile(r"(\{[^{}]*\})")
-CHINESE_MARKS = {"; ": "；", ": ": "：", " (": "（", ")": "）"}
+# What stands between the values of a template; without a blank behind it ("a.b", "1/2", "x:y") it is no mark of a sentence.
+FIELD_OR_MARK = re.compile(r"\{[^{}]*\}|(?<!\.)[,;:.](?: |$)")
+BRACKETS = re.compile(r" \(([^()]*)\) ?")
+FULL_WIDTH = {",": "，", ";": "；", ":": "：", ".": "。"}
 
 Value = str | int | float
 
@@ -89,33 +91,32 @@ def told_by(failed: BaseException) -> str:
 def in_language(text: str, language: str) -> str:
     """Pure but for the catalogue, which is read once. A phrase in that language; any other text as it is.
 
-    What has no translation stays English: a sentence in the wrong language is better than none.
+    What has no translation stays English: a sentence in the wrong language is better than none. A template without words
+    of its own is in no catalogue: it has the marks of the language that one of its values is said in, so that a list of
+    names stays as SQL has it.
     """
     if not isinstance(text, Phrase) or language == ENGLISH or not text:
         return text
     told = catalogue(language).gettext(text.template)
     if text.values:
-        told = _with_marks(told) if language == CHINESE and told == text.template else told
-        told = told.format_map(
-            {
-                key: in_language(value, language) if isinstance(value, str) else value
-                for key, value in text.values.items()
-            }
-        )
+        values = {
+            key: in_language(value, language) if isinstance(value, str) else value for key, value in text.values.items()
+        }
+        if language == CHINESE and values != text.values and _wordless(told):
+            told = full_width(told)
+        told = told.format_map(values)
     return told.rstrip(".。") if isinstance(text, Clause) else told
 
 
-def _with_marks(template: str) -> str:
-    """Pure. A template without words of its own, which no catalogue has, with the marks that Chinese puts between sentences.
+def _wordless(template: str) -> bool:
+    """Pure. Whether all that can be read in it are its values."""
+    return not any(character.isalpha() for character in re.sub(r"\{[^{}]*\}", "", template))
 
-    A comma stays: it mostly stands between names, which are Latin.
-    """
-    parts = FIELD.split(template)
-    if any(char.isalpha() for part in parts[::2] for char in part):
-        return template
-    for mark, chinese in CHINESE_MARKS.items():
-        parts[::2] = [part.replace(mark, chinese) for part in parts[::2]]
-    return "".join(parts).removesuffix(".") + ("。" if template.endswith("}.") else "")
+
+def full_width(template: str) -> str:
+    """Pure. A template with the marks between its values as Chinese writes them; its fields are left alone."""
+    bracketed = BRACKETS.sub(r"（\1）", template)
+    return FIELD_OR_MARK.sub(lambda found: FULL_WIDTH.get(found[0].strip(), found[0]), bracketed)
 
 
 @cache

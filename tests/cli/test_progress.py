@@ -296,7 +296,10 @@ def test_a_scene_tells_counts_times_and_that_an_estimate_is_one() -> None:
     assert (scene.fraction, scene.count) == (0.99, "28 of 28 tables")
     scene.hear(event("end"), 14.0)
     assert (scene.fraction, scene.over) == (None, True)
+    between = event("dropped")
+    assert lasting_line(scene, between)[8:] == "        proof      words"  # below the others
     scene.hear(event("begin", estimate_s=None), 15.0)
+    assert lasting_line(scene, between)[8:] == "        proof      words"
     assert [part for part in times(scene, 16.0) if "estimate" in part] == []
     scene.hear(growing, 17.0)  # of how many bytes is not known here
     assert (scene.fraction, scene.count) == (None, "")

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 
 from lawsker_db.cli.language import asked_language
 from lawsker_db.evidence import Check
-from lawsker_db.phrases import CHINESE, ENGLISH, Phrase, catalogue, clause, first_of, in_language, joined, told_by
+from lawsker_db.phrases import (
+    CHINESE,
+    ENGLISH,
+    Phrase,
+    catalogue,
+    clause,
+    first_of,
+    full_width,
+    in_language,
+    joined,
+    told_by,
+)
 from lawsker_db.postgres.blockers import Blocker, named
 from lawsker_db.postgres.catalog import Catalog, compare_catalogs
 
@@ -66,13 +77,46 @@ def test_the_first_of_many_say_how_many_more_there_are() -> None:
     assert in_language(first_of(("a", "b"), 1), CHINESE) == "a（另有 1 项）"
 
 
-def test_sentences_are_joined_with_the_marks_of_the_language_and_names_and_formats_are_left_alone() -> None:
-    told = joined([Phrase("{name}: {found}", name=Phrase("granted"), found="a: b; (c)"), Phrase("granted")], "; ")
-    assert in_language(told, CHINESE) == "已授权：a: b; (c)；已授权"
-    assert in_language(Phrase("{one} ({other})", one=Phrase("granted"), other="x"), CHINESE) == "已授权（x）"
-    assert in_language(Phrase("{number:>5}: {share:.1f}", number=3, share=0.25), CHINESE) == "    3：0.2"
-    assert in_language(Phrase("{what}: {said}.", what=Phrase("granted"), said="x"), CHINESE) == "已授权：x。"
-    assert told == "granted: a: b; (c); granted"
+NONE = Phrase("nothing was written")  # 未写入任何内容
+
+
+@pytest.mark.parametrize(
+    ("phrase", "told"),
+    [
+        (joined(("a", NONE)), "a，未写入任何内容"),
+        (joined((NONE, NONE), "; "), "未写入任何内容；未写入任何内容"),
+        (Phrase("{table}: {why}.", table="public.t", why=NONE), "public.t：未写入任何内容。"),
+        (
+            Phrase("{why} ({name}), {schema}.{table}", why=NONE, name="n", schema="s", table="t"),
+            "未写入任何内容（n），s.t",
+        ),
+        (Phrase("; {why}", why=NONE), "；未写入任何内容"),
+        (joined((joined(("a", "b")), NONE), ": "), "a, b：未写入任何内容"),
+        (Phrase("{at:.1f}  {why}", at=1, why=NONE), "1.0  未写入任何内容"),
+        (joined(("a", "b, c")), "a, b, c"),
+        (joined(("律师", "users"), "; "), "律师; users"),  # names in Chinese are names
+        (Phrase("{name}: {rows:,}.", name="a", rows=1234), "a: 1,234."),
+        (joined(("a: b.", NONE)), "a: b.，未写入任何内容"),
+    ],
+)
+def test_values_that_are_said_in_chinese_have_chinese_marks_between_them(phrase: Phrase, told: str) -> None:
+    assert in_language(phrase, CHINESE) == told
+    assert in_language(phrase, ENGLISH) == phrase
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{a}, {b:,.1f}; {c}", "{a}，{b:,.1f}；{c}"),
+        ("{a}({b})", "{a}({b})"),
+        ("{host}:{port}, {done}/{whole}", "{host}:{port}，{done}/{whole}"),
+        ("{a} ({b}: {c}).", "{a}（{b}：{c}）。"),
+        ("{group}:", "{group}："),
+        ("{a} ...", "{a} ..."),
+    ],
+)
+def test_only_marks_between_values_become_wide(template: str, told: str) -> None:
+    assert full_width(template) == told
 
 
 def test_an_exception_gives_back_the_phrase_that_it_was_raised_with() -> None:

@@ -88,7 +88,12 @@ def create(
     if as_json:
         _print(asdict(receipt))
         return
-    size = f"{receipt.bytes / 1e6:.1f} MB, {receipt.client_version}, {receipt.duration_s:.1f} s"
+    size = Phrase(
+        "{size:.1f} MB, {client}, {took_s:.1f} s",
+        size=receipt.bytes / 1e6,
+        client=receipt.client_version,
+        took_s=receipt.duration_s,
+    )
     tell(Phrase("Backup: {folder} ({size})", folder=str(receipt.folder), size=size))
     tell(
         Phrase("Proven: restored and found equal.")

@@ -189,7 +189,7 @@ def show_checks(checks: tuple[Check, ...]) -> None:
     """A line a check, under its code if it has one; what is as expected in few words, what is not in full, with what to do
     about it in a second line."""
     for check in checks:
-        name = f"{check.code} {said(check.name)}" if LISTED.fullmatch(check.code) else said(check.name)
+        name = joined((check.code, check.name), " ") if LISTED.fullmatch(check.code) else check.name
         left_out = check.found.startswith(LEFT_OUT)
         line = Phrase("{name}: {found}", name=name, found=_why(check) if left_out else check.found)
         if check.ok is not True and not left_out:

@@ -24,6 +24,7 @@ class Scene:
     last: Event | None = None
     number: int = 0
     of: int = 0
+    number_cells: int = 0
     estimate_s: float | None = None
     left_s: float | None = None
     expected_bytes: int | None = None
@@ -37,6 +38,8 @@ class Scene:
         if event.name == "begin":
             self.phase_began, self.fraction, self.count, self.over = now, None, "", False
             self.number, self.of = facts.get("number") or 0, facts.get("of") or 0
+            if self.of:  # kept for the lines between and after numbered phases, which stand below theirs
+                self.number_cells = len(f"[{self.of}/{self.of}] ")
             self.estimate_s, self.left_s = facts.get("estimate_s"), facts.get("left_s")
             self.expected_bytes = facts.get("expected_bytes")
         elif event.name == "end":
@@ -73,9 +76,9 @@ def lasting_line(scene: Scene, event: Event) -> Phrase:
 
 
 def line_of(scene: Scene, event: Event, text: str, *, at: str = "") -> Phrase:
-    """Pure but for the language. A text behind the time, the number of the phase, and its name."""
+    """Pure but for the language. A text behind the time, the number of the phase, or blanks instead, and its name."""
     between = scene.over and event.name != "end"
-    number = f"[{scene.number}/{scene.of}] " if scene.of and not between else ""
+    number = (f"[{scene.number}/{scene.of}] " if scene.of and not between else "").ljust(scene.number_cells)
     phase = padded(said(Phrase(event.phase.value)), PHASE_CELLS)
     return Phrase("{at}  {number}{phase} {text}", at=at or _at(event), number=number, phase=phase, text=text)
 
@@ -105,16 +108,16 @@ def times(scene: Scene, now: float) -> tuple[Phrase, ...]:
     return tuple(found)
 
 
-def time_text(seconds: float) -> str:
+def time_text(seconds: float) -> Phrase:
     """Pure. A duration as one reads it: 3.2 s, 48 s, 2:05 min, 1:04 h."""
     if seconds < 9.95:
-        return f"{seconds:.1f} s"
+        return Phrase("{seconds:.1f} s", seconds=seconds)
     if seconds < 59.5:
-        return f"{seconds:.0f} s"
+        return Phrase("{seconds:.0f} s", seconds=seconds)
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes}:{rest:02d} min"
-    return f"{minutes // 60}:{minutes % 60:02d} h"
+        return Phrase("{minutes}:{rest:02d} min", minutes=minutes, rest=rest)
+    return Phrase("{hours}:{rest:02d} h", hours=minutes // 60, rest=minutes % 60)
 
 
 def bar_text(fraction: float, *, ascii_only: bool) -> str:
