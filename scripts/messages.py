@@ -29,6 +29,7 @@ PO, MO = FOLDER / "lawsker_db.po", FOLDER / "lawsker_db.mo"
 OF_TYPER = ("Arguments", "Options", "Commands", "default: {default}", "required", "env var: {var}", "(dynamic)")
 # Kinds of objects in the words of postgres/dependants.py, beside those that postgres/facts.py has a question about.
 KINDS = ("view", "materialized view", "generated column", "default", "parent table")
+ANSWERED = re.compile(r"SELECT '([A-Z][^']*?)(?:: )?'")  # safety/preflight.py takes it apart from the names
 UNDATED = datetime(2026, 1, 1, tzinfo=UTC)  # git has the date; another one here would be a conflict in every merge
 HEADER = "# Simplified Chinese for lawsker-db. Terms as in docs/glossary.md."
 
@@ -70,7 +71,7 @@ def _of_commands() -> Iterator[tuple[str, str]]:
 
 
 def _of_contracts() -> Iterator[tuple[str, str]]:
-    """What the shipped revisions say of themselves: titles and every `says`."""
+    """What the shipped revisions say of themselves: titles, every `says`, and what their queries answer before the names."""
     from lawsker_db.revisions import load_chain
 
     def walk(value: object) -> Iterator[str]:
@@ -81,6 +82,8 @@ def _of_contracts() -> Iterator[tuple[str, str]]:
             inner = getattr(value, name)
             if name == "says":
                 yield inner
+            if name == "query":
+                yield from ANSWERED.findall(inner)
             yield from walk(inner)
 
     chain = load_chain(None)

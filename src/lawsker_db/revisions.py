@@ -15,13 +15,14 @@ from lawsker_db.contract import Contract
 from lawsker_db.errors import Refused, RevisionFailed
 from lawsker_db.evidence import Check, Direction
 from lawsker_db.hazards import find_hazards
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, first_of
 from lawsker_db.postgres.session import quoted
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import Script, ScriptDirectory
 
+SHOWN = 5  # revisions in an error: the newest
 RELATIVE = re.compile(r"[+-]\d+")
 
 
@@ -336,7 +337,7 @@ def _resolve(chain: Chain, revision: str, current: tuple[str, ...]) -> str:
     if found is None:
         raise Refused(
             Phrase("Revision {revision} is not in the chain.", revision=revision),
-            hint=Phrase("alembic history lists them"),
+            hint=_those_of(chain),
         )
     return str(found.revision)
 
@@ -355,9 +356,15 @@ def _relative(chain: Chain, current: tuple[str, ...], steps: int) -> str:
                 steps=steps,
                 current=current[0] if current else "base",
             ),
-            hint=Phrase("alembic history lists them"),
+            hint=_those_of(chain),
         )
     return line[place]
+
+
+def _those_of(chain: Chain) -> Phrase:
+    """What can be typed instead of a revision that is not there, the newest first."""
+    listed = [script.revision for script in chain.scripts.iterate_revisions(chain.head, "base")]
+    return Phrase("name one that the chain has: {revisions}, or base", revisions=first_of(listed, SHOWN))
 
 
 def _require_known(chain: Chain, current: tuple[str, ...]) -> None:

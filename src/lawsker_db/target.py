@@ -36,6 +36,7 @@ HOW_TO_ENCODE = Phrase("percent-encode special characters in the password (@ is 
 VALUES = "22"  # class "data exception": its sentences quote the value
 DATABASE_URL = "DATABASE_URL"
 DIRECT_URL = "LAWSKER_DIRECT_URL"
+LACKING = "42501"  # insufficient_privilege
 LOST = ("57P01", "57P02", "57P03", "25P03", "25P04")  # terminated, crashed, starting, idle or transaction time-out
 
 
@@ -261,7 +262,9 @@ def _refused(target: Target, failed: DBAPIError) -> Refused:
         )
     return Refused(
         Phrase("The server refused a statement ({state}): {said}.", state=state, said=str(said)),
-        hint=Phrase("mend what it names (a right, a standby, a full disk), then type it again"),
+        hint=Phrase("lawsker-db grants --role NAME prints the rights that a role needs; then type it again")
+        if state == LACKING
+        else Phrase("mend what it names (a standby, a full disk), then type it again"),
         sqlstate=state,
     )
 
@@ -275,6 +278,6 @@ def _unreachable(target: Target, failed: BaseException | None) -> Unreachable:
     return Unreachable(
         Phrase("No connection to {target}: {said}", target=target.label, said=said),
         hint=Phrase(
-            "check host, port, database and password (psql with the same settings must work), then type it again"
+            "check host, port, role, database and password (psql with the same settings must work), then type it again"
         ),
     )

@@ -90,6 +90,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety",
         "safety.pace",
         "safety.provisions",
+        "safety.needs",
         "safety.preflight",
         "safety.rights",
         "safety.grants",

@@ -434,6 +434,12 @@ def test_a_live_database_that_nobody_stamped_is_sent_to_adopt(sample_url: str, t
     with nothing_changes(sample_url):
         ended = refuses(tmp_path, "safe-upgrade", "--yes", code=10, words=("there already", "adopted"), url=sample_url)
         assert ended.line("Next").startswith("lawsker-db adopt")
+        assert "(and 18 more)" in ended.err, "of 23 names of indexes"
+        chinese = run(tmp_path, "safe-upgrade", "--yes", "--lang", "zh", url=sample_url)
+        assert "以下表已存在" in chinese.err
+        assert "There" not in chinese.err
+        assert "These" not in chinese.err
+        refuses(tmp_path, "rollback", "--yes", code=10, words=("not stamped", "nothing to take back"), url=sample_url)
 
 
 def test_a_database_at_head_is_exit_0_and_says_so(adopted_url: str, tmp_path: Path) -> None:

@@ -140,6 +140,13 @@ def test_status_says_in_words_where_the_database_stands_and_what_to_type(sample_
     assert any(re.search(r"upgrade +to 013 by \w+ via safe-upgrade", line) for line in lines)
     assert "Run 20200101T000000Z-013-000000: no marker row, and nobody at work: it did not commit" in lines
     assert lines[-1] == "Next: lawsker-db verify"
+    (run_id,) = (folder.name for folder in (tmp_path / "lawsker-runs").iterdir())
+    for meant in (run_id, run_id[-6:], "last"):
+        assert any(line.startswith(f"Run {run_id}: committed") for line in status("--run", meant)), meant
+    mistyped = run(tmp_path, "status", "--run", run_id + "x", url=sample_url)
+    assert (mistyped.code, mistyped.out) == (2, ""), "nobody may hear that it did not commit"
+    assert f"There is no run {run_id}x" in mistyped.err
+    assert run_id in mistyped.err.split("Next:")[1]
 
 
 @pytest.mark.long
@@ -343,6 +350,14 @@ def test_a_run_without_stdout_and_stderr_does_its_work(adopted_url: str, tmp_pat
     assert run(tmp_path, "status", url=adopted_url).out.startswith("AT HEAD")
     (folder,) = (tmp_path / "lawsker-runs").iterdir()
     assert all(line[16:18] == " {" for line in (folder / "journal.jsonl").read_text().splitlines())
+
+
+def test_a_closed_stdin_is_no_terminal_and_a_full_disk_is_told_once(adopted_url: str, tmp_path: Path) -> None:
+    ended = shell(tmp_path, adopted_url, "lawsker-db safe-upgrade <&-")
+    assert ended.code == 2, ended.said
+    assert "There is no terminal to ask on." in ended.err
+    full = shell(tmp_path, adopted_url, "lawsker-db status >/dev/full")
+    assert (full.code, full.err.count("cannot be written")) == (0, 1), full.said
 
 
 def test_a_narrow_encoding_is_no_bug(adopted_url: str, tmp_path: Path) -> None:

@@ -280,6 +280,7 @@ def test_a_pace_numbers_what_comes_twice_and_estimates_nothing_unknown() -> None
 
 def test_a_file_that_foretells_nonsense_foretells_nothing(tmp_path: Path) -> None:
     server = everywhere("x").server
+    assert server is not None
     for number, lasted in enumerate(("Infinity", "NaN", "-1", f"1{'0' * 400}")):
         folder = tmp_path / f"20260101T00000{number}Z-013-abcdef"
         folder.mkdir()
@@ -309,7 +310,12 @@ def test_a_scene_tells_counts_times_and_that_an_estimate_is_one() -> None:
     begin = event("begin", number=2, of=3, estimate_s=30.0, left_s=90.0, expected_bytes=200_000_000)
     scene.hear(begin, 10.0)
     assert lasting_line(scene, begin)[8:] == "  [2/3] proof      words (estimate: 30 s)"
-    assert times(scene, 22.0) == ("12 s so far", "estimate: 18 s left", "22 s in all", "estimate: 1:18 min to the end")
+    assert times(scene, 22.0) == (
+        "12 s so far",
+        "estimate: 18 s left",
+        "22 s since the start",
+        "estimate: 1:18 min to the end",
+    )
     assert times(scene, 50.0)[1] == "longer than the estimate of 30 s"
     growing = event("progress", lasting=False, bytes=50_000_000)
     scene.hear(growing, 12.0)

@@ -141,6 +141,8 @@ def test_a_scratch_database_that_an_ended_run_names_is_to_be_settled_and_a_stran
         assert (left[ours]["kind"], left[strangers]["kind"]) == ("scratch database", "scratch database of nobody here")
         assert left[ours]["bytes"] > 1_000_000
         assert left[ours]["since"] is not None
+        last = next(line for line in run(tmp_path, "status", url=adopted_url).out.splitlines() if "Last run" in line)
+        assert "unknown" not in last, "it never came to a COMMIT"
         assert run(tmp_path, "recover", url=adopted_url).code == 0
         assert status(tmp_path, adopted_url)[:2] == ("pending", 10)
     finally:

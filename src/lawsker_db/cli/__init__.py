@@ -66,6 +66,8 @@ class _Stream(io.FileIO):
     (Python itself ends with 120 when something is left that cannot be written.)
     """
 
+    told = False
+
     def write(self, content: object) -> int:
         """Write; what cannot be written (head has gone, a full disk) is dropped, of stdout with a word on stderr."""
         try:
@@ -73,7 +75,8 @@ class _Stream(io.FileIO):
         except BrokenPipeError:
             pass
         except OSError as failed:
-            if self.fileno() == 1:
+            if self.fileno() == 1 and not self.told:
+                self.told = True
                 with suppress(OSError):
                     words = Phrase("stdout cannot be written: {reason}", reason=failed.strerror or str(failed))
                     os.write(2, f"{said(words)}\n".encode())
@@ -87,6 +90,8 @@ def _keep_streams_open() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+    if sys.stdin is None:  # it was closed when Python started
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as the process lives
     sys.stdout = _hardened(1, sys.stdout)
     sys.stderr = _hardened(2, sys.stderr)
 

@@ -33,7 +33,7 @@ def demonstrate(*, users: int, runs: Path, keep: bool, as_json: bool) -> None:
         )
         with parse_target(server.url("postgres")).connect(autocommit=True) as conn:
             conn.exec_driver_sql(f"CREATE DATABASE {DATABASE}")
-        say(Phrase("$ load the sample database: {users} users", users=users))
+        say(Phrase("loading the sample database: {users} users", users=users))
         load_sample(server.url(DATABASE), users=users)
         target = parse_target(server.url(DATABASE))
         say("$ lawsker-db adopt --yes")
@@ -54,6 +54,10 @@ def demonstrate(*, users: int, runs: Path, keep: bool, as_json: bool) -> None:
         failed = failures(checks)
         speak = say if as_json else tell
         speak(Phrase("Verified: {summary}.", summary=summary(checks)))
+        warned = [one for one in checks if one.warning and one.ok is False]
+        if warned:
+            names = joined(Phrase("{code} {name}", code=one.code, name=one.name) for one in warned)
+            speak(Phrase("The warnings, which the report explains: {names}", names=names))
         if keep and sys.stdin.isatty():
             say(Phrase("The server is up. DATABASE_URL={url}  Enter stops it.", url=server.url(DATABASE)))
             sys.stdin.readline()

@@ -30,6 +30,8 @@ TONES = {PASS: GOOD, WARN: DOUBTFUL, FAIL: BAD, NOT_RUN: DOUBTFUL, UNKNOWN: BAD}
 LISTED = re.compile(r"[SDBP]\d\d")  # a code of verification's list
 LEFT_OUT = "NOT RUN: "  # how the finding of a check begins that was left out
 WHY_LEFT_OUT = "NOT RUN: {why}"  # the template of that finding
+LOCKS_SHOWN = 6  # a rollback locks as many tables as the revision made
+
 MARK_CELLS, LABEL_CELLS, PHASE_CELLS = 7, 9, 10
 HANGING = " " * (MARK_CELLS + 2)
 
@@ -95,19 +97,27 @@ def show_report(report: RunReport, *, as_json: bool) -> None:
             say(f"  {phase} {timing.duration_s:8.2f} s")
         for line in _told(report):
             say(Phrase("  {line}", line=line))
-        tell(Phrase("Report: {folder}/report.html", folder=short_path(report.folder)))
+        if (Path(report.folder) / "report.html").is_file():  # a full disk may have had no room for it
+            tell(Phrase("Report: {folder}/report.html", folder=short_path(report.folder)))
     tell(Phrase("Next: {hint}", hint=report.hint))
 
 
 def _told(report: RunReport) -> Iterator[str]:
     """Pure. What a run has to tell beside its verdict, a line each."""
-    for lock in report.locks:
+    longest = sorted(report.locks, key=lambda lock: -(lock.held_s or 0.0))[:LOCKS_SHOWN]
+    for lock in (lock for lock in report.locks if lock in longest):
         yield Phrase(
             "{table} was locked {mode} for {held_s:.2f} s{foretold}",
             table=lock.table,
             mode=lock.mode,
             held_s=lock.held_s or 0.0,
             foretold=_foretold(report, lock),
+        )
+    if len(report.locks) > len(longest):
+        yield Phrase(
+            "{number} more tables were locked, none for longer than {held_s:.2f} s; the report lists them",
+            number=len(report.locks) - len(longest),
+            held_s=longest[-1].held_s or 0.0,
         )
     for back in report.reinstated:
         yield Phrase("brought back {what}", what=_back_text(back))
@@ -151,10 +161,10 @@ def _tried_out(report: RunReport) -> Iterator[str]:
         found = report.rehearsal
         held = (
             Phrase("{table} locked {mode} for {held_s:.2f} s", table=lock.table, mode=lock.mode, held_s=lock.held_s)
-            for lock in found.locks
+            for lock in (() if report.locks else found.locks)  # else they stand beside what was measured
         )
         size = {"wal": found.wal_bytes / 1e6, "growth": found.growth_bytes / 1e6}
-        cost = Phrase("{wal:.1f} MB of WAL, {growth:+.1f} MB", **size)
+        cost = Phrase("{wal:.1f} MB of WAL, growth {growth:+.1f} MB", **size)
         verdict = Phrase("go") if found.go else Phrase("no go")
         felt = joined((verdict, *held, cost))
         yield Phrase("rehearsed in {duration_s:.2f} s: {felt}", duration_s=found.duration_s, felt=felt)

@@ -101,7 +101,7 @@ def times(scene: Scene, now: float) -> tuple[Phrase, ...]:
         else:
             found.append(Phrase("longer than the estimate of {time}", time=time_text(scene.estimate_s)))
     if whole - spent >= 1:
-        found.append(Phrase("{time} in all", time=time_text(whole)))
+        found.append(Phrase("{time} since the start", time=time_text(whole)))
     if scene.left_s is not None and scene.estimate_s is not None and scene.left_s > scene.estimate_s:
         left = max(scene.left_s - spent, scene.left_s - scene.estimate_s)
         found.append(Phrase("estimate: {time} to the end", time=time_text(left)))

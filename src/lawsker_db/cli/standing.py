@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lawsker_db.safety.standing import LastRun, NewestBackup, Standing
     from lawsker_db.target import Target
 
+WHOLE_ID = re.compile(r"\d{8}T\d{6}Z-\w+-[0-9a-f]{6}")  # as record/journal.py makes them
 SHOWN = 5
 ExitCode = Annotated[
     bool,
@@ -52,6 +54,7 @@ def status(
 
     target = find_target(database_url, direct_url)
     standing = look(target, config, runs)
+    run = None if run is None else _meant(run, standing, runs)
     committed = any(past.run_id == run for past in standing.history)
     if as_json:
         asked = {} if run is None else {"run": {"run_id": run, "committed": committed}}
@@ -246,6 +249,22 @@ def _audit_lines(target: Target, found: Audit, runs: Path) -> Iterator[str]:
     )
     broken = Phrase("restore lawsker_db.migration_run from a backup beside it and compare: lawsker-db backup list")
     yield Phrase("Next: {hint}", hint=broken if found.flaws else "lawsker-db status")
+
+
+def _meant(asked: str, standing: Standing, runs: Path) -> str:
+    """The id of the run that is asked for: whole, a part that only one has, or last. Reads the folder of runs.
+
+    Raises `UsageError` for a part of none or of several: of a mistyped id nobody may hear that it did not commit.
+    """
+    from lawsker_db.record.runs import LAST, list_runs, not_found
+
+    known = tuple(sorted({*(past.run_id for past in standing.history), *list_runs(runs)}))
+    if asked in known or WHOLE_ID.fullmatch(asked):
+        return asked
+    found = known[-1:] if asked == LAST else tuple(run_id for run_id in known if asked and asked in run_id)
+    if len(found) == 1:
+        return found[0]
+    raise not_found(runs, asked, known, found)
 
 
 def _became(standing: Standing, *, committed: bool) -> Phrase:

@@ -56,8 +56,8 @@ def read_report(folder: Path) -> RunReport:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as wrong:
         raise Refused(
             Phrase("{path} cannot be read as a report: {why}.", path=str(path), why=_why(wrong)),
-            hint="lawsker-db recover, then lawsker-db status",
-            state=Phrase("Nothing was changed, and no database was asked."),
+            hint=Phrase("{first}, then {second}", first="lawsker-db recover", second="lawsker-db status"),
+            state=Phrase("This command asked no database and changed nothing."),
         ) from wrong
 
 

@@ -70,15 +70,15 @@ def checks(say: Say, report: RunReport) -> str:
         warned = [check for check in of_group if result_of(check) == WARNING]
         left_out = [check for check in of_group if result_of(check) == NOT_RUN]
         counts = Phrase(
-            "{passed} passed, {failed} failed, {warned} warnings, {left_out} not run",
+            "passed: {passed}, failed: {failed}, warnings: {warned}, not run: {left_out}",
             passed=len(passed),
             failed=len(of_group) - len(passed) - len(warned) - len(left_out),
             warned=len(warned),
             left_out=len(left_out),
         )
         drawn += subheading(say, GROUP_NAMES[group]) + paragraph(say, counts, kind="soft") + _check_table(say, warned)
-        not_run = Phrase("The {count} checks that were not run", count=len(left_out))
-        summary = Phrase("The {count} checks that passed", count=len(passed))
+        not_run = Phrase("Checks that were not run: {count}", count=len(left_out))
+        summary = Phrase("Checks that passed: {count}", count=len(passed))
         drawn += disclosed(say, not_run, _check_table(say, left_out))
         drawn += disclosed(say, summary, _check_table(say, passed))
     return drawn
@@ -135,7 +135,7 @@ def contents(say: Say, report: RunReport) -> str:
         return ""
     read = sum(one.rows is not None for one in report.contents)
     words = Phrase(
-        "{count} tables and sequences stood before: {read} were read and compared, {rest} were provably not written.",
+        "Tables and sequences that stood before: {count}. Read and compared: {read}; provably not written: {rest}.",
         count=len(report.contents),
         read=read,
         rest=len(report.contents) - read,

@@ -17,6 +17,8 @@ from lawsker_db.record.markup import markup
 
 LANGUAGE_TAGS = {ENGLISH: "en", CHINESE: "zh-Hans"}  # BCP 47
 
+WIDER = Phrase("Wider than this screen: swipe sideways")
+
 Say = Callable[[str], str]
 
 
@@ -135,7 +137,10 @@ def navigation(say: Say, label: str, entries: Iterable[tuple[str, str]]) -> str:
 def scrolling(say: Say, label: str, body: str) -> str:
     """Pure. What is wider than a phone, which then scrolls by itself, with the keyboard too."""
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{markup(say(label))}">{body}</div>' if body else ""
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{markup(say(label))}"'
+        f' data-wider="{markup(say(WIDER))}">{body}</div>'
+        if body
+        else ""
     )
 
 

@@ -40,7 +40,7 @@ def write_report(report: RunReport, folder: Path) -> str:
         write_atomically(folder / JSON_REPORT, as_bytes(report))
         write_atomically(folder / HTML_REPORT, render_html(report).encode())
     except OSError as failed:
-        return Phrase("the report could not be written: {why}", why=str(failed))
+        return Phrase("the report could not be written: {why}", why=failed.strerror or str(failed))
     except Exception as bug:  # noqa: BLE001
         words = Phrase("a bug in lawsker-db: {kind}", kind=type(bug).__name__)
         return Phrase("the report could not be written: {why}", why=words)
@@ -105,6 +105,9 @@ def _keys(report: RunReport) -> Iterator[tuple[str, str, str]]:
     if report.checks:
         passed = Phrase("{count} passed", count=sum(check.ok is True for check in report.checks))
         yield Phrase("Checks"), Phrase("{count} failed", count=failed) if failed else passed, BAD if failed else ""
+    warned = sum(findings.result_of(check) == findings.WARNING for check in report.checks)
+    if warned:
+        yield Phrase("Warnings"), str(warned), WARN
     if report.contents:
         yield Phrase("Older tables"), Phrase("{count} unchanged", count=len(report.contents)), ""
     if report.backup:

@@ -41,7 +41,7 @@ def find_run(root: Path, asked: str) -> Path:
     found = [run_id for run_id in known if asked and asked in run_id]
     if len(found) == 1:
         return root / found[0]
-    raise _not_found(root, asked, known, tuple(found))
+    raise not_found(root, asked, known, tuple(found))
 
 
 def told_by_journal(folder: Path) -> tuple[Phrase, ...]:
@@ -99,7 +99,7 @@ def _length(path: Path, lines: int) -> int:
     return at
 
 
-def _not_found(root: Path, asked: str, known: tuple[str, ...], found: tuple[str, ...]) -> UsageError:
+def not_found(root: Path, asked: str, known: tuple[str, ...], found: tuple[str, ...]) -> UsageError:
     """Pure. That nobody can tell which run is meant, with those that may be."""
     if not known:
         message = Phrase("There is no run in {folder}.", folder=str(root))

@@ -244,7 +244,12 @@ def _interrupted(account: Account) -> LawskerError:
         return unknown_outcome(
             account.guarded.attempt, Phrase("interrupted while the server was asked"), journalled=True
         )
-    return Interrupted(Phrase("Interrupted by the operator."), hint=Phrase("type the same command again"))
+    begun = account.guarded is not None
+    return Interrupted(
+        Phrase("Interrupted by the operator."),
+        hint=Phrase("type the same command again"),
+        state=Interrupted.default_state if begun else UNTOUCHED,
+    )
 
 
 def _bug(account: Account, bug: Exception) -> LawskerError:

@@ -28,7 +28,8 @@ from lawsker_db.revisions import (
 from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.expectation import Promise, not_as_promised
 from lawsker_db.safety.guard import RunOptions, migration_transaction
-from lawsker_db.safety.preflight import refuse_standby, refuse_unless, required_checks
+from lawsker_db.safety.needs import required_checks
+from lawsker_db.safety.preflight import refuse_standby, refuse_unless
 from lawsker_db.target import Target
 
 BASELINE = "012"

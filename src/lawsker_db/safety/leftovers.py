@@ -105,14 +105,19 @@ def told_as(run: EndedRun) -> str:
         return read_verdict(run.folder) or ""
 
 
+def doubtful(run: EndedRun) -> bool:
+    """Pure. Whether a run whose end nobody has told may have committed, or swapped names."""
+    return run.attempt is not None or run.swap is not None or run.named is not None or not run.readable
+
+
 def _untold(runs: Iterable[EndedRun]) -> Iterator[Leftover]:
     """Runs whose end nobody has told. One that had come to COMMIT, or cannot be read, may have committed."""
     for run in runs:
         if run.told:
             continue
-        doubtful = run.attempt is not None or run.swap is not None or run.named is not None or not run.readable
-        said = Phrase("nobody has told yet whether it committed") if doubtful else Phrase("it ended before COMMIT")
-        kind = Kind.COMMIT if doubtful else Kind.RUN
+        open_end = doubtful(run)
+        said = Phrase("nobody has told yet whether it committed") if open_end else Phrase("it ended before COMMIT")
+        kind = Kind.COMMIT if open_end else Kind.RUN
         yield Leftover(kind=kind, name=run.run_id, since=begun_at(run.run_id), says=said)
 
 

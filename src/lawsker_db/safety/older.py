@@ -67,7 +67,7 @@ def check_older_objects(
     ]
     return _older(
         without_spelling(conn, tuple(found)),
-        Phrase("as in the backup of {taken_at}", taken_at=before.manifest.taken_at),
+        Phrase("as in the backup of {taken} UTC", taken=before.manifest.taken_at[:19].replace("T", " ")),
     )
 
 

@@ -34,7 +34,8 @@ from lawsker_db.safety.confirmation import require_confirmed
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.guard import RunOptions, guarded_steps, migration_transaction
 from lawsker_db.safety.hanging import dependant_checks
-from lawsker_db.safety.preflight import refuse_unless, required_checks
+from lawsker_db.safety.needs import required_checks
+from lawsker_db.safety.preflight import refuse_unless
 from lawsker_db.safety.since import Since, holds_anything, made_by, refuse_adopted_baseline, written_since
 from lawsker_db.target import Target, find_target
 

@@ -9,9 +9,10 @@ from sqlalchemy import Connection, text
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Check, Direction, Server, failures
 from lawsker_db.phrases import Phrase, clause, joined
-from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, literal, quoted
+from lawsker_db.postgres.session import NEWEST_MAJOR, OLDEST_MAJOR, identify, quoted
 from lawsker_db.postgres.tools import is_local
 from lawsker_db.revisions import Plan, plan_checks
+from lawsker_db.safety.needs import required_checks
 from lawsker_db.safety.provisions import backup_checks, proof_checks
 from lawsker_db.target import Target
 
@@ -23,10 +24,6 @@ VERIFY_SERVER = Phrase(
 )
 LARGE_ROWS = 10_000  # below it a guess costs nothing
 LOCKING = "UPDATE, DELETE, TRUNCATE"  # any of them: what LOCK TABLE wants above ROW EXCLUSIVE
-NOT_EMPTY = Phrase("lawsker-db adopt --dry-run lists how this database differs")
-HALF_MADE = Phrase(
-    "mend that (rename or drop what is in the way, if nobody needs it), then lawsker-db safe-upgrade --dry-run"
-)
 
 
 def preflight(
@@ -77,26 +74,6 @@ def refuse_standby(server: Server, target: Target) -> None:
             Phrase("{database} is a standby, which takes no writes.", database=target.label),
             hint=Phrase("connect to the primary"),
         )
-
-
-def required_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
-    """What the first step's contract needs of the database. (What later steps need, earlier ones make.) Reads only."""
-    if not plan.steps or plan.steps[0].contract is None:
-        return ()
-    stamped = bool(plan.start)
-    checks: list[Check] = []
-    for required in plan.steps[0].contract.required:
-        missing = conn.execute(literal(required.query)).scalar_one_or_none()
-        checks.append(
-            Check(
-                name=Phrase("needed by {revision}", revision=plan.steps[0].revision),
-                ok=missing is None,
-                expected=Phrase(required.says),
-                found=Phrase(required.says) if missing is None else str(missing),
-                detail="" if missing is None else HALF_MADE if stamped else NOT_EMPTY,
-            )
-        )
-    return tuple(checks)
 
 
 def _server_checks(server: Server) -> tuple[Check, ...]:

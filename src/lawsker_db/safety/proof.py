@@ -155,7 +155,8 @@ def prove(copy: Copy, folder: Path, manifest: Manifest, *, on_event: OnEvent = i
             Phrase("The restored backup is not equal to what was dumped: {shown}.", shown=shown),
             hint=Phrase("do not rely on this backup; report this with the run's folder"),
         )
-    kept = (Phrase("{name}: {why}", name=name, why=why) for name, why in manifest.left_out)
+    # A manifest that was read from its file keeps the text of a phrase alone.
+    kept = (Phrase("{name}: {why}", name=name, why=Phrase(why)) for name, why in manifest.left_out)
     proof = Proof(
         proven_at=datetime.now(UTC).isoformat(),
         server_version=version,

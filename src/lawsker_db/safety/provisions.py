@@ -165,7 +165,9 @@ def _disk_check(server: Server, runs: Path) -> Check:
         if shared
         else problem
     )
-    mend = f"chmod go-w '{place}'" if shared else Phrase("name a folder with more room: --runs FOLDER")
+    roomier = Phrase("name a folder with more room: --runs FOLDER")
+    elsewhere = Phrase("name one that you may write to: --runs FOLDER") if problem else roomier
+    mend = f"chmod go-w '{place}'" if shared else elsewhere
     return Check(
         name=Phrase("disk for the backup"),
         ok=not problem and free >= needed,

@@ -109,7 +109,7 @@ def forecast_text(rehearsal: Rehearsal) -> str:
         "in production: {duration_s:.1f} s, {locks}, {wal}: {verdict}",
         duration_s=rehearsal.duration_s,
         locks=joined(locks) or Phrase("no strong lock"),
-        wal=Phrase("{wal:.1f} MB of WAL, {growth:+.1f} MB", wal=wal, growth=growth),
+        wal=Phrase("{wal:.1f} MB of WAL, growth {growth:+.1f} MB", wal=wal, growth=growth),
         verdict=Phrase("go") if rehearsal.go else Phrase("no go"),
     )
 

@@ -258,7 +258,9 @@ def _copied(account: RestoreAccount, place: Target, name: str, options: RestoreO
     """The copy, with statistics, and proven equal to what was dumped. Raises `RestoreFailed`."""
     manifest, workers = account.manifest, BackupOptions(jobs=options.jobs).workers
     try:
-        words = Phrase("the backup of {taken_at} into {database}", taken_at=manifest.taken_at[:19], database=name)
+        words = Phrase(
+            "the backup of {taken} UTC into {database}", taken=manifest.taken_at[:19].replace("T", " "), database=name
+        )
         with timed(account, Phase.RESTORE, tell, words):
             copy = make_copy(place, name, account.backup, manifest, jobs=options.jobs, on_event=tell)
             tell(Event(phase=Phase.RESTORE, name="statistics", text=Phrase("gathering statistics"), lasting=False))

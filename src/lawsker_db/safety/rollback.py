@@ -213,11 +213,16 @@ def _came_from(history: tuple[PastRun, ...], current: tuple[str, ...]) -> str:
                 command=VERIFY_BACK,
             ),
         )
+    if not current:
+        raise Refused(
+            Phrase("The database is not stamped with any revision: there is nothing to take back."),
+            hint=Phrase("lawsker-db status tells where it stands"),
+        )
     raise Refused(
         Phrase(
             "No upgrade of this database to {stands} is on record, so where it came from is not known.", stands=stands
         ),
-        hint=Phrase("name the revision: lawsker-db rollback REVISION (alembic history lists them)"),
+        hint=Phrase("name the revision: lawsker-db rollback REVISION (lawsker-db history lists the runs)"),
     )
 
 

@@ -267,7 +267,7 @@ def _run_folders(runs: Path) -> list[Path]:
     except OSError as failed:
         raise Refused(
             Phrase("The runs folder {runs} cannot be looked into: {why}.", runs=str(runs), why=str(failed.strerror)),
-            hint=Phrase("name it: --runs FOLDER"),
+            hint=Phrase("name the folder of your runs: --runs FOLDER; lawsker-db backup create makes a first one"),
         ) from failed
 
 

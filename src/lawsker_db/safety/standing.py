@@ -19,7 +19,17 @@ from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.record.history import PastRun, Replaced, may_read_history, read_history, read_replaced
 from lawsker_db.revisions import Chain, current_revisions, load_chain
 from lawsker_db.safety.ended import EndedRun, read_ended
-from lawsker_db.safety.leftovers import RUNS, Kind, Leftover, begun_at, find_left, recovering, runs_of, told_as
+from lawsker_db.safety.leftovers import (
+    RUNS,
+    Kind,
+    Leftover,
+    begun_at,
+    doubtful,
+    find_left,
+    recovering,
+    runs_of,
+    told_as,
+)
 from lawsker_db.safety.shelf import list_backups
 from lawsker_db.target import Target
 
@@ -218,7 +228,7 @@ def _after(run_id: str, past: PastRun) -> bool:
 
 def _of_folder(run: EndedRun) -> LastRun:
     """The last run by its folder alone. Reads the disk."""
-    verdict = told_as(run) if run.told else Verdict.UNKNOWN.value
+    verdict = told_as(run) if run.told else Verdict.UNKNOWN.value if doubtful(run) else ""
     return LastRun(
         run_id=run.run_id, at=begun_at(run.run_id), committed=False, verdict=verdict, folder=str(run.folder), what=""
     )

@@ -54,23 +54,22 @@ _GRANTS = """
             WHERE g.grantee = 0 AND g.privilege_type = r.privilege)
             ELSE NOT has_table_privilege(r.grantee, t.oid, r.privilege) END
         GROUP BY r.grantee, r.privilege)
-    SELECT CASE l.grantee WHEN 0 THEN 'everybody' ELSE pg_get_userbyid(l.grantee) END || ' may '
-        || string_agg(l.privilege, ', ' ORDER BY l.privilege) || ' on ' || :like || ', not on ' || l.names
+    SELECT CASE WHEN l.grantee <> 0 THEN pg_get_userbyid(l.grantee) END AS who,
+        string_agg(l.privilege, ', ' ORDER BY l.privilege), :like, l.names
     FROM lacking l GROUP BY l.grantee, l.names
-    UNION ALL SELECT 'everybody may ' || string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type) || ' on '
-        || t.relname || ', not on ' || :like
+    UNION ALL SELECT NULL::name, string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type), t.relname, :like
     FROM tables t, aclexplode(t.relacl) AS g
     WHERE g.grantee = 0 AND NOT EXISTS (SELECT FROM rights r WHERE r.grantee = 0 AND r.privilege = g.privilege_type)
     GROUP BY t.oid, t.relname
-    ORDER BY 1"""
+    ORDER BY 1, 2, 3, 4"""
 # A number is drawn by whoever inserts, so who may insert into the model needs the sequence too.
 _SEQUENCES = """
-    SELECT pg_get_userbyid(g.grantee) || ' may INSERT on ' || :like || ', not use ' || s.oid::regclass::text
+    SELECT pg_get_userbyid(g.grantee), s.oid::regclass::text
     FROM pg_class m, aclexplode(m.relacl) AS g, pg_class s
     WHERE m.oid = to_regclass(:like) AND g.privilege_type = 'INSERT' AND g.grantee NOT IN (0, m.relowner)
         AND s.oid = ANY (SELECT to_regclass(q)::oid FROM unnest(:sequences ::text[]) AS q)
         AND NOT has_sequence_privilege(g.grantee, s.oid, 'USAGE')
-    ORDER BY 1"""
+    ORDER BY 1, 2"""
 _SCRATCH = f"""
     SELECT 'schema ' || quote_ident(nspname) FROM pg_namespace WHERE nspname ~ '{OURS}'
     UNION ALL SELECT 'relation ' || c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -145,7 +144,20 @@ def check_owners(conn: Connection, promise: Promise, now: Catalog) -> Check:
         Phrase("{table} belongs to {owner}, not to {other}", table=row[0], owner=row[1], other=row[2])
         for row in conn.execute(text(_OWNERS), asked)
     ]
-    grants = [*_texts(conn, _GRANTS, asked), *_texts(conn, _SEQUENCES, asked)]
+    grants = [
+        Phrase(
+            "{who} may {rights} on {table}, not on {others}",
+            who=Phrase("everybody") if row[0] is None else row[0],
+            rights=row[1],
+            table=row[2],
+            others=row[3],
+        )
+        for row in conn.execute(text(_GRANTS), asked)
+    ]
+    grants += [
+        Phrase("{who} may INSERT on {table}, not use {sequence}", who=row[0], table=like, sequence=row[1])
+        for row in conn.execute(text(_SEQUENCES), asked)
+    ]
     hidden = [
         Phrase("row security on {table}", table=name)
         for (kind, name), facts in sorted(now.objects.items())
