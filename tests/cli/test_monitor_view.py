@@ -116,7 +116,9 @@ def test_a_healthy_database_is_seen_at_a_glance_on_every_terminal(
         assert screen.end() == 0
 
 
-@pytest.mark.parametrize(("columns", "rows"), SIZES)
+@pytest.mark.parametrize(
+    ("columns", "rows"), [SIZES[0], *(pytest.param(*size, marks=pytest.mark.long) for size in SIZES[1:])]
+)
 def test_who_waits_and_for_whom_is_seen_on_every_terminal(columns: int, rows: int, url: str, tmp_path: Path) -> None:
     with (
         lock_queue(url) as (holder, waiter, behind),

@@ -117,6 +117,7 @@ def test_a_program_that_fails_or_is_not_there_changes_nothing_and_becomes_a_note
     assert "the pager is down" not in ended.said
 
 
+@pytest.mark.long
 def test_a_program_that_hangs_changes_nothing_but_a_note_and_is_ended(adopted_url: str, tmp_path: Path) -> None:
     program = script(tmp_path / "hangs", 'echo $$ >> "$(dirname "$0")/pids"; exec sleep 600')
     ended = back_up(tmp_path, adopted_url, program)

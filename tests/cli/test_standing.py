@@ -401,6 +401,7 @@ def test_a_host_that_does_not_exist_is_told_from_one_that_does_not_answer(tmp_pa
     assert connection(tmp_path, "postgresql:///x?host=/nowhere&user=somebody")[0] == "no socket there"
 
 
+@pytest.mark.long
 def test_what_takes_connections_and_never_answers_is_silent(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
         url = f"postgresql://somebody@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=2"

@@ -498,6 +498,7 @@ def test_ordinary_autovacuum_is_made_to_yield(vacuuming: str) -> None:
         conn.rollback()
 
 
+@pytest.mark.long
 def test_an_application_that_takes_the_tables_in_another_order_neither_starves_us_nor_loses_a_deadlock(
     vacuuming: str,
 ) -> None:

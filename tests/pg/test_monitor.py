@@ -515,6 +515,7 @@ def test_a_slot_that_nobody_reads_from_and_that_keeps_wal_is_a_problem(url: str,
     silent(watched(url)[0])
 
 
+@pytest.mark.long
 def test_a_standby_that_lags_and_one_that_commit_waits_for_in_vain(url: str, server: Breakable) -> None:
     name = url.split("///")[1].split("?")[0]
     with standby_of(server) as standby:
@@ -591,6 +592,7 @@ def test_a_run_that_goes_on_is_seen_and_one_that_ended_without_a_word_is_a_probl
     silent(watched(url, runs=tmp_path)[0])
 
 
+@pytest.mark.long
 def test_a_run_is_followed_through_its_phases_and_not_disturbed(server: Breakable, tmp_path: Path) -> None:
     name = f"upgraded_{secrets.token_hex(4)}"
     run(server.url(), f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")

@@ -541,7 +541,7 @@ def test_a_snapshot_is_gone_with_its_block(shared_url: str) -> None:
             late.execute(f"SET TRANSACTION SNAPSHOT '{snapshot.name}'".encode())
 
 
-@pytest.mark.parametrize("kind", ["REPEATABLE READ", "open cursor"])
+@pytest.mark.parametrize("kind", ["REPEATABLE READ", pytest.param("open cursor", marks=pytest.mark.long)])
 def test_an_older_snapshot_makes_the_upgrade_give_way_and_name_it(kind: str, adopted_url: str, tmp_path: Path) -> None:
     before = oracle.picture(adopted_url)
     options = UpgradeOptions(runs=tmp_path, patience_s=5, prove=False, chain_options={"users": "rewrite"})

@@ -77,7 +77,7 @@ def test_the_sample_gets_a_go_with_a_forecast_beside_what_was_measured(adopted_u
     for lock in found.locks:
         said = f"{lock.table} is locked {lock.mode} for {lock.held_s:.2f} s"
         assert said in forecast_text(found)
-        assert f"<td>{lock.held_s:.3f} s</td></tr>" in page  # the last column beside what was measured
+        assert f"{lock.held_s:.3f} s" in page  # beside what was measured
     assert report.not_proven == ()
     kept = json.loads((Path(report.folder) / "report.json").read_text())["rehearsal"]["statements"]
     assert set(forecast) <= {lock["table"] for cost in kept for lock in cost["locks"]}
@@ -149,6 +149,7 @@ def test_a_lock_that_would_be_too_long_is_a_no_go_with_the_reason(adopted_url: s
     assert json.loads((folder / "report.json").read_text())["rehearsal"]["go"] is False
 
 
+@pytest.mark.long
 def test_a_lock_that_keeps_only_writers_waiting_too_long_is_a_no_go_too_whoever_took_it(
     adopted_url: str, tmp_path: Path
 ) -> None:

@@ -177,6 +177,7 @@ def test_nobody_but_the_owner_may_look_into_an_archive(story: Story) -> None:
     assert open_to == [(None,)]
 
 
+@pytest.mark.long
 def test_an_upgrade_of_a_database_with_archives_leaves_them_alone_and_the_next_rollback_makes_its_own(
     story: Story,
 ) -> None:
