@@ -31,6 +31,8 @@ from lawsker_db.safety.adoption import adopt
 from lawsker_db.target import parse_target
 
 SIZES = ((100, 30), (80, 24), (40, 20), (20, 10))
+# The widest in make test, the others in make test-long.
+SOON = (SIZES[0], *(pytest.param(*size, marks=pytest.mark.long) for size in SIZES[1:]))
 OFTEN = ("--interval", "0.2")
 HOSTILE = 'x[red]"; <script>\x1b[2J'
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7][;m]")
@@ -100,7 +102,7 @@ def waits(url: str, pid: int) -> bool:
 # ---- what stands on the screen ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("columns", "rows"), SIZES)
+@pytest.mark.parametrize(("columns", "rows"), SOON)
 def test_a_healthy_database_is_seen_at_a_glance_on_every_terminal(
     columns: int, rows: int, url: str, tmp_path: Path
 ) -> None:
@@ -116,9 +118,7 @@ def test_a_healthy_database_is_seen_at_a_glance_on_every_terminal(
         assert screen.end() == 0
 
 
-@pytest.mark.parametrize(
-    ("columns", "rows"), [SIZES[0], *(pytest.param(*size, marks=pytest.mark.long) for size in SIZES[1:])]
-)
+@pytest.mark.parametrize(("columns", "rows"), SOON)
 def test_who_waits_and_for_whom_is_seen_on_every_terminal(columns: int, rows: int, url: str, tmp_path: Path) -> None:
     with (
         lock_queue(url) as (holder, waiter, behind),
@@ -150,6 +150,7 @@ def test_in_chinese_columns_stand_below_each_other(url: str, tmp_path: Path) -> 
             assert cells[second] not in (" ", "")
 
 
+@pytest.mark.long
 def test_a_window_that_is_pulled_to_another_size_is_filled_anew(url: str, tmp_path: Path) -> None:
     with terminal(tmp_path, "monitor", *OFTEN, url=url, columns=100, rows=30) as screen:
         screen.wait_for("Standbys and slots", "Ctrl-C ends")
@@ -180,6 +181,7 @@ def test_names_of_a_database_are_no_markup_and_repaint_nothing(server: Breakable
         conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(HOSTILE)))
 
 
+@pytest.mark.long
 def test_what_a_role_may_not_see_is_told_and_is_no_zero(url: str, tmp_path: Path) -> None:
     role = f"watcher_{secrets.token_hex(4)}"
     run(url, f"CREATE ROLE {role} LOGIN")
@@ -241,6 +243,7 @@ def test_a_watch_ends_with_a_summary(how: signal.Signals | None, url: str, tmp_p
     assert "Traceback" not in screen.raw()
 
 
+@pytest.mark.long
 def test_in_chinese_the_summary_is_chinese(url: str, tmp_path: Path) -> None:
     with terminal(tmp_path, "monitor", "--for", "0", "--lang", "zh", url=url) as screen:
         assert screen.end() == 0
@@ -248,6 +251,7 @@ def test_in_chinese_the_summary_is_chinese(url: str, tmp_path: Path) -> None:
     assert "没有问题。" in screen.text()
 
 
+@pytest.mark.long
 def test_the_exit_code_tells_of_an_error_that_is_there_at_the_end(server: Breakable, url: str, tmp_path: Path) -> None:
     assert command_line.run(tmp_path, "monitor", "--for", "0", "--exit-code", url=url).code == 0
     server.stop()
@@ -260,6 +264,7 @@ def test_the_exit_code_tells_of_an_error_that_is_there_at_the_end(server: Breaka
 # ---- no terminal -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_terminal_without_a_cursor_gets_plain_lines(url: str, tmp_path: Path) -> None:
     with terminal(tmp_path, "monitor", *OFTEN, "--for", "1", url=url, TERM="dumb") as screen:
         assert screen.end() == 0
@@ -283,6 +288,7 @@ def test_a_pipe_gets_plain_lines_and_its_end_is_the_end(url: str, tmp_path: Path
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.long
 def test_no_color_keeps_colours_off_and_words_stay(url: str, tmp_path: Path) -> None:
     for asked, coloured in (("1", False), ("", True)):
         with terminal(tmp_path, "monitor", *OFTEN, url=url, NO_COLOR=asked) as screen:
@@ -367,6 +373,7 @@ def test_the_report_tells_the_whole_watch(url: str, tmp_path: Path) -> None:
         assert page.pieces(chart) >= 1
 
 
+@pytest.mark.long
 def test_the_page_is_in_the_chosen_language_and_the_json_is_not(url: str, tmp_path: Path) -> None:
     more = ("--for", "1", "--interval", "0.2", "--out", "report", "--lang", "zh")
     assert command_line.run(tmp_path, "monitor", *more, url=url).code == 0
@@ -377,6 +384,7 @@ def test_the_page_is_in_the_chosen_language_and_the_json_is_not(url: str, tmp_pa
     assert not re.search("[\u4e00-\u9fff]", json.dumps(the_report(tmp_path / "report"), ensure_ascii=False))
 
 
+@pytest.mark.long
 def test_a_report_that_cannot_be_written_is_told_twice_and_changes_nothing_else(url: str, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("mine")
     ended = command_line.run(tmp_path, "monitor", "--for", "0", "--out", "taken", url=url)
@@ -388,6 +396,7 @@ def test_a_report_that_cannot_be_written_is_told_twice_and_changes_nothing_else(
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
+@pytest.mark.long
 def test_a_watch_that_is_stopped_while_the_server_hangs_ends(server: Breakable, url: str, tmp_path: Path) -> None:
     with started(tmp_path, "monitor", *OFTEN, url=url) as running:
         assert eventually(lambda: "answers in" in running.said())

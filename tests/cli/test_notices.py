@@ -129,6 +129,7 @@ def test_a_program_that_hangs_changes_nothing_but_a_note_and_is_ended(adopted_ur
     assert eventually(lambda: not [path for path in left if path.exists()])
 
 
+@pytest.mark.long
 def test_a_program_that_reads_nothing_and_says_much_is_no_problem(adopted_url: str, tmp_path: Path) -> None:
     program = script(tmp_path / "loud", "head -c 3000000 /dev/zero | tr '\\0' x")
     ended = back_up(tmp_path, adopted_url, program, "--json")
@@ -157,6 +158,7 @@ def test_a_notify_that_is_no_command_is_refused_before_anything_begins(
     assert not (tmp_path / "lawsker-runs").exists()
 
 
+@pytest.mark.long
 def test_in_json_a_note_is_an_event_on_stderr(adopted_url: str, tmp_path: Path) -> None:
     ended = back_up(tmp_path, adopted_url, tmp_path / "missing", "--json")
     assert ended.code == 0, ended.said

@@ -95,6 +95,7 @@ def test_a_narrow_terminal_cuts_nothing_off(columns: int, adopted_url: str, tmp_
     assert [line for line in lines_of(said) if line.startswith("READY: ")], said
 
 
+@pytest.mark.long
 def test_columns_says_how_wide_the_terminal_is(adopted_url: str, tmp_path: Path) -> None:
     """COLUMNS wins over what the terminal says of itself: the live area wraps there."""
     _, said = on_terminal(tmp_path, adopted_url, *BACKUP, columns=200, COLUMNS="24")
@@ -103,6 +104,7 @@ def test_columns_says_how_wide_the_terminal_is(adopted_url: str, tmp_path: Path)
     assert all(width(line) <= 24 for line in live), live
 
 
+@pytest.mark.long
 def test_a_dumb_terminal_gets_plain_lines_and_no_colour(adopted_url: str, tmp_path: Path) -> None:
     code, said = on_terminal(tmp_path, adopted_url, *BACKUP, TERM="dumb")
     assert (code, "\x1b" in said) == (0, False), said
@@ -146,6 +148,7 @@ def test_who_stops_listening_changes_neither_outcome_nor_exit_code(
     assert len(list(tmp_path.glob("lawsker-runs/*/backup/manifest.json"))) == 1
 
 
+@pytest.mark.long
 def test_without_a_terminal_a_long_silence_is_broken(adopted_url: str, tmp_path: Path) -> None:
     """pg_dump waits for somebody's lock, and says nothing."""
     with psycopg.connect(adopted_url) as other, started(tmp_path, *BACKUP, "--no-proof", url=adopted_url) as tool:
@@ -201,6 +204,7 @@ def test_the_log_of_a_run_has_what_a_person_saw_in_english(adopted_url: str, tmp
     assert all(line.isascii() for line in lines)
 
 
+@pytest.mark.long
 def test_a_log_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     from lawsker_db.record.log import LOG, log_line
 
@@ -346,6 +350,7 @@ def test_a_bar_is_as_long_as_its_share_also_where_only_ascii_shows() -> None:
     assert bar_text(0.0, ascii_only=False).endswith("╌ 0 %")
 
 
+@pytest.mark.long
 def test_a_locale_without_chinese_characters_escapes_them_and_ends_well(adopted_url: str, tmp_path: Path) -> None:
     typed = (*BACKUP, "--no-proof")
     code, shown = on_terminal(tmp_path, adopted_url, *typed, LAWSKER_LANG="zh", PYTHONIOENCODING="ascii")

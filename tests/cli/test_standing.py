@@ -124,6 +124,7 @@ def test_a_run_killed_at_its_commit_leaves_an_unknown_outcome_until_recover(adop
     assert ": no row in the history; report: rolled back" in run(tmp_path, "status", url=adopted_url).out
 
 
+@pytest.mark.long
 def test_a_scratch_database_that_an_ended_run_names_is_to_be_settled_and_a_strangers_is_not(
     adopted_url: str, tmp_path: Path
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_scratch_database_that_an_ended_run_names_is_to_be_settled_and_a_stran
         execute(adopted_url, f"DROP DATABASE IF EXISTS {ours}", f"DROP DATABASE IF EXISTS {strangers}")
 
 
+@pytest.mark.long
 def test_a_standby_says_so_and_sends_to_the_primary(tmp_path: Path) -> None:
     with breakable(settings={"wal_level": "replica", "max_wal_senders": "4"}) as primary:
         execute(primary.url(), "CREATE DATABASE shop")
@@ -158,6 +160,7 @@ def test_a_standby_says_so_and_sends_to_the_primary(tmp_path: Path) -> None:
             assert hint.startswith("ask the primary")
 
 
+@pytest.mark.long
 def test_archives_and_damaged_databases_are_listed_as_kept_and_stop_nothing(adopted_url: str, tmp_path: Path) -> None:
     damaged = f"damaged_{secrets.token_hex(4)}"
     execute(adopted_url, f"CREATE DATABASE {damaged}")
@@ -182,6 +185,7 @@ def test_archives_and_damaged_databases_are_listed_as_kept_and_stop_nothing(adop
         execute(adopted_url, f"DROP DATABASE {damaged}")
 
 
+@pytest.mark.long
 def test_a_database_whose_gate_a_killed_restore_closed_sends_to_recover(adopted_url: str, tmp_path: Path) -> None:
     with parse_target(adopted_url).connect() as conn:
         server = identify(conn)
@@ -396,6 +400,7 @@ def test_where_nobody_listens_doctor_says_so(tmp_path: Path) -> None:
     assert "geheim" not in run(tmp_path, "doctor", url="postgresql://somebody:geheim@127.0.0.1:1/x").said
 
 
+@pytest.mark.long
 def test_a_host_that_does_not_exist_is_told_from_one_that_does_not_answer(tmp_path: Path) -> None:
     assert connection(tmp_path, "postgresql://somebody@no-such-host.invalid/x")[0] == "unknown host"
     assert connection(tmp_path, "postgresql:///x?host=/nowhere&user=somebody")[0] == "no socket there"
@@ -413,6 +418,7 @@ def test_a_database_that_does_not_exist_is_told_in_any_language_of_the_server(se
     assert (cause, " -l " in mend) == ("no such database", True)
 
 
+@pytest.mark.long
 def test_wrong_passwords_missing_rules_and_missing_tls_are_told_apart(tmp_path: Path) -> None:
     with throwaway_server(settings={"listen_addresses": "127.0.0.1"}) as server:
         execute(
@@ -462,6 +468,7 @@ def _as(url: str, role: str) -> str:
     return f"{before}user={quote(role)}{after[len(after.partition('&')[0]) :]}"
 
 
+@pytest.mark.long
 def test_every_lack_of_an_ordinary_role_is_mended_by_the_very_statement_that_doctor_prints(
     adopted_url: str, tmp_path: Path
 ) -> None:

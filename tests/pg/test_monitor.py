@@ -184,6 +184,7 @@ def test_a_look_waits_for_nobody_who_has_locked_everything(url: str) -> None:
     silent(look)
 
 
+@pytest.mark.long
 def test_nobody_meets_the_monitor_on_the_tables_of_a_run(url: str) -> None:
     with run_lock(parse_target(url)):
         (look,) = watched(url)
@@ -267,6 +268,7 @@ def test_a_lock_queue_names_who_waits_and_who_is_in_the_way(url: str) -> None:
     assert "lock_queue" not in codes(fresh.problems), "who waits for a moment is no problem"
 
 
+@pytest.mark.long
 def test_a_prepared_transaction_in_the_way_is_named(url: str) -> None:
     gid = "it's old"
     run(url, "BEGIN; UPDATE users SET username = username; PREPARE TRANSACTION 'it''s old'")
@@ -313,6 +315,7 @@ def _sleep(conn: psycopg.Connection[Any]) -> None:
         conn.execute("SELECT pg_sleep(600)")
 
 
+@pytest.mark.long
 def test_the_transactions_of_a_run_take_as_long_as_they_take(url: str) -> None:
     with run_lock(parse_target(url)), psycopg.connect(url, application_name="pg_dump") as dump:
         dump.execute("SELECT 1")
@@ -321,6 +324,7 @@ def test_the_transactions_of_a_run_take_as_long_as_they_take(url: str) -> None:
     silent(look)
 
 
+@pytest.mark.long
 def test_few_connections_left_is_a_problem(url: str) -> None:
     with ExitStack() as held:
         (look,) = watched(url)
@@ -334,6 +338,7 @@ def test_few_connections_left_is_a_problem(url: str) -> None:
     assert problem.facts["limit"] == sessions.limit
 
 
+@pytest.mark.long
 def test_a_cache_that_is_too_small_is_told_from_enough_reads(url: str) -> None:
     run(
         url,
@@ -366,6 +371,7 @@ def test_an_invalid_index_is_a_problem_and_one_that_is_being_built_is_none(url: 
     silent(watched(url)[0])
 
 
+@pytest.mark.long
 def test_an_index_that_is_being_built_is_no_problem_and_its_progress_is_seen(url: str) -> None:
     with psycopg.connect(url) as older:
         older.execute("UPDATE users SET username = username")
@@ -385,6 +391,7 @@ def test_an_index_that_is_being_built_is_no_problem_and_its_progress_is_seen(url
     assert progress.phase.startswith("waiting")
 
 
+@pytest.mark.long
 def test_a_constraint_of_a_promised_table_that_is_not_validated_is_a_problem(url: str) -> None:
     run(
         url,
@@ -413,6 +420,7 @@ def test_seed_rows_and_mappings_that_are_gone_are_problems(url: str) -> None:
     assert mappings == [None, None], "a copy has no run on record that made it"
 
 
+@pytest.mark.long
 def test_a_promise_that_is_broken_is_a_problem(server: Breakable, template: str) -> None:
     name = f"made_{secrets.token_hex(4)}"
     run(server.url(), f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
@@ -441,6 +449,7 @@ def test_a_stamp_that_the_chain_does_not_know_is_a_problem_and_one_below_head_is
 # ---- vacuum, disk, ids -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_dead_rows_that_nobody_clears_away_are_a_problem(url: str) -> None:
     run(
         url,
@@ -455,6 +464,7 @@ def test_dead_rows_that_nobody_clears_away_are_a_problem(url: str) -> None:
     assert eventually(lambda: watched(url)[0].problems == ())
 
 
+@pytest.mark.long
 def test_autovacuum_that_is_off_is_a_problem(url: str, server: Breakable) -> None:
     server.configure(autovacuum="off")
     try:
@@ -475,6 +485,7 @@ def test_transaction_ids_that_run_out_are_a_problem(url: str) -> None:
     assert grave.severity is Severity.ERROR
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_is_a_problem(server: Breakable, template: str) -> None:
     place = server.frame.folder / "small"
     with small_disk(place, megabytes=120) as disk:
@@ -498,6 +509,7 @@ def test_a_disk_that_is_full_is_a_problem(server: Breakable, template: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["physical", "logical"])
+@pytest.mark.long
 def test_a_slot_that_nobody_reads_from_and_that_keeps_wal_is_a_problem(url: str, kind: str) -> None:
     make = {
         "physical": "SELECT pg_create_physical_replication_slot('forgotten', true)",
@@ -573,6 +585,7 @@ def a_run(target: Target, runs: Path) -> Iterator[Journal]:
         yield journal
 
 
+@pytest.mark.long
 def test_a_run_that_goes_on_is_seen_and_one_that_ended_without_a_word_is_a_problem(url: str, tmp_path: Path) -> None:
     with a_run(parse_target(url), tmp_path):
         (look,) = watched(url, runs=tmp_path)
@@ -662,6 +675,7 @@ def test_a_server_that_goes_away_is_told_and_asked_again(url: str, server: Break
     assert span.first_at <= span.last_at
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_does_not_hang_the_monitor(
     url: str, server: Breakable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
