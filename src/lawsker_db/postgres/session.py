@@ -80,7 +80,6 @@ PINNED = {
 }
 END_S = 10.0  # a server process that was told to end does so at its next look for interrupts
 POLL_S = 0.1
-WORKERS = 2  # for one query, as servers have it by default (manual, 19.4 Resource Consumption)
 LEAST_WORK_MEM = "64MB"  # hashes over a million keys of 16 bytes stay in memory
 NEWER_PINNED = {14: {"client_connection_check_interval": "10s"}, 17: {"transaction_timeout": "0"}}
 
@@ -98,16 +97,6 @@ def own_session(conn: Connection) -> Session:
     start = "(extract(epoch FROM backend_start) * 1000000)::bigint"  # see STARTED
     row = conn.execute(text(f"SELECT pid, {start} FROM pg_stat_activity WHERE pid = pg_backend_pid()")).one()
     return Session(pid=row[0], start=_moment(row[1]))
-
-
-@contextmanager
-def several_workers(conn: Connection) -> Iterator[None]:
-    """Let queries of the block be carried out by parallel workers too: what reads a large table behind a strong lock holds
-    everybody up. For a session that was pinned, with its memory for hashes. Where the block raises, its (sub)transaction is
-    over, and the setting with it."""
-    conn.exec_driver_sql(f"SET LOCAL max_parallel_workers_per_gather = {WORKERS}")
-    yield
-    conn.exec_driver_sql("SET LOCAL max_parallel_workers_per_gather = 0")
 
 
 def end_sessions(conn: Connection, sessions: tuple[Session, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -30,14 +30,7 @@ from lawsker_db.postgres.catalog import Catalog, read_catalog
 from lawsker_db.postgres.closed import WRITTEN_IN
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.seal import Seal
-from lawsker_db.postgres.session import (
-    IDLE_LIMIT,
-    fires_triggers,
-    own_path,
-    pin_session,
-    quoted_as_read,
-    several_workers,
-)
+from lawsker_db.postgres.session import IDLE_LIMIT, fires_triggers, own_path, pin_session, quoted_as_read
 from lawsker_db.postgres.touched import is_counting, unknown_catalogs
 from lawsker_db.safety.expectation import Promise, gone_with, unexpected
 from lawsker_db.safety.groups import check_group, group_words
@@ -298,8 +291,7 @@ class Gate:
     def _judge_content(self, what: str, promise: Promise | None, direction: Direction) -> list[Check]:
         """Every relation that stood before is untouched, or has the content it had behind its lock."""
         growing = {self.keeping.own_table} if self.keeping else set()
-        with several_workers(self._conn):
-            checks, contents = self._observation.judge(self._may_drop(promise, direction) | growing)
+        checks, contents = self._observation.judge(self._may_drop(promise, direction) | growing)
         self.contents = tuple(sorted(contents, key=lambda content: content.table))
         untouched = sum(content.proof == "untouched" for content in contents)
         words = Phrase("{untouched} relations untouched", untouched=untouched)
@@ -335,8 +327,7 @@ class Gate:
             words = Phrase("{table}: {rows} rows fingerprinted", table=print_.table, rows=print_.rows)
             self._say("observed", words, table=print_.table, rows=print_.rows)
 
-        with several_workers(self._conn):
-            self._observation.observe(table, self._varying(), tell)
+        self._observation.observe(table, self._varying(), tell)
 
     def _going(self) -> frozenset[str]:
         """Tables that the revision under way takes away: a downgrade's own. Their content is not to survive it."""
