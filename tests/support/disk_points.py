@@ -114,7 +114,8 @@ def _placed(calls: tuple[Call, ...], commit_sync: int) -> Iterator[tuple[Call, s
     for call in calls:
         if RUNS in f"{call.path}/":
             kind = PROOF if finished and call.path.endswith("manifest.json.partial") else _kind(call.path, kind)
-            yield call, kind, committed
+            # A folder that is made is needed, also where the file before it only tells.
+            yield call, FOLDER if call.call == "mkdir" and kind == LOG else kind, committed
             finished = finished or (call.call, kind) == ("rename", "manifest")
         committed = committed or (call.call, call.number) == ("fsync", commit_sync)
 
