@@ -479,7 +479,7 @@ def test_transaction_ids_that_run_out_are_a_problem(url: str) -> None:
     assert look.sample.upkeep is not None
     age, limit = look.sample.upkeep.xid_age, look.sample.upkeep.xid_limit
     assert 0 < age < limit
-    (warned,) = problems(None, look.sample, replace(LIMITS, xid_factor=age / limit))
+    (warned,) = problems(None, look.sample, replace(LIMITS, xid_factor=age / limit / 2))
     assert (warned.code, warned.severity, warned.facts["age"]) == ("wraparound", Severity.WARNING, age)
     (grave,) = problems(None, look.sample, replace(LIMITS, xid_error=age))
     assert grave.severity is Severity.ERROR
