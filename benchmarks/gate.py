@@ -5,7 +5,7 @@
 The share is measured within each run: the time that the gate's own functions took of the migration's transaction, against
 the rest of it, which is what the revision does by itself. For the whole of 013, and for a small revision that adds a column
 and an index to users. The second figure pairs, on the same tables, one pass of fingerprints with the server's own
-`COPY … TO '/dev/null'`, in turn.
+`COPY … TO '/dev/null'`, in turn: once on one connection, as COPY has, and once on the two that a run uses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import psycopg
 from benchmarks.safe_upgrade import SETTINGS, administer
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import ThrowawayServer, throwaway_server
-from lawsker_db.postgres.content import read_tables
+from lawsker_db.postgres.content import CONNECTIONS, read_tables
 from lawsker_db.safety.adoption import adopt
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
@@ -87,8 +87,12 @@ def main() -> None:
         for name, config in (("013", None), ("a column and an index", small_chain(Path(folder)))):
             shares = [share(server, name, config, number) for number in range(chosen.runs)]
             print(f"{chosen.users} users, {name}: share median {statistics.median(shares):.3f}, aim {AIM_SHARE}")
-        ratios = [full(server.url("origin"), number) for number in range(chosen.runs)]
-        print(f"{chosen.users} users: all tables / COPY, median {statistics.median(ratios):.2f}, aim {AIM_FULL}")
+        for connections in (1, CONNECTIONS):
+            ratios = [full(server.url("origin"), number, connections) for number in range(chosen.runs)]
+            print(
+                f"{chosen.users} users: all tables on {connections} / COPY, median {statistics.median(ratios):.2f},"
+                f" aim {AIM_FULL}"
+            )
 
 
 def small_chain(folder: Path) -> Path:
@@ -148,12 +152,12 @@ def timed_gate() -> Iterator[dict[str, float]]:
             setattr(Gate, name, function)
 
 
-def full(url: str, number: int) -> float:
-    """One pass of fingerprints over all tables / COPY of all of them to nowhere, on one connection each."""
+def full(url: str, number: int, connections: int) -> float:
+    """One pass of fingerprints over all tables, on so many connections / COPY of all of them to nowhere, on one."""
     with psycopg.connect(url) as raw:
         tables = [str(row[0]) for row in raw.execute(TABLES).fetchall()]
     began = time.monotonic()
-    read_tables(parse_target(url), tables)
+    read_tables(parse_target(url), tables, connections=connections)
     ours = time.monotonic() - began
     with psycopg.connect(url) as raw:
         began = time.monotonic()
