@@ -124,6 +124,18 @@ def test_a_run_killed_at_its_commit_leaves_an_unknown_outcome_until_recover(adop
     assert ": no row in the history; report: rolled back" in run(tmp_path, "status", url=adopted_url).out
 
 
+def test_a_run_killed_after_its_commit_is_told_as_committed_and_still_to_be_settled(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    folder = killed_at_commit(tmp_path, adopted_url, At.ANSWERED, UPGRADE)
+    assert status(tmp_path, adopted_url) == ("left-overs to settle", 10, "lawsker-db recover")
+    out = run(tmp_path, "status", url=adopted_url).out
+    assert f"To settle: run, not told {folder.name}: " in out
+    assert "it committed, and its folder does not say so" in out
+    assert run(tmp_path, "recover", url=adopted_url).code == 0
+    assert status(tmp_path, adopted_url)[0] == "at head"
+
+
 @pytest.mark.long
 def test_a_scratch_database_that_an_ended_run_names_is_to_be_settled_and_a_strangers_is_not(
     adopted_url: str, tmp_path: Path

@@ -64,7 +64,7 @@ def find_left(
     """Everything that runs have left of this database, what is to be settled first. Reads the catalog and the folder of
     runs; what cannot be looked at within the session's lock_timeout is told as such."""
     return (
-        *_untold(runs_of(read_ended(runs), server, replaced)),
+        *_untold(runs_of(read_ended(runs), server, replaced), {past.run_id for past in history}),
         *_scratches(conn, runs),
         *(
             Leftover(kind=Kind.BACKUP, name=str(path), since=begun_at(path.parent.name))
@@ -110,13 +110,19 @@ def doubtful(run: EndedRun) -> bool:
     return run.attempt is not None or run.swap is not None or run.named is not None or not run.readable
 
 
-def _untold(runs: Iterable[EndedRun]) -> Iterator[Leftover]:
-    """Runs whose end nobody has told. One that had come to COMMIT, or cannot be read, may have committed."""
+def _untold(runs: Iterable[EndedRun], committed: set[str]) -> Iterator[Leftover]:
+    """Runs whose end nobody has told. One that had come to COMMIT, or cannot be read, may have committed; one whose row
+    is in the history has, and only could not write it down."""
     for run in runs:
         if run.told:
             continue
-        open_end = doubtful(run)
-        said = Phrase("nobody has told yet whether it committed") if open_end else Phrase("it ended before COMMIT")
+        open_end = doubtful(run) and not (run.run_id in committed and run.swap is None)
+        if open_end:
+            said = Phrase("nobody has told yet whether it committed")
+        elif run.run_id in committed:
+            said = Phrase("it committed, and its folder does not say so")
+        else:
+            said = Phrase("it ended before COMMIT")
         kind = Kind.COMMIT if open_end else Kind.RUN
         yield Leftover(kind=kind, name=run.run_id, since=begun_at(run.run_id), says=said)
 
