@@ -3,8 +3,9 @@
     python -m benchmarks.gate [--users 100000] [--runs 3]
 
 The share is measured within each run: the time that the gate's own functions took of the migration's transaction, against
-the rest of it, which is what the revision does by itself. For the whole of 013, and for a small revision that adds a column
-and an index to users. The second figure pairs, on the same tables, one pass of fingerprints with the server's own
+the rest of it, which is what the revision does by itself; the contract's row counts and invariants, which read what the
+revision has made, apart from the comparison of what stood before. For the whole of 013, and for a small revision that adds a
+column and an index to users. The second figure pairs, on the same tables, one pass of fingerprints with the server's own
 `COPY … TO '/dev/null'`, in turn: once on one connection, as COPY has, and once on the two that a run uses.
 """
 
@@ -26,6 +27,7 @@ from benchmarks.safe_upgrade import SETTINGS, administer
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import ThrowawayServer, throwaway_server
 from lawsker_db.postgres.content import CONNECTIONS, read_tables
+from lawsker_db.safety import gate
 from lawsker_db.safety.adoption import adopt
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
@@ -35,6 +37,7 @@ AIM_SHARE, AIM_FULL = 0.10, 1.2
 ROOT = Path(__file__).parents[1]
 # What the gate does for itself, the outermost of each: locks are taken with or without it.
 GATES_OWN = ("begin", "judge_revision", "check_group", "_observe", "judge_snapshots", "judge_ending")
+MADE = "judge_made"  # within judge_revision
 SMALL = '''"""A column with a default and an index for it, on users."""
 
 import sqlalchemy as sa
@@ -86,7 +89,11 @@ def main() -> None:
         adopt(parse_target(server.url("origin")))
         for name, config in (("013", None), ("a column and an index", small_chain(Path(folder)))):
             shares = [share(server, name, config, number) for number in range(chosen.runs)]
-            print(f"{chosen.users} users, {name}: share median {statistics.median(shares):.3f}, aim {AIM_SHARE}")
+            compared, made = (statistics.median(part) for part in zip(*shares, strict=True))
+            print(
+                f"{chosen.users} users, {name}: share median {compared + made:.3f}, aim {AIM_SHARE};"
+                f" comparison {compared:.3f}, row counts and invariants {made:.3f}"
+            )
         for connections in (1, CONNECTIONS):
             ratios = [full(server.url("origin"), number, connections) for number in range(chosen.runs)]
             print(
@@ -105,8 +112,9 @@ def small_chain(folder: Path) -> Path:
     return folder / "alembic.ini"
 
 
-def share(server: ThrowawayServer, name: str, config: Path | None, number: int) -> float:
-    """Migrate a fresh clone. Returns the gate's time / the time of everything else in the transaction."""
+def share(server: ThrowawayServer, name: str, config: Path | None, number: int) -> tuple[float, float]:
+    """Migrate a fresh clone. Returns the time of the gate's comparison, and that of row counts and invariants, each / the
+    time of everything else in the transaction."""
     administer(server, "DROP DATABASE IF EXISTS clone")
     administer(server, "CREATE DATABASE clone TEMPLATE origin")
     administer(server, "CHECKPOINT")
@@ -119,13 +127,14 @@ def share(server: ThrowawayServer, name: str, config: Path | None, number: int) 
     print(
         f"{name}, run {number + 1}: gate {sum(spent.values()):.2f} s ({parts}), migration's own {own:.2f} s", flush=True
     )
-    return sum(spent.values()) / own
+    made = spent.pop(MADE)
+    return sum(spent.values()) / own, made / own
 
 
 @contextmanager
 def timed_gate() -> Iterator[dict[str, float]]:
     """Add up, for the block, the seconds that each of the gate's own functions takes; those within others do not count."""
-    spent = dict.fromkeys(GATES_OWN, 0.0)
+    spent = dict.fromkeys((*GATES_OWN, MADE), 0.0)
     inside: list[str] = []
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,19 +146,24 @@ def timed_gate() -> Iterator[dict[str, float]]:
                 return function(*given, **more)
             finally:
                 inside.pop()
+                took = time.monotonic() - began
                 if not inside:
-                    spent[name] += time.monotonic() - began
+                    spent[name] += took
+                elif name == MADE:
+                    spent[name] += took
+                    spent[inside[0]] -= took
 
         return run
 
-    before = {name: getattr(Gate, name) for name in GATES_OWN}
-    for name, function in before.items():
-        setattr(Gate, name, timed(name, function))
+    places = [(Gate, name) for name in GATES_OWN] + [(gate, MADE)]
+    before = [(place, name, getattr(place, name)) for place, name in places]
+    for place, name, function in before:
+        setattr(place, name, timed(name, function))
     try:
         yield spent
     finally:
-        for name, function in before.items():
-            setattr(Gate, name, function)
+        for place, name, function in before:
+            setattr(place, name, function)
 
 
 def full(url: str, number: int, connections: int) -> float:
