@@ -102,6 +102,27 @@ def test_a_long_reader_an_idle_writer_and_a_prepared_transaction_are_named_while
     is_new_with_old_content(adopted_url, before, columns)
 
 
+def test_one_try_for_a_lock_lasts_as_long_as_the_operator_says(adopted_url: str, tmp_path: Path) -> None:
+    def waits_long() -> bool:
+        """Whether a LOCK TABLE has waited for longer than a try lasts by itself."""
+        with psycopg.connect(adopted_url) as conn:
+            asked = (
+                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                " AND query LIKE 'LOCK TABLE%' AND clock_timestamp() - query_start > '1 s'"
+            )
+            return conn.execute(asked).fetchone() is not None
+
+    with (
+        session(adopted_url, "UPDATE users SET status = status", "went for lunch") as writer,
+        started(tmp_path, *UPGRADE, "--lock-timeout", "30", url=adopted_url) as tool,
+    ):
+        assert eventually(waits_long), tool.said()
+        writer.rollback()
+        ended = tool.end()
+    assert ended.code == 0, ended.said
+    assert {lock["attempts"] for lock in report(tmp_path)["locks"]} == {1}
+
+
 def test_an_index_that_is_built_concurrently_meanwhile_is_named_and_found_before_commit_and_the_next_run_is_done(
     adopted_url: str, tmp_path: Path
 ) -> None:

@@ -94,6 +94,9 @@ Accept = Annotated[
     str, typer.Option("--accept-unproven-backup", help="Why to go on where a backup cannot be proven here.")
 ]
 MaxLock = Annotated[float, typer.Option("--max-lock-s", help="Longest foretold lock that is still a go.", min=0)]
+LockTimeout = Annotated[
+    float, typer.Option(help="Seconds that one try for table locks lasts: others wait behind it.", min=0.01, max=60)
+]
 LockPatience = Annotated[float, typer.Option(help="Seconds to try for table locks.", min=0)]
 Reconnect = Annotated[float, typer.Option(help="Seconds to ask again when COMMIT's answer is lost.", min=0)]
 Recover = Annotated[bool, typer.Option("--recover", help="First settle what killed runs left (lawsker-db recover).")]

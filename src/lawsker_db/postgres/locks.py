@@ -146,13 +146,14 @@ def lock_tables(
     *,
     rewrites: bool = False,
     patience_s: float = PATIENCE_S,
+    attempt_s: float = ATTEMPT_S,
     on_wait: OnWait = unheard,
     on_snapshot: OnWait = unheard,
 ) -> tuple[LockHeld, ...]:
     """Take table locks directly at their final strength, in the order given, all or none, until the transaction ends.
 
-    `tables` maps a quoted name to a lock mode. Each attempt runs under a savepoint and gives up after ATTEMPT_S; between
-    attempts nothing is held, and what the transaction built before is kept. Other sessions wait for us ATTEMPT_S at most
+    `tables` maps a quoted name to a lock mode. Each attempt runs under a savepoint and gives up after `attempt_s`; between
+    attempts nothing is held, and what the transaction built before is kept. Other sessions wait for us that long at most
     while we try, and not at all while somebody whom we know to be in the way still is. After a failed attempt the table
     that was not to be had comes first: an application that takes the tables in another order would make every attempt
     fail (measured: one client is enough). With `rewrites` an attempt also fails when older snapshots do not end within
@@ -169,7 +170,7 @@ def lock_tables(
         older: tuple[Blocker, ...] = ()
         in_the_way = _standing(conn, tables, known)
         if not in_the_way:
-            tried = _try(conn, {table: tables[table] for table in order}, on_snapshot if rewrites else None)
+            tried = _try(conn, {table: tables[table] for table in order}, attempt_s, on_snapshot if rewrites else None)
             if tried.done:
                 return tuple(
                     LockHeld(table=name, mode=tables[name], granted_at=at, attempts=attempt)
@@ -206,13 +207,13 @@ class _Tried:
         return not self.failed_at and not self.older
 
 
-def _try(conn: Connection, tables: Mapping[str, str], on_snapshot: OnWait | None) -> _Tried:
+def _try(conn: Connection, tables: Mapping[str, str], within_s: float, on_snapshot: OnWait | None) -> _Tried:
     """One attempt, under a savepoint; with `on_snapshot` older snapshots are waited for behind the locks."""
     began = _clock(conn)
     older: tuple[Blocker, ...] = ()
     try:
         with conn.begin_nested() as savepoint:
-            granted = _attempt(conn, tables)
+            granted = _attempt(conn, tables, within_s)
             if on_snapshot:
                 older = outlast(conn, older_snapshots, patience_s=SNAPSHOT_PATIENCE_S, on_wait=on_snapshot)
             if older:
@@ -315,7 +316,7 @@ def _deadlock_timeout_s(conn: Connection) -> float:
     return int(value) / 1000
 
 
-def _attempt(conn: Connection, tables: Mapping[str, str], within_s: float = ATTEMPT_S) -> dict[str, datetime]:
+def _attempt(conn: Connection, tables: Mapping[str, str], within_s: float) -> dict[str, datetime]:
     """Lock table after table within so many seconds altogether. Raises `NotGranted` when that is over.
 
     Who waits for a table that we hold would find a deadlock with our next wait after deadlock_timeout, and lose it. So
@@ -336,7 +337,9 @@ def _attempt(conn: Connection, tables: Mapping[str, str], within_s: float = ATTE
         if not granted:
             end = min(end, time.monotonic() + holding_s)
         granted[table] = datetime.now(UTC)
-    conn.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": f"{int(ATTEMPT_S * 1000)}ms"})
+    conn.execute(
+        text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": f"{max(1, int(within_s * 1000))}ms"}
+    )
     return granted
 
 

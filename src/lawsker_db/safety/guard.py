@@ -67,6 +67,7 @@ class RunOptions:
     recorded_as: str | None = None  # instead of the plan's direction: an adoption is a stamp
     backup_id: str | None = None
     patience_s: float = locks.PATIENCE_S
+    attempt_s: float = locks.ATTEMPT_S
     blockers: BlockerPolicy = field(default_factory=BlockerPolicy)
     reconnect_s: float = RECONNECT_S
     full: Target | None = None  # lock and compare every table, touched or not, by connections to there
@@ -138,7 +139,12 @@ def guarded_steps(
         conn,
         seal,
         schema,
-        waiting=Waiting(patience_s=options.patience_s, policy=options.blockers, on_event=options.on_event),
+        waiting=Waiting(
+            patience_s=options.patience_s,
+            attempt_s=options.attempt_s,
+            policy=options.blockers,
+            on_event=options.on_event,
+        ),
         direction=plan.direction,
         on_event=options.on_event,
         beside=partial(read_tables, options.full) if options.full else None,

@@ -74,6 +74,7 @@ class RollbackOptions:
     config: Path | None = None
     chain_options: dict[str, str] = field(default_factory=dict)
     patience_s: float = locks.PATIENCE_S
+    attempt_s: float = locks.ATTEMPT_S
     blockers: BlockerPolicy = field(default_factory=BlockerPolicy)
     reconnect_s: float = RECONNECT_S
     discard: bool = False
@@ -320,6 +321,7 @@ def _take_back(account: Account, chain: Chain, options: RollbackOptions, tell: O
         run_id=account.run_id,
         via=ROLLBACK,
         patience_s=options.patience_s,
+        attempt_s=options.attempt_s,
         blockers=options.blockers,
         reconnect_s=options.reconnect_s,
         archive=not options.discard,

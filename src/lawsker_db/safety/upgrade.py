@@ -86,6 +86,7 @@ class UpgradeOptions:
     config: Path | None = None
     chain_options: dict[str, str] = field(default_factory=dict)
     patience_s: float = locks.PATIENCE_S
+    attempt_s: float = locks.ATTEMPT_S
     blockers: BlockerPolicy = field(default_factory=BlockerPolicy)
     reconnect_s: float = RECONNECT_S
     backup: BackupOptions = field(default_factory=BackupOptions)
@@ -153,6 +154,7 @@ def safe_upgrade(
                 config=options.config,
                 chain_options=options.chain_options,
                 patience_s=options.patience_s,
+                attempt_s=options.attempt_s,
                 blockers=options.blockers,
                 reconnect_s=options.reconnect_s,
             ),
@@ -384,6 +386,7 @@ def _migrate(account: Account, chain: Chain, options: UpgradeOptions, tell: OnEv
         via=SAFE_UPGRADE,
         backup_id=account.backup.backup_id if account.backup else None,
         patience_s=options.patience_s,
+        attempt_s=options.attempt_s,
         blockers=options.blockers,
         reconnect_s=options.reconnect_s,
         full=account.target if options.full else None,

@@ -21,11 +21,13 @@ SHOWN = 5  # sessions in one line; the event's facts have them all
 
 @dataclass(slots=True, kw_only=True)
 class Waiting:
-    """How long and in what manner one migration transaction waits for locks; `told` is who was named already."""
+    """How long in all, and in one try, and in what manner one migration transaction waits for locks; `told` is who was named
+    already."""
 
     patience_s: float
     policy: BlockerPolicy
     on_event: OnEvent
+    attempt_s: float = locks.ATTEMPT_S
     told: set[tuple[int | str | None, object]] = field(default_factory=set)
 
     def take(self, conn: Connection, tables: Mapping[str, str], *, rewrites: bool) -> tuple[LockHeld, ...]:
@@ -48,6 +50,7 @@ class Waiting:
             tables,
             rewrites=rewrites,
             patience_s=self.patience_s,
+            attempt_s=self.attempt_s,
             on_wait=blocked,
             on_snapshot=self._say_wait,
         )
