@@ -31,6 +31,7 @@ def main() -> int:
     asked.add_argument("--seconds", type=float, default=300)
     asked.add_argument("--clients", type=int, default=16)
     asked.add_argument("--users", type=int, default=1000)
+    asked.add_argument("--strategy", choices=("update", "rewrite"), default="", help="rewrite: users may look empty")
     given = asked.parse_args()
     with throwaway_server() as server, tempfile.TemporaryDirectory() as folder:
         with psycopg.connect(server.url(), autocommit=True) as conn:
@@ -39,7 +40,13 @@ def main() -> int:
         load_sample(url, users=given.users)
         adopt(parse_target(url))
         until = time.monotonic() + given.seconds
-        soaked = soak(url, Path(folder), clients=given.clients, go_on=lambda rounds: time.monotonic() < until)
+        soaked = soak(
+            url,
+            Path(folder),
+            clients=given.clients,
+            go_on=lambda rounds: time.monotonic() < until,
+            strategy=given.strategy,
+        )
     for name, value in {**asdict(soaked), **asdict(soaked.outcome), "holds": soaked.holds}.items():
         if name != "outcome":
             sys.stdout.write(f"{name:<14} {value}\n")

@@ -9,7 +9,6 @@ import oracle
 import psycopg
 import pytest
 from soaking import alembic
-from variants import patched_chain, replaced
 
 from lawsker_db.errors import RevisionFailed
 from lawsker_db.evidence import Verdict
@@ -77,14 +76,6 @@ def test_where_an_update_would_fail_or_do_something_else_the_table_is_rewritten(
     do(adopted_url, hindrance)
     file = ask(adopted_url, FILE)
     upgraded(adopted_url, tmp_path)
-    assert ask(adopted_url, FILE) != file
-
-
-def test_more_users_than_an_update_may_lock_for_are_rewritten(adopted_url: str, tmp_path: Path) -> None:
-    few = replaced("few", "MOST_UPDATED = 50_000", "MOST_UPDATED = 119")  # the sample has 120
-    options = UpgradeOptions(runs=tmp_path / "runs", prove=False, config=patched_chain(tmp_path, few))
-    file = ask(adopted_url, FILE)
-    assert safe_upgrade(parse_target(adopted_url), options=options).verdict is Verdict.DONE
     assert ask(adopted_url, FILE) != file
 
 

@@ -110,14 +110,15 @@ def as_struck(point: Point, calls: tuple[Call, ...]) -> Point | None:
 
 def _placed(calls: tuple[Call, ...], commit_sync: int) -> Iterator[tuple[Call, str, bool]]:
     """Pure. The calls on files of the run, each with which file it is and whether COMMIT may have been sent."""
-    kind, committed, finished = FOLDER, False, False
+    kind, asked, committed, finished = FOLDER, False, False, False
     for call in calls:
         if RUNS in f"{call.path}/":
             kind = PROOF if finished and call.path.endswith("manifest.json.partial") else _kind(call.path, kind)
+            committed = committed or (asked and kind != LOG)  # the log tells the same event, before COMMIT is sent
             # A folder that is made is needed, also where the file before it only tells.
             yield call, FOLDER if call.call == "mkdir" and kind == LOG else kind, committed
             finished = finished or (call.call, kind) == ("rename", "manifest")
-        committed = committed or (call.call, call.number) == ("fsync", commit_sync)
+        asked = asked or (call.call, call.number) == ("fsync", commit_sync)
 
 
 def _about_to_commit(calls: tuple[Call, ...], journal: Path) -> int:

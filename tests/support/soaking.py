@@ -51,17 +51,21 @@ def alembic(url: str, folder: Path, *arguments: str) -> subprocess.CompletedProc
     )
 
 
-def soak(url: str, folder: Path, *, clients: int, go_on: Callable[[int], bool]) -> Soaked:
-    """Go up and down while `go_on` says so of the number of rounds made, with clients at work on the adopted database."""
+def soak(url: str, folder: Path, *, clients: int, go_on: Callable[[int], bool], strategy: str = "") -> Soaked:
+    """Go up and down while `go_on` says so of the number of rounds made, with clients at work on the adopted database.
+
+    `strategy` is how users is filled, by default as its size says.
+    """
     with psycopg.connect(url) as conn:
         row = conn.execute("SELECT count(*) FROM users").fetchone()
     assert row is not None
+    chosen = ("--option", f"users={strategy}") if strategy else ()
     began = time.monotonic()
     badly: list[str] = []
     ups = downs = 0
     with at_work(url, clients) as ledgers:
         while go_on(downs) and not badly:
-            up = run(folder, *UP, url=url)
+            up = run(folder, *UP, *chosen, url=url)
             ups += up.code == 0
             if up.code:
                 badly.append(f"exit {up.code}: {up.said}")
