@@ -220,6 +220,14 @@ def test_an_unknown_revision_is_refused(adopted_url: str) -> None:
     assert oracle.picture(adopted_url) == before
 
 
+def test_a_refusal_and_what_was_kept_are_said_in_the_language_of_the_environment(upgraded_url: str) -> None:
+    ended = run_alembic(ROOT, "upgrade", "999", url=upgraded_url, LAWSKER_LANG="zh")
+    assert ended.code != 0
+    assert "FAILED: 修订 999 不在修订链中。\n数据库没有被改动。\n下一步：" in ended.said
+    told = run_alembic(ROOT, "-x", "archive=yes", "downgrade", "012", url=upgraded_url, LAWSKER_LANG="zh")
+    assert "降级移走的内容保存在模式 " in told.out, told.said
+
+
 def test_an_upgrade_at_head_changes_nothing(upgraded_url: str) -> None:
     before, history = oracle.picture(upgraded_url), rows(upgraded_url, HISTORY)
     succeed(upgraded_url, "upgrade", "head")
