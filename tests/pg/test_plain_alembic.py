@@ -248,7 +248,7 @@ SINCE = {
     "a membership": (
         "INSERT INTO user_memberships (user_id, membership_type, start_date, end_date) SELECT id, 'free', now(),"
         " now() + interval '1 year' FROM users LIMIT 1",
-        "user_memberships: 1",
+        "user_memberships: a membership: 1",
     ),
     "a changed seed": ("UPDATE lawyer_levels SET name = name || '!' WHERE level = 3", "lawyer_levels"),
     "a changed package": (
@@ -258,27 +258,27 @@ SINCE = {
     "a deleted seed": ("DELETE FROM demo_accounts WHERE demo_type = 'user'", "demo_accounts"),
     "a verified user": (
         "UPDATE users SET email_verified = true WHERE id = (SELECT id FROM users LIMIT 1)",
-        "users: 1",
+        "nor a default gave: 1 (",
     ),
     "another account type": (
         "UPDATE users SET account_type = 'lawyer_pending' WHERE id = (SELECT id FROM users LIMIT 1)",
-        "users: 1",
+        "nor a default gave: 1 (",
     ),
     "another source": (
         "UPDATE users SET registration_source = 'app' WHERE id = (SELECT id FROM users LIMIT 1)",
-        "users: 1",
+        "nor a default gave: 1 (",
     ),
     "points": ("UPDATE lawyer_level_details SET level_points = 5", "lawyer_level_details"),
     "used credits": (
         "UPDATE user_credits SET credits_remaining = 0 WHERE user_id = (SELECT user_id FROM user_credits LIMIT 1)",
-        "user_credits: 1",
+        "user_credits: credits made or changed since: 1",
     ),
     "a mapping of somebody new": (
         "WITH u AS (INSERT INTO users (id, tenant_id, username, password_hash, status) SELECT gen_random_uuid(),"
         " tenant_id, 'somebody new', 'x', 'ACTIVE' FROM users LIMIT 1 RETURNING id)"
         " INSERT INTO workspace_mappings (user_id, workspace_id, workspace_type)"
         " SELECT u.id, 'my-own-space', 'user' FROM u",
-        "workspace_mappings: 1",
+        "with a workspace_id of its own: 1",
     ),
 }
 

@@ -28,7 +28,7 @@ QUERIES = [
         ),
         (
             "account_type_follows_status: pending with status ACTIVE",
-            "account_type_follows_status：pending，状态为 ACTIVE",
+            "account_type_follows_status：实际为 pending，状态为 ACTIVE",
         ),
     ],
 )
