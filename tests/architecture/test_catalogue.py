@@ -20,7 +20,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CJK = re.compile("[\u4e00-\u9fff]")
 CROWDED = re.compile("[\u4e00-\u9fff][A-Za-z0-9]|[A-Za-z0-9][\u4e00-\u9fff]")
 # What docs/glossary.md has one word for; a seed of a hash is none of its seed rows.
-OTHER_WORDS = re.compile(r"口令|已准备的事务|准备好的事务|迁移链|种子(?:数据|行)|文件夹|个表|(?<![\w-])dumps?(?![\w.-])")
+OTHER_WORDS = re.compile(
+    r"口令|已准备的事务|准备好的事务|迁移链|种子(?:数据|行)|文件夹|个表|(?<![\w-])dumps?(?![\w.-])"
+)
 CODE = re.compile(r"^```.*?^```|`[^`]*`|\]\([^)]*\)", re.MULTILINE | re.DOTALL)
 PAGES = sorted((*CHECKOUT.glob("*.zh-CN.*"), *(CHECKOUT / "docs").glob("*.zh-CN.*")))
 Rule = Callable[[Mapping[str, str]], list[str]]
@@ -90,7 +92,15 @@ def crowded(catalog: Mapping[str, str]) -> list[str]:
     return [message for message, translation in catalog.items() if CROWDED.search(translation)]
 
 
-RULES: tuple[Rule, ...] = (untranslated, english_in_disguise, without_chinese, other_fields, other_edges, other_words, crowded)
+RULES: tuple[Rule, ...] = (
+    untranslated,
+    english_in_disguise,
+    without_chinese,
+    other_fields,
+    other_edges,
+    other_words,
+    crowded,
+)
 PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (untranslated, "no rights", " "),
     (english_in_disguise, "no rights", "no rights"),

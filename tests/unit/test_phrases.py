@@ -125,7 +125,10 @@ def test_only_marks_between_values_become_wide(template: str, told: str) -> None
     [
         ("lawsker_report", "角色 lawsker_report 缺少 lawsker_report，来自 lawsker_report 的"),
         (Phrase("this machine"), "角色本机缺少本机，来自本机的"),
-        (Phrase("{name} (pg_dump)", name=Phrase("this machine")), "角色本机（pg_dump）缺少本机（pg_dump），来自本机（pg_dump）的"),
+        (
+            Phrase("{name} (pg_dump)", name=Phrase("this machine")),
+            "角色本机（pg_dump）缺少本机（pg_dump），来自本机（pg_dump）的",
+        ),
         ("律师库", "角色 律师库 缺少律师库，来自 律师库 的"),
         (3, "角色 3 缺少 3，来自 3 的"),
     ],
