@@ -14,9 +14,11 @@ from typing import Any
 from alembic import context
 from alembic.util import CommandError
 
+from lawsker_db.cli.language import asked_language
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import Direction
 from lawsker_db.models import metadata
+from lawsker_db.phrases import Phrase, joined, said, speak
 from lawsker_db.revisions import COMPARISON
 from lawsker_db.safety import plain
 
@@ -71,6 +73,8 @@ def migrate(connection: Any, gate: Any) -> None:
 def run_online() -> None:
     """Online: on the connection handed over, or through the guard, or only looking."""
     handed_over = config.attributes.get("connection")
+    if config.cmd_opts is not None:  # typed by a person; in a program somebody else chooses the language
+        speak(asked_language((), os.environ))
     if handed_over is not None and "gate" in config.attributes:
         migrate(handed_over, config.attributes["gate"])
         return
@@ -88,9 +92,10 @@ def run_online() -> None:
             config.attributes["gate"] = gate
             migrate(connection, gate)
         if gate is not None and gate.keeping is not None and gate.keeping.kept:
-            config.print_stdout("Kept in schema %s what the downgrade took away.", gate.keeping.schema)
+            config.print_stdout("%s", said(plain.kept_words(gate.keeping.schema)))
     except LawskerError as refused:
-        raise CommandError(str(refused)) from refused
+        whole = joined((refused.message, refused.state, Phrase("Next: {hint}", hint=refused.hint)), "\n")
+        raise CommandError(said(whole)) from refused
 
 
 def run_on(connection: Any, typed: plain.Wish | None) -> None:

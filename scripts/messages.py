@@ -71,8 +71,10 @@ def _of_commands() -> Iterator[tuple[str, str]]:
 
 
 def _of_contracts() -> Iterator[tuple[str, str]]:
-    """What the shipped revisions say of themselves: titles, every `says`, and what their queries answer before the names."""
+    """What the shipped revisions say of themselves: titles, every `says`, and the words that their queries answer."""
+    from lawsker_db.contract import Invariant
     from lawsker_db.revisions import load_chain
+    from lawsker_db.safety.answers import templates
 
     def walk(value: object) -> Iterator[str]:
         if isinstance(value, tuple):
@@ -83,7 +85,7 @@ def _of_contracts() -> Iterator[tuple[str, str]]:
             if name == "says":
                 yield inner
             if name == "query":
-                yield from ANSWERED.findall(inner)
+                yield from templates(inner) if isinstance(value, Invariant) else ANSWERED.findall(inner)
             yield from walk(inner)
 
     chain = load_chain(None)

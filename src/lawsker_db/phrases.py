@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from string import Formatter
 from typing import Any, Self
 
 ENGLISH, CHINESE = "en", "zh"
@@ -20,6 +21,9 @@ DOMAIN = "lawsker_db"
 # What stands between the values of a template; without a blank behind it ("a.b", "1/2", "x:y") it is no mark of a sentence.
 FIELD_OR_MARK = re.compile(r"\{[^{}]*\}|(?<!\.)[,;:.](?: |$)")
 BRACKETS = re.compile(r" \(([^()]*)\) ?")
+# Where two parts of a Chinese sentence meet: a blank is lacking between them, or is one too many.
+LACKING = re.compile(r"[\u3400-\u9fff]\0[A-Za-z0-9]|[A-Za-z0-9]\0[\u3400-\u9fff]")
+TOO_MANY = re.compile(r"[\u3400-\u9fff，；：。（）](?: \0|\0 )[\u3400-\u9fff，；：。（）]")
 FULL_WIDTH = {",": "，", ";": "；", ":": "：", ".": "。"}
 
 Value = str | int | float
@@ -102,10 +106,34 @@ def in_language(text: str, language: str) -> str:
         values = {
             key: in_language(value, language) if isinstance(value, str) else value for key, value in text.values.items()
         }
-        if language == CHINESE and values != text.values and _wordless(told):
-            told = full_width(told)
-        told = told.format_map(values)
+        if language == CHINESE and not _wordless(told):
+            told = _spaced(told, values, {name for name, value in text.values.items() if isinstance(value, Phrase)})
+        else:
+            told = (full_width(told) if language == CHINESE and values != text.values else told).format_map(values)
     return told.rstrip(".。") if isinstance(text, Clause) else told
+
+
+def _spaced(template: str, values: Mapping[str, Value], phrases: set[str]) -> str:
+    """Pure. A Chinese template filled, with the blanks that its values ask for: one between Chinese and Latin letters or
+    figures, and none beside a phrase that has become Chinese. A name keeps the blanks that the template has around it."""
+    told, ours = "", False
+    for literal, name, spec, conversion in Formatter().parse(template):
+        told = _met(told, literal, blanks=ours)
+        if name is not None:
+            how = f"!{conversion}" * bool(conversion) + f":{spec}" * bool(spec)
+            ours = name in phrases
+            told = _met(told, f"{{{name}{how}}}".format_map(values), blanks=ours)
+    return told
+
+
+def _met(told: str, following: str, *, blanks: bool) -> str:
+    """Pure. Two parts of a sentence as one; with `blanks`, one that is too many between them goes."""
+    seam = f"{told[-2:]}\0{following[:2]}"
+    if LACKING.search(seam):
+        return f"{told} {following}"
+    if blanks and TOO_MANY.search(seam):
+        return f"{told.removesuffix(' ')}{following.removeprefix(' ')}"
+    return told + following
 
 
 def _wordless(template: str) -> bool:

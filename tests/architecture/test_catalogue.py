@@ -18,6 +18,13 @@ from lawsker_db.phrases import CHINESE, LANGUAGES, LOCALES, catalogue
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CJK = re.compile("[\u4e00-\u9fff]")
+CROWDED = re.compile("[\u4e00-\u9fff][A-Za-z0-9]|[A-Za-z0-9][\u4e00-\u9fff]")
+# What docs/glossary.md has one word for; a seed of a hash is none of its seed rows.
+OTHER_WORDS = re.compile(
+    r"口令|已准备的事务|准备好的事务|迁移链|种子(?:数据|行)|文件夹|个表|(?<![\w-])dumps?(?![\w.-])"
+)
+CODE = re.compile(r"^```.*?^```|`[^`]*`|\]\([^)]*\)", re.MULTILINE | re.DOTALL)
+PAGES = sorted((*CHECKOUT.glob("*.zh-CN.*"), *(CHECKOUT / "docs").glob("*.zh-CN.*")))
 Rule = Callable[[Mapping[str, str]], list[str]]
 
 
@@ -75,7 +82,25 @@ def other_edges(catalog: Mapping[str, str]) -> list[str]:
     ]
 
 
-RULES: tuple[Rule, ...] = (untranslated, english_in_disguise, without_chinese, other_fields, other_edges)
+def other_words(catalog: Mapping[str, str]) -> list[str]:
+    """A translation has the glossary's word for a thing, and no other one."""
+    return [message for message, translation in catalog.items() if OTHER_WORDS.search(translation)]
+
+
+def crowded(catalog: Mapping[str, str]) -> list[str]:
+    """A blank stands between Chinese and Latin letters or figures."""
+    return [message for message, translation in catalog.items() if CROWDED.search(translation)]
+
+
+RULES: tuple[Rule, ...] = (
+    untranslated,
+    english_in_disguise,
+    without_chinese,
+    other_fields,
+    other_edges,
+    other_words,
+    crowded,
+)
 PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (untranslated, "no rights", " "),
     (english_in_disguise, "no rights", "no rights"),
@@ -84,12 +109,24 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (other_fields, "{rows} rows", "若干行"),
     (other_fields, "{took_s:.2f} s", "{took_s} 秒"),
     (other_edges, "no rights", "没有权限\n"),
+    (other_words, "wrong password", "口令错误"),
+    (other_words, "3 tables", "3 个表"),
+    (other_words, "a dump of others", "其他人的 dump"),
+    (crowded, "no COMMIT", "没有COMMIT"),
 )
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_catalogue_has_no(rule: Rule, written: dict[str, str]) -> None:
     assert rule(written) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_chinese_page_says_the_words_of_the_glossary_with_blanks_beside_latin_ones(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    prose = re.sub(r"<[^>]*>", " ", text) if page.suffix == ".svg" else CODE.sub("", text)
+    assert [found[0] for found in OTHER_WORDS.finditer(prose)] == []
+    assert [found[0] for found in CROWDED.finditer(prose)] == []
 
 
 @pytest.mark.parametrize(("rule", "message", "translation"), PLANTED)

@@ -110,6 +110,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "safety.since",
         "safety.choice",
         "safety.reinstatement",
+        "safety.answers",
         "safety.made",
         "safety.gate",
         "safety.hanging",

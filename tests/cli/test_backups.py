@@ -21,6 +21,7 @@ import pytest
 from command_line import Ended, everything, files, run, script
 from psycopg import sql
 
+from lawsker_db.evidence import Proof
 from lawsker_db.record.manifest import Manifest, read_manifest, write_manifest
 from lawsker_db.safety.backup import take_backup
 from lawsker_db.safety.shelf import list_backups
@@ -391,6 +392,20 @@ def test_thousands_of_backups_stay_readable(runs: Path, tmp_path: Path) -> None:
     assert lines[-1].startswith("None of them is proven. Next: lawsker-db backup verify lawsker-runs/")
     assert len(run(tmp_path, "backup", "list", "--all").out.splitlines()) > 3000
     assert len(run(tmp_path, "backup", "list", "--json").document["backups"]) == 2001
+
+
+def test_show_says_in_chinese_why_something_is_not_compared_whether_it_was_proven_or_not(
+    runs: Path, tmp_path: Path
+) -> None:
+    name, why = "public.user_statistics", "a materialized view: a restore fills it afresh"
+    assert (name, why) in read_manifest(runs / "one" / "backup").left_out
+    proof = Proof(proven_at="2026-07-01T00:00:00+00:00", server_version=150000, tables=1, rows=1, restore_s=1.0,
+                  compare_s=1.0, omitted=(f"{name}: {why}", "nameless"))  # fmt: skip
+    for proven in (None, proof):
+        rewritten(runs / "one" / "backup", proof=proven)
+        shown = run(tmp_path, "backup", "show", "one", LAWSKER_LANG="zh")
+        assert f"未比较：{name}：物化视图：恢复时会重新填充\n" in shown.out
+        assert run(tmp_path, "backup", "show", "one").out.count(f"not compared: {name}: {why}\n") == 1
 
 
 def test_show_tells_all_that_a_restore_by_hand_needs(runs: Path, empty_url: str, tmp_path: Path) -> None:

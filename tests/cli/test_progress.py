@@ -10,7 +10,9 @@ import re
 import struct
 import subprocess
 import termios
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -306,12 +308,33 @@ def test_a_display_that_breaks_is_told_once_and_ends_nothing(capsys: pytest.Capt
     assert "afterwards" in told
 
 
+def test_times_are_utc_whatever_the_zone_of_the_terminal_and_the_first_line_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        with progress(as_json=False) as on_event:
+            for minute in (0, 1):
+                at = datetime(2026, 7, 1, 23, minute, tzinfo=UTC)
+                on_event(Event(phase=Phase.BACKUP, name="word", text="words", at=at))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert capsys.readouterr().err.splitlines() == [
+        "23:00:00  backup     words (times are UTC)",
+        "23:01:00  backup     words",
+    ]
+
+
 def test_a_scene_tells_counts_times_and_that_an_estimate_is_one() -> None:
     def event(name: str, *, lasting: bool = True, **facts: object) -> Event:
         return Event(phase=Phase.PROOF, name=name, text="words", facts=facts, lasting=lasting)
 
     scene = Scene(began=0.0, phase_began=0.0)
     begin = event("begin", number=2, of=3, estimate_s=30.0, left_s=90.0, expected_bytes=200_000_000)
+    scene.hear(begin, 10.0)
+    assert lasting_line(scene, begin)[8:] == "  [2/3] proof      words (estimate: 30 s) (times are UTC)"
     scene.hear(begin, 10.0)
     assert lasting_line(scene, begin)[8:] == "  [2/3] proof      words (estimate: 30 s)"
     assert times(scene, 22.0) == (

@@ -220,6 +220,14 @@ def test_an_unknown_revision_is_refused(adopted_url: str) -> None:
     assert oracle.picture(adopted_url) == before
 
 
+def test_a_refusal_and_what_was_kept_are_said_in_the_language_of_the_environment(upgraded_url: str) -> None:
+    ended = run_alembic(ROOT, "upgrade", "999", url=upgraded_url, LAWSKER_LANG="zh")
+    assert ended.code != 0
+    assert "FAILED: 修订 999 不在修订链中。\n数据库没有被改动。\n下一步：" in ended.said
+    told = run_alembic(ROOT, "-x", "archive=yes", "downgrade", "012", url=upgraded_url, LAWSKER_LANG="zh")
+    assert "降级移走的内容保存在模式 " in told.out, told.said
+
+
 def test_an_upgrade_at_head_changes_nothing(upgraded_url: str) -> None:
     before, history = oracle.picture(upgraded_url), rows(upgraded_url, HISTORY)
     succeed(upgraded_url, "upgrade", "head")
@@ -240,7 +248,7 @@ SINCE = {
     "a membership": (
         "INSERT INTO user_memberships (user_id, membership_type, start_date, end_date) SELECT id, 'free', now(),"
         " now() + interval '1 year' FROM users LIMIT 1",
-        "user_memberships: 1",
+        "user_memberships: a membership: 1",
     ),
     "a changed seed": ("UPDATE lawyer_levels SET name = name || '!' WHERE level = 3", "lawyer_levels"),
     "a changed package": (
@@ -250,27 +258,27 @@ SINCE = {
     "a deleted seed": ("DELETE FROM demo_accounts WHERE demo_type = 'user'", "demo_accounts"),
     "a verified user": (
         "UPDATE users SET email_verified = true WHERE id = (SELECT id FROM users LIMIT 1)",
-        "users: 1",
+        "nor a default gave: 1 (",
     ),
     "another account type": (
         "UPDATE users SET account_type = 'lawyer_pending' WHERE id = (SELECT id FROM users LIMIT 1)",
-        "users: 1",
+        "nor a default gave: 1 (",
     ),
     "another source": (
         "UPDATE users SET registration_source = 'app' WHERE id = (SELECT id FROM users LIMIT 1)",
-        "users: 1",
+        "nor a default gave: 1 (",
     ),
     "points": ("UPDATE lawyer_level_details SET level_points = 5", "lawyer_level_details"),
     "used credits": (
         "UPDATE user_credits SET credits_remaining = 0 WHERE user_id = (SELECT user_id FROM user_credits LIMIT 1)",
-        "user_credits: 1",
+        "user_credits: credits made or changed since: 1",
     ),
     "a mapping of somebody new": (
         "WITH u AS (INSERT INTO users (id, tenant_id, username, password_hash, status) SELECT gen_random_uuid(),"
         " tenant_id, 'somebody new', 'x', 'ACTIVE' FROM users LIMIT 1 RETURNING id)"
         " INSERT INTO workspace_mappings (user_id, workspace_id, workspace_type)"
         " SELECT u.id, 'my-own-space', 'user' FROM u",
-        "workspace_mappings: 1",
+        "with a workspace_id of its own: 1",
     ),
 }
 

@@ -132,8 +132,8 @@ def test_what_others_added_to_a_new_table_went_along_and_their_trigger_is_named(
 def test_what_was_written_since_is_told_per_table(story: Story) -> None:
     words = "; ".join(story.words)
     assert "lawyer_levels: changed since the upgrade (10 rows when made, 10 now)" in words
-    assert "enterprise_clients: 5 an enterprise client (0 rows when made, 5 now)" in words
-    assert "users: 1 a value in one of the four columns" in words
+    assert "enterprise_clients: an enterprise client: 5 (0 rows when made, 5 now)" in words
+    assert "users: a value in one of the four columns that neither the upgrade nor a default gave: 1" in words
     assert "(120 rows when made, 125 now)" in words
     assert "demo_accounts" not in words
     assert "enterprise_service_packages" not in words

@@ -20,9 +20,11 @@ from sqlalchemy import Connection
 
 from lawsker_db.contract import Contract, Invariant
 from lawsker_db.evidence import Check, failures
+from lawsker_db.phrases import CHINESE, in_language
 from lawsker_db.postgres.session import pin_session
 from lawsker_db.revisions import contracts_up_to, load_chain
 from lawsker_db.safety.contents import check_contents
+from lawsker_db.safety.made import judge_made
 from lawsker_db.safety.verification import verify
 from lawsker_db.target import parse_target
 
@@ -103,6 +105,21 @@ def test_keys_show_nothing_of_a_persons_row(used_url: str, contract: Contract) -
         checks = check_contents(conn, contract, schema="public", made_at=at)
     assert {"D05", "D11", "D12", "D14", "D15", "D18", "D20", "D21"} <= codes(checks)
     assert "SECRET" not in repr(checks)
+
+
+def test_what_is_wrong_with_rows_is_said_in_chinese_by_verification_and_at_the_gate(
+    used_url: str, contract: Contract
+) -> None:
+    with pinned(used_url) as conn:
+        at = made_at(conn)
+        conn.exec_driver_sql("DELETE FROM user_roles")
+        conn.exec_driver_sql("DELETE FROM lawyer_levels WHERE level = 10")
+        verified = {check.code: check for check in check_contents(conn, contract, schema="public", made_at=at)}
+        judged = {check.name.split()[0]: check for check in judge_made(conn, contract, "public")[0]}
+    assert ": none of these roles; " in verified["D18"].found
+    assert "：不持有这些角色中的任何一个；" in in_language(verified["D18"].found, CHINESE)
+    assert verified["D03"].found == judged["D03"].found == "10: missing"
+    assert in_language(verified["D03"].found, CHINESE) == in_language(judged["D03"].found, CHINESE) == "10：缺失"
 
 
 def test_what_applications_wrote_since_is_information_but_not_in_the_strict_sense(

@@ -7,11 +7,15 @@ import json
 import re
 import runpy
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lawsker_db.monitor import watching
 from lawsker_db.monitor.figures import KINDS, amount_text, bytes_text, seconds_text
-from lawsker_db.monitor.report_page import CHARTS
+from lawsker_db.monitor.problem import WARNING, Problem
+from lawsker_db.monitor.report_page import CHARTS, MonitoringReport, render_page
+from lawsker_db.monitor.watching import Span, Summary
+from lawsker_db.phrases import CHINESE, ENGLISH
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCUMENT = (CHECKOUT / "docs/monitoring.md").read_text()
@@ -34,6 +38,17 @@ def names(call: ast.Call) -> Iterator[str]:
     """The texts that a call has for a code: by keyword, or among its arguments."""
     given = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "code")]
     yield from (str(one.value) for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str))
+
+
+def test_the_page_heads_what_was_found_of_a_problem_as_such_in_both_languages() -> None:
+    at = datetime(2026, 7, 1, tzinfo=UTC)
+    seen = Span(problem=Problem(code="deadlocks", severity=WARNING, subject="x", text="words", hint="x"),
+                first_at=at, last_at=at, over=True)  # fmt: skip
+    summary = Summary(target="x", began_at=at, ended_at=at + timedelta(minutes=1), looks=2, unreachable=0, away_s=0.0,
+                      figures=(), spans=(seen,))  # fmt: skip
+    report = MonitoringReport(summary=summary, points=(), gaps=(), last=None)
+    assert ">What was found</th>" in render_page(report, ENGLISH, "0")
+    assert ">情况说明</th>" in render_page(report, CHINESE, "0")
 
 
 def test_every_rule_is_in_the_document() -> None:

@@ -7,6 +7,7 @@ import copy
 import json
 import pickle
 from dataclasses import asdict
+from gettext import NullTranslations
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,31 @@ def test_values_that_are_said_in_chinese_have_chinese_marks_between_them(phrase:
 )
 def test_only_marks_between_values_become_wide(template: str, told: str) -> None:
     assert full_width(template) == told
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("lawsker_report", "角色 lawsker_report 缺少 lawsker_report，来自 lawsker_report 的"),
+        (Phrase("this machine"), "角色本机缺少本机，来自本机的"),
+        (
+            Phrase("{name} (pg_dump)", name=Phrase("this machine")),
+            "角色本机（pg_dump）缺少本机（pg_dump），来自本机（pg_dump）的",
+        ),
+        ("律师库", "角色 律师库 缺少律师库，来自 律师库 的"),
+        (3, "角色 3 缺少 3，来自 3 的"),
+    ],
+)
+def test_blanks_around_a_value_are_those_that_chinese_has_there(
+    value: str | int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {"a": "角色 {x} 缺少{x}，来自 {x} 的", "this machine": "本机", "{name} (pg_dump)": "{name}（pg_dump）"}
+    catalog = NullTranslations()
+    monkeypatch.setattr(catalog, "gettext", words.get)
+    monkeypatch.setattr("lawsker_db.phrases.catalogue", lambda _language: catalog)
+    phrase = Phrase("{x}", x=value)
+    phrase.template = "a"
+    assert in_language(phrase, CHINESE) == told
 
 
 def test_an_exception_gives_back_the_phrase_that_it_was_raised_with() -> None:

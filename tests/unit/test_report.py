@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 from report_values import anything, everywhere
 
 from lawsker_db.errors import Refused
-from lawsker_db.evidence import Check, RunReport, Verdict
+from lawsker_db.evidence import Check, RunReport, TableContent, Verdict
 from lawsker_db.phrases import CHINESE, ENGLISH, LANGUAGES, Phrase, clause, in_language, joined
 from lawsker_db.record.document import REPORT_VERSION, as_bytes, as_document, from_document, read_report
 from lawsker_db.record.junit import render_junit
@@ -350,6 +350,14 @@ def test_a_bug_in_the_page_is_a_note_and_the_rest_of_the_report_is_there(tmp_pat
     assert told == "the report could not be written: a bug in lawsker-db: TypeError"
     assert json.loads((tmp_path / "report.json").read_bytes())["duration_s"] == "long"
     assert not (tmp_path / "report.html").exists()
+
+
+def test_the_first_figures_count_what_stood_before_without_the_servers_own_catalogs() -> None:
+    named = ("public.users", "public.users_id_seq", "pg_catalog.pg_largeobject")
+    report = replace(everywhere("x"), contents=tuple(TableContent(table=name, proof="untouched") for name in named))
+    page = render_html(report, ENGLISH)
+    told = re.sub(r"<[^>]+>", " ", page.partition("Older tables and sequences")[2])
+    assert told.split()[:2] == ["2", "unchanged"]
 
 
 def test_a_run_that_was_over_at_once_has_a_page_too() -> None:

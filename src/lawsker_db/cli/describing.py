@@ -6,7 +6,7 @@ import shlex
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from lawsker_db.phrases import Phrase, joined
+from lawsker_db.phrases import Phrase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,18 +67,20 @@ def described(folder: Path, manifest: Manifest, now: datetime) -> Iterator[str]:
         objects=objects,
         size=size,
     )
-    omitted = (
-        manifest.proof.omitted
-        if manifest.proof
-        else tuple(joined((name, why), ": ") for name, why in manifest.left_out)
-    )
-    yield from (Phrase("          not compared: {line}", line=line) for line in omitted)
+    omitted = manifest.proof.omitted if manifest.proof else tuple(": ".join(pair) for pair in manifest.left_out)
+    yield from (Phrase("          not compared: {line}", line=_reasoned(line)) for line in omitted)
     yield from _by_hand(folder, manifest)
     largest = sorted(manifest.tables, key=lambda table: (-table.rows, table.table))
     rows_of = ", ".join(f"{table.table} {table.rows}" for table in largest[:LISTED])
     yield Phrase("Rows:     {tables}", tables=rows_of)
     if len(largest) > LISTED:
         yield Phrase("          and {number} smaller tables: --json lists them", number=len(largest) - LISTED)
+
+
+def _reasoned(line: str) -> Phrase:
+    """Pure. A name and why it was left out, which a manifest keeps as text, as a phrase again."""
+    name, _, why = line.partition(": ")
+    return Phrase("{name}: {why}", name=name, why=Phrase(why)) if why else Phrase(line)
 
 
 def _by_hand(folder: Path, manifest: Manifest) -> Iterator[str]:

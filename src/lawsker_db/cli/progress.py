@@ -157,7 +157,7 @@ def _plain_lines() -> Iterator[Callable[[Event], None]]:
             now, last = time.monotonic(), scene.last
             patience_s = min(max(SILENCE_S, SILENCE_SHARE * (now - scene.phase_began)), LONGEST_SILENCE_S)
             if last is not None and now - spoken[0] >= patience_s and not _asking.is_set():
-                say(still_line(scene, last, now, time.strftime("%H:%M:%S")))
+                say(still_line(scene, last, now, time.strftime("%H:%M:%S", time.gmtime())))
                 spoken[0] = now
 
     watcher = threading.Thread(target=break_silence, daemon=True)

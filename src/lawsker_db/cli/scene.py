@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from lawsker_db.cli.render import PHASE_CELLS, padded
@@ -17,11 +18,13 @@ ALMOST = 0.99  # what is still at work is not done, whatever its estimate says
 
 @dataclass(slots=True, kw_only=True)
 class Scene:
-    """A run as it stands. Times are of a monotonic clock. `left_s` and `estimate_s` are None where nothing is known."""
+    """A run as it stands. Times are of a monotonic clock. `left_s` and `estimate_s` are None where nothing is known;
+    `lines` are those that stay."""
 
     began: float
     phase_began: float
     last: Event | None = None
+    lines: int = 0
     number: int = 0
     of: int = 0
     number_cells: int = 0
@@ -48,6 +51,7 @@ class Scene:
             self._count(facts)
         if event.text:
             self.last = event
+            self.lines += event.lasting
 
     def _count(self, facts: dict[str, Any]) -> None:
         """How much of it is done, where that can be counted. What counts nothing leaves the last count standing."""
@@ -72,6 +76,8 @@ def lasting_line(scene: Scene, event: Event) -> Phrase:
     text = event.text
     if event.name == "begin" and scene.estimate_s is not None:
         text = Phrase("{text} (estimate: {time})", text=text, time=time_text(scene.estimate_s))
+    if scene.lines == 1:  # once, on the first
+        text = Phrase("{text} (times are UTC)", text=text)
     return line_of(scene, event, text)
 
 
@@ -128,4 +134,4 @@ def bar_text(fraction: float, *, ascii_only: bool) -> str:
 
 
 def _at(event: Event) -> str:
-    return f"{event.at.astimezone():%H:%M:%S}"
+    return f"{event.at.astimezone(UTC):%H:%M:%S}"

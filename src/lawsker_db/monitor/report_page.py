@@ -147,7 +147,7 @@ def _problems(say: Say, report: MonitoringReport) -> str:
         )
         for span in spans
     ]
-    heads = (Phrase("Problem"), Phrase("Severity"), Phrase("What"), Phrase("From, to"), Phrase("Next"))
+    heads = (Phrase("Problem"), Phrase("Severity"), Phrase("What was found"), Phrase("From, to"), Phrase("Next"))
     tones = [BAD if span.problem.severity is ERROR else WARN for span in spans]
     chart = timeline(
         drawn,

@@ -17,6 +17,7 @@ from lawsker_db.contract import Contract, Invariant
 from lawsker_db.evidence import Check
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.session import literal
+from lawsker_db.safety.answers import answered
 from lawsker_db.safety.checklist import ITEMS, SHOWN, When, passed, unknown, violated
 from lawsker_db.target import said_by_server
 
@@ -135,9 +136,9 @@ def check_invariant(conn: Connection, invariant: Invariant, made_at: datetime | 
         columns, code = (f"{columns}, code", "q.code")
     query = invariant.query.replace(":", "\\:")
     counted = text(
-        "SELECT code, theirs, total, said FROM ("
-        "SELECT code, theirs, said, count(*) OVER w AS total, row_number() OVER w AS place FROM ("
-        f"SELECT {code} AS code, q.key || '\\: ' || q.found AS said,"
+        "SELECT code, theirs, total, key, found FROM ("
+        "SELECT code, theirs, key, found, count(*) OVER w AS total, row_number() OVER w AS place FROM ("
+        f"SELECT {code} AS code, q.key, q.found,"
         f" coalesce(q.written_at > :made_at AND {code} <> ALL (:always), false) AS theirs"
         f" FROM ({query}) AS q ({columns})) AS judged WINDOW w AS (PARTITION BY code, theirs)"
         ") AS numbered WHERE place <= :shown"
@@ -159,7 +160,8 @@ def _judge(code: str, invariant: Invariant, rows: list[RowMapping], made_at: dat
     since = Phrase("so it is")
     if theirs:
         since = Phrase("so it is, but for {theirs} that the applications have written since", theirs=theirs)
-    keys = tuple(str(row["said"]) for row in ours)
+    told = ((str(row["key"]), answered(invariant.query, str(row["found"]))) for row in ours)
+    keys = tuple(Phrase("{key}: {found}", key=key, found=found) for key, found in told)
     if code in ITEMS:
         return violated(code, keys, count=int(ours[0]["total"])) if ours else passed(code, since)
     found = joined(keys, "; ") or since

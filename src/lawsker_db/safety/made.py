@@ -8,6 +8,7 @@ from lawsker_db.contract import Contract, Invariant
 from lawsker_db.evidence import Check
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.session import literal
+from lawsker_db.safety.answers import answered
 from lawsker_db.safety.observation import check_serial
 
 SHOWN = 5  # offending rows in one finding: enough to see the pattern, few enough to read at night
@@ -34,7 +35,8 @@ def judge_made(conn: Connection, contract: Contract, schema: str) -> tuple[tuple
 
 def _judge(conn: Connection, invariant: Invariant) -> Check:
     rows = conn.execute(literal(f"SELECT * FROM ({invariant.query}) AS v LIMIT {SHOWN}")).all()
-    shown = (Phrase("{key}: {found}", key=str(key), found=str(found)) for key, found, *_ in rows)
+    told = ((str(key), answered(invariant.query, str(found))) for key, found, *_ in rows)
+    shown = (Phrase("{key}: {found}", key=key, found=found) for key, found in told)
     return Check(
         name=f"{invariant.code} {invariant.name}",
         ok=not rows,

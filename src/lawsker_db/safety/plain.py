@@ -215,6 +215,11 @@ def _keeps(wish: Wish) -> bool:
     return keep
 
 
+def kept_words(schema: str) -> Phrase:
+    """Pure. Where somebody finds again what a downgrade took away."""
+    return Phrase("Kept in schema {schema} what the downgrade took away.", schema=schema)
+
+
 def _plan(conn: Connection, target: Target, config: Path, wish: Wish) -> Plan:
     """Plan what was typed and look whether the guarded transaction can carry it. Reads only; rolls back."""
     pin_session(conn, find_schema(conn))

@@ -157,7 +157,7 @@ def _losses(conn: Connection, table: str, contract: Contract, made: PastRun) -> 
         if loss.where == table:
             query = text(f"SELECT count(*) FROM ({loss.query}) AS lost")
             rows = conn.execute(query, {"made_at": made.made_at}).scalar_one()
-            found += [Phrase("{rows} {what}", rows=rows, what=Phrase(loss.says))] * bool(rows)
+            found += [Phrase("{what}: {rows}", what=Phrase(loss.says), rows=rows)] * bool(rows)
     return tuple(found)
 
 
