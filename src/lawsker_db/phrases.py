@@ -7,7 +7,9 @@ Beside it stands what it was made of, a template and its values; the catalogues 
 from __future__ import annotations
 
 import gettext
+import math
 import re
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -25,6 +27,9 @@ BRACKETS = re.compile(r" \(([^()]*)\) ?")
 LACKING = re.compile(r"[\u3400-\u9fff]\0[A-Za-z0-9]|[A-Za-z0-9]\0[\u3400-\u9fff]")
 TOO_MANY = re.compile(r"[\u3400-\u9fff，；：。（）](?: \0|\0 )[\u3400-\u9fff，；：。（）]")
 FULL_WIDTH = {",": "，", ";": "；", ":": "：", ".": "。"}
+# Formats as our templates have them. Whoever writes a file could else have a field of a template reach into Python, or be
+# a gigabyte wide.
+SPEC = re.compile(r"[<>=^]?[-+ ]?[#0]?\d{0,3}[_,]?(?:\.\d{1,2})?[a-zA-Z%]?")
 
 Value = str | int | float
 
@@ -90,6 +95,30 @@ def told_by(failed: BaseException) -> str:
     """Pure. What an exception says; the phrase that it was raised with stays one."""
     told = failed.args[0] if len(failed.args) == 1 else None
     return told if isinstance(told, Phrase) else str(failed)
+
+
+def spelt(phrase: Phrase) -> dict[str, object]:
+    """Pure. What a phrase is made of, for a file that outlasts the language in which it was made."""
+    values = {name: spelt(value) if isinstance(value, Phrase) else value for name, value in phrase.values.items()}
+    return {"template": phrase.template, "values": values} | ({"clause": True} if isinstance(phrase, Clause) else {})
+
+
+def from_spelt(entry: Mapping[str, Any]) -> Phrase:
+    """Pure. The phrase that a file spells. Raises `ValueError`, `LookupError` or `TypeError` for what is none of ours."""
+    template, values = entry["template"], entry["values"]
+    if not isinstance(template, str) or not isinstance(values, dict):
+        raise TypeError(Phrase("its words are of the wrong kind"))
+    made = {name: from_spelt(value) if isinstance(value, dict) else _plain(value) for name, value in values.items()}
+    for _, field, spec, conversion in string.Formatter().parse(template) if made else ():
+        if field is not None and (not field.isidentifier() or conversion or not SPEC.fullmatch(spec or "")):
+            raise ValueError(Phrase("its words have a field that is none of ours"))
+    return Clause(template, **made) if entry.get("clause") is True else Phrase(template, **made)
+
+
+def _plain(value: Any) -> str | int | float:
+    if isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value)):
+        return value
+    raise TypeError(Phrase("its words are of the wrong kind"))
 
 
 def in_language(text: str, language: str) -> str:

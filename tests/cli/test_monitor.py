@@ -12,7 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 from command_line import LAWSKER_DB, environment, eventually, run, started
+from monitored import lock_queue
 from prometheus_client.parser import text_string_to_metric_families
+
+CHARACTER = re.compile(r"[㐀-鿿]")
+COMMAND = re.compile(r" *下一步：(lawsker-db [a-z -]+|(SELECT|ALTER) .*)")
+ENGLISH_PROSE = re.compile(r"[A-Za-z']{2,}[,;:]? [A-Za-z']{2,}[,;:]? [A-Za-z']{2,}")
 
 
 def test_one_look_tells_everything_and_ends_well(adopted_url: str, tmp_path: Path) -> None:
@@ -31,10 +36,20 @@ def test_one_look_tells_everything_and_ends_well(adopted_url: str, tmp_path: Pat
 
 
 def test_one_look_in_chinese_has_no_english_sentence(adopted_url: str, tmp_path: Path) -> None:
-    ended = run(tmp_path, "monitor", "--once", "--lang", "zh", url=adopted_url)
+    with psycopg.connect(adopted_url, autocommit=True) as conn:
+        conn.execute("DROP TABLE insurances CASCADE")
+        conn.execute("ALTER TABLE users ADD CONSTRAINT young CHECK (id IS NOT NULL) NOT VALID")
+    with lock_queue(adopted_url):
+        ended = run(tmp_path, "monitor", "--once", "--lang", "zh", url=adopted_url)
     assert ended.code == 0, ended.said
-    for line in ended.out.splitlines():
-        assert any("\u4e00" <= char <= "\u9fff" for char in line) or "Next" not in line, line
+    assert "1 事务中空闲" in ended.out
+    lines = ended.out.splitlines()
+    assert len(lines) > 10
+    # A hint may be a command alone; else each line has words, and none of them is a sentence, or a state, in English.
+    said = [line for line in lines if not COMMAND.fullmatch(line)]
+    assert [line for line in said if not CHARACTER.search(line)] == []
+    assert [line for line in said if ENGLISH_PROSE.search(line)] == []
+    assert [line for line in said if re.search(r"\b(active|idle|never|none|since|in use)\b", line)] == []
     assert "修订：012" in ended.out
 
 

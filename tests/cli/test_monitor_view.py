@@ -8,9 +8,7 @@ import secrets
 import signal
 import stat
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -22,13 +20,10 @@ import jsonschema
 import psycopg
 import pytest
 from command_line import LAWSKER_DB, environment, eventually, started
+from monitored import cloned, lock_queue, make_adopted, run
 from psycopg import sql
 from servers import Breakable, breakable
 from terminal import CTRL_C, Terminal, terminal
-
-from lawsker_db.demo.sample import load_sample
-from lawsker_db.safety.adoption import adopt
-from lawsker_db.target import parse_target
 
 SIZES = ((100, 30), (80, 24), (40, 20), (20, 10))
 # The widest in make test, the others in make test-long.
@@ -47,56 +42,14 @@ def server() -> Iterator[Breakable]:
 
 @pytest.fixture(scope="module")
 def template(server: Breakable) -> str:
-    run(server.url(), "CREATE DATABASE sample TEMPLATE template0 ENCODING 'UTF8'")
-    load_sample(server.url("sample"), users=40)
-    adopt(parse_target(server.url("sample")))
+    make_adopted(server, "sample")
     return "sample"
 
 
 @pytest.fixture
 def url(server: Breakable, template: str) -> Iterator[str]:
     """A clone of the sample for one test."""
-    name = f"watched_{secrets.token_hex(4)}"
-    run(server.url(), f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield server.url(name)
-    server.settle()
-    run(server.url(), f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def run(url: str, statement: str) -> None:
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(statement.encode())
-
-
-@contextmanager
-def lock_queue(url: str) -> Iterator[tuple[int, int, int]]:
-    """One session holds users, one waits for it, and one waits behind that; their processes."""
-    with ExitStack() as ends:
-        holder = ends.enter_context(closing(psycopg.connect(url, application_name="[bold]billing")))
-        holder.execute("LOCK TABLE users")
-        pids = [holder.info.backend_pid]
-        for name, mode in (("接口", "ACCESS EXCLUSIVE"), ("web", "ROW EXCLUSIVE")):
-            waiter = ends.enter_context(closing(psycopg.connect(url, application_name=name)))
-            pids.append(waiter.info.backend_pid)
-            ends.callback(in_background(waiter, f"LOCK TABLE users IN {mode} MODE").join)
-            assert eventually(lambda: waits(url, pids[-1]))
-        ends.callback(holder.rollback)  # first of all, so that the others come through
-        yield pids[0], pids[1], pids[2]
-
-
-def in_background(conn: psycopg.Connection[Any], statement: str) -> threading.Thread:
-    def work() -> None:
-        conn.execute(statement.encode())
-        conn.rollback()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
-
-
-def waits(url: str, pid: int) -> bool:
-    with psycopg.connect(url) as conn:
-        return conn.execute("SELECT FROM pg_locks WHERE pid = %s AND NOT granted", (pid,)).fetchone() is not None
+    yield from cloned(server, template)
 
 
 # ---- what stands on the screen ---------------------------------------------------------------------------------------

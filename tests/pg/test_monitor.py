@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import stat
@@ -18,12 +19,12 @@ import psycopg
 import pytest
 from command_line import eventually, everything
 from migrated import make_used
+from monitored import cloned, in_background, make_adopted, run, waits
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 from servers import Breakable, breakable, caught_up, filled, give_to_owner, standby_of
 from small_disk import small_disk
 
-from lawsker_db.demo.sample import load_sample
 from lawsker_db.evidence import Event, Phase, Verdict
 from lawsker_db.monitor import watching
 from lawsker_db.monitor.metrics import render_metrics, write_metrics
@@ -34,7 +35,7 @@ from lawsker_db.monitor.watching import Look, Summary, watch
 from lawsker_db.postgres.locks import run_lock
 from lawsker_db.postgres.session import identify
 from lawsker_db.record.journal import Journal, as_json
-from lawsker_db.safety.adoption import adopt
+from lawsker_db.safety import standing
 from lawsker_db.safety.checklist import Severity
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
 from lawsker_db.target import Target, parse_target
@@ -54,28 +55,16 @@ def server() -> Iterator[Breakable]:
 @pytest.fixture(scope="module")
 def template(server: Breakable) -> str:
     """A database at head that applications have used since."""
-    run(server.url(), "CREATE DATABASE used TEMPLATE template0 ENCODING 'UTF8'")
-    load_sample(server.url("used"), users=40)
-    adopt(parse_target(server.url("used")))
-    make_used(server.url("used"))
-    run(server.url("used"), "VACUUM ANALYZE")
+    url = make_adopted(server, "used")
+    make_used(url)
+    run(url, "VACUUM ANALYZE")
     return "used"
 
 
 @pytest.fixture
 def url(server: Breakable, template: str) -> Iterator[str]:
     """A clone of it for one test."""
-    name = f"watched_{secrets.token_hex(4)}"
-    run(server.url(), f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield server.url(name)
-    server.settle()
-    run(server.url(), f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def run(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as conn:
-        for statement in statements:
-            conn.execute(statement.encode())
+    yield from cloned(server, template)
 
 
 def watched(url: str, *, looks: int = 1, on_look: Callable[[Look], None] | None = None, **given: Any) -> list[Look]:
@@ -93,6 +82,12 @@ def watched(url: str, *, looks: int = 1, on_look: Callable[[Look], None] | None 
 
 def codes(found: tuple[Problem, ...]) -> set[str]:
     return {problem.code for problem in found}
+
+
+def listed(problem: Problem, fact: str) -> list[Any]:
+    """A fact of a problem that has several values."""
+    facts: Any = problem.facts
+    return list(facts[fact])
 
 
 def the_problem(url: str, code: str, *, looks: int = 1, **given: Any) -> Problem:
@@ -235,26 +230,10 @@ def waiting_behind(url: str, *locking: str, wanted: str = "LOCK TABLE users IN S
         for statement in locking:
             holder.execute(statement.encode())
         waiter = ends.enter_context(closing(psycopg.connect(url, application_name="the waiter")))
-        pid = waiter.info.backend_pid
-
-        def wait() -> None:
-            waiter.execute(wanted.encode())
-            waiter.rollback()
-
-        thread = threading.Thread(target=wait)
-        thread.start()
-        with psycopg.connect(url, autocommit=True) as conn:
-            assert eventually(
-                lambda: (
-                    conn.execute("SELECT FROM pg_locks WHERE pid = %s AND NOT granted", (pid,)).fetchone() is not None
-                )
-            )
-        try:
-            yield pid
-        finally:
-            if holder.info.transaction_status:
-                holder.rollback()
-            thread.join()
+        ends.callback(in_background(waiter, wanted).join)
+        ends.callback(holder.rollback)  # first of all
+        assert eventually(lambda: waits(url, waiter.info.backend_pid))
+        yield waiter.info.backend_pid
 
 
 def test_a_lock_queue_names_who_waits_and_who_is_in_the_way(url: str) -> None:
@@ -263,8 +242,15 @@ def test_a_lock_queue_names_who_waits_and_who_is_in_the_way(url: str) -> None:
         (fresh,) = watched(url)
     assert problem.subject == f"pid {pid}"
     assert problem.facts["wanted"] == "ShareLock on users"
-    assert "the holder" in problem.text
-    assert problem.hint.startswith("SELECT pg_terminate_backend(")
+    (holder,) = listed(problem, "blocking_pids")
+    assert re.fullmatch(
+        rf"pid {pid} \(the waiter\) has waited \d+ s for ShareLock on users;"
+        rf" in the way: pid {holder} \(the holder\), idle in transaction",
+        problem.text,
+    )
+    assert "user postgres" not in problem.text
+    assert f"pid {holder}, user " in listed(problem, "blockers")[0]
+    assert problem.hint == f"SELECT pg_terminate_backend({holder})"
     assert "lock_queue" not in codes(fresh.problems), "who waits for a moment is no problem"
 
 
@@ -272,11 +258,9 @@ def test_a_lock_queue_names_who_waits_and_who_is_in_the_way(url: str) -> None:
 def test_a_prepared_transaction_in_the_way_is_named(url: str) -> None:
     gid = "it's old"
     run(url, "BEGIN; UPDATE users SET username = username; PREPARE TRANSACTION 'it''s old'")
-    thread = threading.Thread(target=run, args=(url, "LOCK TABLE users IN SHARE MODE"))
     with psycopg.connect(url, autocommit=True) as other:
         waiter = psycopg.connect(url)
-        thread = threading.Thread(target=waiter.execute, args=("LOCK TABLE users IN SHARE MODE",))
-        thread.start()
+        thread = in_background(waiter, "LOCK TABLE users IN SHARE MODE")
         assert eventually(lambda: other.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone() is not None)
         look = watched(url, limits=Limits(wait_s=0.0, idle_s=0.0))[0]
         other.execute("ROLLBACK PREPARED 'it''s old'")
@@ -286,7 +270,9 @@ def test_a_prepared_transaction_in_the_way_is_named(url: str) -> None:
     assert gid in queue.text
     assert "PREPARED 'it''s old'" in queue.hint
     (old,) = (problem for problem in look.problems if problem.code == "prepared_transaction")
-    assert (old.subject, old.hint) == (gid, "ROLLBACK PREPARED 'it''s old'")
+    assert (old.subject, old.hint) == (gid, queue.hint)
+    assert old.hint.startswith("COMMIT PREPARED 'it''s old' or ROLLBACK PREPARED 'it''s old', by ")
+    assert listed(old, "commands") == ["COMMIT PREPARED 'it''s old'", "ROLLBACK PREPARED 'it''s old'"]
     assert "prepared_transaction" not in codes(problems(None, look.sample, LIMITS))
 
 
@@ -308,6 +294,23 @@ def test_a_transaction_that_stands_idle_and_one_that_is_long_are_told_apart(url:
     assert "forgetful" in found["idle_in_transaction"].text
     assert "busy" in found["long_transaction"].text
     assert codes(problems(None, look.sample, LIMITS)) == set()
+
+
+def test_nobody_is_told_to_end_a_backup_that_no_run_of_ours_has_made(url: str) -> None:
+    with psycopg.connect(url, application_name="pg_dump") as leader, psycopg.connect(url) as copying:
+        leader.execute("SELECT 1")  # as pg_dump's leader stands idle while its workers copy
+        with copying.cursor().copy("COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000)) TO STDOUT") as copy:
+            next(iter(copy))
+            (look,) = watched(url, limits=Limits(idle_s=0.0, transaction_s=0.0))
+            copying.cancel()
+            with suppress(psycopg.errors.QueryCanceled):
+                for _ in copy:
+                    pass
+    assert codes(look.problems) == {"idle_in_transaction", "long_transaction"}
+    assert {str(problem.hint) for problem in look.problems} == {
+        "let that run or dump end, or stop it where it was started"
+    }
+    assert all(listed(problem, "commands") == [] for problem in look.problems)
 
 
 def _sleep(conn: psycopg.Connection[Any]) -> None:
@@ -380,12 +383,14 @@ def test_an_index_that_is_being_built_is_no_problem_and_its_progress_is_seen(url
         with psycopg.connect(url, autocommit=True) as conn:
             asked = "SELECT FROM pg_index WHERE NOT indisvalid"
             assert eventually(lambda: conn.execute(asked).fetchone() is not None)
-        looks = watched(url, looks=2)
+        looks = watched(url, looks=2, limits=Limits(transaction_s=0.0))
         older.rollback()
     thread.join()
     for look in looks:
         assert look.sample.invalid_indexes
         assert "invalid_index" not in codes(look.problems)
+        hints = {str(one.hint) for one in look.problems if one.facts.get("application") == ""}
+        assert "let that index be built: to end it would leave an invalid one" in hints
     (progress,) = looks[-1].sample.progress or ()
     assert (progress.command, progress.relation) == ("CREATE INDEX CONCURRENTLY", "users")
     assert progress.phase.startswith("waiting")
@@ -423,11 +428,8 @@ def test_seed_rows_and_mappings_that_are_gone_are_problems(url: str) -> None:
 @pytest.mark.long
 def test_a_promise_that_is_broken_is_a_problem(server: Breakable, template: str) -> None:
     name = f"made_{secrets.token_hex(4)}"
-    run(server.url(), f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-    url = server.url(name)
+    url = make_adopted(server, name, users=20)
     try:
-        load_sample(url, users=20)
-        adopt(parse_target(url))
         make_used(url)
         silent(watched(url)[0])  # though applications have written users without a mapping since
         run(url, "DELETE FROM workspace_mappings WHERE user_id IN (SELECT user_id FROM workspace_mappings LIMIT 3)")
@@ -438,7 +440,9 @@ def test_a_promise_that_is_broken_is_a_problem(server: Breakable, template: str)
 
 def test_a_stamp_that_the_chain_does_not_know_is_a_problem_and_one_below_head_is_none(url: str) -> None:
     run(url, "UPDATE alembic_version SET version_num = '999'")
-    assert the_problem(url, "revision_unknown").subject == "999"
+    problem = the_problem(url, "revision_unknown")
+    assert (problem.subject, problem.hint) == ("999", standing.look(parse_target(url)).hint)
+    assert "adopt" not in problem.hint  # which would write another stamp over it
     run(url, "UPDATE alembic_version SET version_num = '012'")
     (look,) = watched(url)
     assert look.sample.stamp is not None
@@ -520,9 +524,11 @@ def test_a_slot_that_nobody_reads_from_and_that_keeps_wal_is_a_problem(url: str,
         silent(watched(url)[0])  # one that has just come
         run(url, *["SELECT pg_logical_emit_message(false, 'x', 'x')", "SELECT pg_switch_wal()"] * 2)
         problem = the_problem(url, "slot_inactive")
+        (command,) = listed(problem, "commands")
+        assert problem.hint == f"if nobody needs it: {command}"
+        run(url, command)
     finally:
-        run(url, "SELECT pg_drop_replication_slot('forgotten')")
-    assert problem.hint == "SELECT pg_drop_replication_slot('forgotten')"
+        run(url, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
     assert isinstance(problem.facts["retained_bytes"], int)
     silent(watched(url)[0])
 
@@ -608,10 +614,7 @@ def test_a_run_that_goes_on_is_seen_and_one_that_ended_without_a_word_is_a_probl
 @pytest.mark.long
 def test_a_run_is_followed_through_its_phases_and_not_disturbed(server: Breakable, tmp_path: Path) -> None:
     name = f"upgraded_{secrets.token_hex(4)}"
-    run(server.url(), f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-    url = server.url(name)
-    load_sample(url, users=40)
-    adopt(parse_target(url))
+    url = make_adopted(server, name)
     with ThreadPoolExecutor() as aside:
         going = aside.submit(safe_upgrade, parse_target(url), options=UpgradeOptions(runs=tmp_path))
         looks: list[Look] = []
@@ -661,6 +664,7 @@ def test_a_server_that_goes_away_is_told_and_asked_again(url: str, server: Break
     summary = watch(parse_target(url), interval_s=0.05, until=ended, on_look=note)
     away = next(look for look in looks if not look.sample.reachable)
     assert codes(away.problems) == {"connection_lost"}
+    assert away.problems[0].hint == "lawsker-db status", "the monitor asks again by itself"
     require_whole(away)
     (up,) = (
         family for family in text_string_to_metric_families(render_metrics(away)) if family.name == "lawsker_db_up"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from lawsker_db.cli.cells import bar, cut, folded, sparkline
+from lawsker_db.cli.cells import LEVELS, bar, cut, folded, sparkline
 from lawsker_db.cli.monitor_screen import View, screen
 from lawsker_db.evidence import Server
 from lawsker_db.monitor.problem import ERROR, WARNING, Problem
@@ -19,10 +19,11 @@ from lawsker_db.monitor.running import RunView
 from lawsker_db.monitor.sample import NotSeen, Rates, Sample
 from lawsker_db.monitor.trends import GAPS, POINTS, Trends
 from lawsker_db.monitor.watching import Look
-from lawsker_db.phrases import CHINESE, ENGLISH, LANGUAGES, Phrase, speak
+from lawsker_db.phrases import CHINESE, ENGLISH, LANGUAGES, Phrase, in_language, speak
 from lawsker_db.postgres.activity import OpenTransaction, Sessions, Sight, Wait
 from lawsker_db.postgres.blockers import Blocker
 from lawsker_db.postgres.progressing import Progress
+from lawsker_db.postgres.replication import Replication, Standby
 from lawsker_db.postgres.storage import Disk, Relations, TableSize, Upkeep
 from lawsker_db.record.markup import visible
 
@@ -156,8 +157,92 @@ def test_what_is_to_be_typed_about_the_gravest_problem_is_never_cut(size: tuple[
     assert "SELECTpg_terminate_backend(0)" in shown
 
 
-def test_a_terminal_without_unicode_is_drawn_in_ascii() -> None:
-    assert all(line.isascii() for line in lines_of(a_look("plain"), 100, 40, ascii_only=True))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_of_several_problems_on_the_smallest_terminal_the_gravest_can_be_typed_and_the_others_are_counted(
+    language: str,
+) -> None:
+    speak(language)
+    lines = lines_of(a_look("x", problems=3), 20, 10)
+    assert "SELECTpg_terminate_backend(1)" in "".join("".join(lines).split())  # it alone is an error
+    assert any(line.startswith("…") and " 2 " in line for line in lines), lines
+
+
+def test_of_many_problems_each_that_is_shown_can_be_typed_whole() -> None:
+    lines = lines_of(a_look("x", problems=20), 40, 20)
+    shown = "".join("".join(lines).split())
+    seen = [number for number in range(20) if f"backend({number})" in shown]
+    assert len(seen) > 1
+    assert any(f"{20 - len(seen)} more problems" in line for line in lines), lines
+    assert shown.count("Next:") == len(seen)
+
+
+@pytest.mark.parametrize("width", [100, 40, 20])
+@pytest.mark.parametrize("problems", [0, 20])
+def test_a_terminal_without_unicode_is_drawn_in_ascii_and_overruns_nowhere(width: int, problems: int) -> None:
+    for look in (a_look("plain", problems=problems), a_look("plain", problems=problems, reachable=False), None):
+        for height in (10, 200):
+            lines = lines_of(look, width, height, ascii_only=True)
+            assert [line for line in lines if not line.isascii() or len(line) > width] == []
+    assert all(line.isascii() for line in lines_of(None, 8, 10, ascii_only=True))
+
+
+def test_an_estimate_of_less_than_a_second_is_not_told() -> None:
+    look = a_look("x", problems=0)
+    assert look.sample.run is not None
+
+    def told(**estimates: float | None) -> str:
+        view = replace(look.sample.run, **estimates)  # type: ignore[type-var]
+        return "\n".join(lines_of(replace(look, sample=replace(look.sample, run=view)), 100, 40))
+
+    assert "estimate" not in told(estimate_s=0.3, left_s=0.0, run_left_s=0.3)
+    assert "estimate" not in told(estimate_s=0.3, left_s=0.2, run_left_s=0.2)
+    assert "longer than the estimate of 3 s" in told(estimate_s=3.0, left_s=0.0)
+    assert "estimate: 2 s left" in told(estimate_s=3.0, left_s=2.0)
+
+
+def test_a_trend_stands_beside_a_standby_or_a_disk_only_where_it_is_the_only_one() -> None:
+    look, trends = a_look("x", problems=0), Trends()
+    for number in range(20):
+        trends.note(replace(look, sample=replace(look.sample, at=NOW + timedelta(seconds=number))))
+
+    def drawn(several: int) -> list[str]:
+        disks = tuple(Disk(folder=str(number), total=100, free=1 + number) for number in range(several))
+        standbys = tuple(
+            Standby(
+                application=f"copy{number}",
+                address="h",
+                state="streaming",
+                sync_state="async",
+                lag_bytes=number,
+                lag_s=None,
+            )
+            for number in range(several)
+        )
+        copies = Replication(
+            standbys=standbys,
+            slots=(),
+            synchronous="",
+            segment_bytes=1,
+            max_wal_bytes=100,
+            behind_bytes=None,
+            behind_s=None,
+        )
+        now = replace(look, sample=replace(look.sample, disks=disks, replication=copies))
+        return [line for line in lines_of(now, 60, 200, trends=trends) if line.startswith(("copy", "Disk"))]
+
+    assert [bool(set(line) & set(LEVELS)) for line in drawn(1)] == [True, True]
+    assert [bool(set(line) & set(LEVELS)) for line in drawn(2)] == [False] * 4
+
+
+def test_what_a_run_is_at_is_said_in_the_language_with_its_values() -> None:
+    speak(CHINESE)
+    look = a_look("x", problems=0)
+    doing = Phrase("done in {duration_s:.1f} s", duration_s=2.0)
+    assert look.sample.run is not None
+    run = replace(look.sample.run, doing=doing)
+    shown = "\n".join(lines_of(replace(look, sample=replace(look.sample, run=run)), 100, 40))
+    assert in_language(doing, CHINESE) in shown
+    assert doing not in shown
 
 
 def test_errors_stand_first_and_the_newest_before_older_ones() -> None:

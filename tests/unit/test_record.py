@@ -27,8 +27,16 @@ from lawsker_db.evidence import (
     Timing,
     Verdict,
 )
+from lawsker_db.phrases import CHINESE, Phrase, in_language
 from lawsker_db.record import history
-from lawsker_db.record.journal import Journal, create_run_folder, new_run_id, read_journal, write_atomically
+from lawsker_db.record.journal import (
+    Journal,
+    create_run_folder,
+    new_run_id,
+    read_journal,
+    told_to_people,
+    write_atomically,
+)
 from lawsker_db.record.report import render_html, write_report
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -52,6 +60,44 @@ def texts_of(path: Path) -> list[str]:
 def test_a_journal_gives_back_what_was_written_in_order(tmp_path: Path) -> None:
     said = ["one", "zwei\nLines", "三 律师", "'\"\\", ""]
     assert texts_of(write_journal(tmp_path, *said)) == said
+
+
+def test_a_text_of_a_journal_can_be_said_in_another_language_with_its_values(tmp_path: Path) -> None:
+    inner = Phrase("idle in transaction")
+    said = [
+        Phrase("done in {duration_s:.1f} s", duration_s=2.04),
+        Phrase("{who} has been {state} for {idle_s:.0f} s", who="{x}", state=inner, idle_s=3),
+        Phrase("connecting"),
+    ]
+    path = write_journal(tmp_path, *said)
+    for event, text in zip(read_journal(path), said, strict=True):
+        again = told_to_people(event)
+        assert (again, in_language(again, CHINESE)) == (text, in_language(text, CHINESE))
+    assert "words" not in read_journal(path)[2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        None,
+        "x",
+        [1],
+        {"template": "other"},
+        {"template": "other {n}", "values": {"n": 1}},
+        {"template": "{n.__class__}", "values": {"n": 1}},
+        {"template": "{n", "values": {"n": 1}},
+        {"template": "{n:>999999999}", "values": {"n": "3 rows"}},
+        {"template": "{n:d}", "values": {"n": "3 rows"}},
+        {"template": "{0}", "values": {"n": "3 rows"}},
+        {"template": "{n}", "values": {"n": [1]}},
+    ],
+)
+def test_a_text_whose_words_are_missing_or_wrong_is_the_text_alone(words: object) -> None:
+    told = told_to_people({"text": "3 rows", "words": words})
+    assert (told, told.values) == ("3 rows", {})
+    assert told_to_people({"text": "3 rows"}) == "3 rows"
+    assert told_to_people({}) == ""
 
 
 def test_a_journal_cut_at_any_byte_gives_the_whole_lines_before_the_cut(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from lawsker_db.monitor.problem import ERROR, Problem
 from lawsker_db.monitor.sample import Sample
 from lawsker_db.monitor.watching import Look
 from lawsker_db.phrases import Phrase, joined
+from lawsker_db.postgres.blockers import worded
 
 
 def show_look(look: Look) -> None:
@@ -84,11 +85,14 @@ def _of_load(look: Look) -> Iterator[Phrase]:
     sample, rates = look.sample, look.rates
     if sample.sessions is not None:
         sessions = sample.sessions
-        states = ", ".join(f"{count} {state}" for state, count in sorted(sessions.by_state.items()))
+        states = [
+            Phrase("{number} {state}", number=number, state=worded(state))
+            for state, number in sorted(sessions.by_state.items())
+        ]
         yield Phrase(
             "Sessions: {here} here ({states}), {everywhere} of {limit} on the server",
             here=sessions.here,
-            states=states or "-",
+            states=joined(states) if states else "-",
             everywhere=sessions.everywhere,
             limit=sessions.limit,
         )
@@ -98,7 +102,7 @@ def _of_load(look: Look) -> Iterator[Phrase]:
             "Longest transaction: {age_s:.0f} s, pid {pid}, {state}, {application}",
             age_s=oldest.age_s,
             pid=oldest.pid or 0,
-            state=oldest.state,
+            state=worded(oldest.state),
             application=oldest.application or Phrase("no application name"),
         )
     for wait in sample.waits or ():

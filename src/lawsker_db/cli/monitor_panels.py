@@ -12,19 +12,10 @@ from lawsker_db.monitor.sample import NotSeen, Sample
 from lawsker_db.monitor.watching import Look
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.activity import NOT_SHOWN, Wait
-from lawsker_db.postgres.blockers import Blocker
+from lawsker_db.postgres.blockers import Blocker, worded
 
 UNSEEN = Phrase("not seen")
 UNKNOWN = Phrase("not known yet")  # a rate, before the second look
-STATES = {  # pg_stat_activity.state, and what this role is not shown of it
-    "active": Phrase("active"),
-    "idle": Phrase("idle"),
-    "idle in transaction": Phrase("idle in transaction"),
-    "idle in transaction (aborted)": Phrase("idle in a failed transaction"),
-    "fastpath function call": Phrase("in a function call"),
-    "disabled": Phrase("not tracked"),
-    NOT_SHOWN: Phrase("not shown"),
-}
 DEEPEST = 6  # steps of a chain of waiting sessions that are indented
 
 
@@ -75,7 +66,7 @@ def _of_load(look: Look) -> Iterator[Row]:
         words = Phrase("{number} of {limit}", number=sessions.everywhere, limit=sessions.limit)
         yield Row(label=label, value=words, tone=DOUBTFUL if full else "", figure="sessions")
         states = [
-            Phrase("{number} {state}", number=number, state=STATES.get(state, state))
+            Phrase("{number} {state}", number=number, state=worded(state))
             for state, number in sorted(sessions.by_state.items(), key=lambda pair: (pair[0] == NOT_SHOWN, pair[0]))
         ]
         yield Row(label=Phrase("In this database"), value=joined(states) if states else Phrase("nobody else"))
@@ -145,7 +136,7 @@ def _blocking(blocker: Blocker) -> Phrase:
         "BLOCKS: pid {pid}, {who}, {state}",
         pid=str(blocker.pid),
         who=blocker.application or blocker.user,
-        state=STATES.get(blocker.state, blocker.state),
+        state=worded(blocker.state),
     )
 
 
@@ -182,7 +173,8 @@ def _of_storage(look: Look) -> Iterator[Row]:
     for disk in sample.disks or ():
         low = disk.total > 0 and disk.free / disk.total < LIMITS.disk_share
         words = Phrase("{free} of {total} free", free=bytes_text(disk.free), total=bytes_text(disk.total))
-        yield Row(label=Phrase("Disk"), value=words, tone=BAD if low else "", figure="disk_free_bytes")
+        figure = "disk_free_bytes" if len(sample.disks or ()) == 1 else ""  # the trend is that of the worst
+        yield Row(label=Phrase("Disk"), value=words, tone=BAD if low else "", figure=figure)
     if sample.disks is None:
         yield Row(label=Phrase("Disk"), value=UNSEEN)
 
@@ -256,7 +248,8 @@ def _of_copies(sample: Sample) -> Iterator[Row]:
         lag = UNSEEN if standby.lag_bytes is None else Phrase("{size} behind", size=bytes_text(standby.lag_bytes))
         late = "" if standby.lag_s is None else f" ({seconds_text(standby.lag_s)})"
         words = Phrase("{state}, {lag}{late}", state=standby.state or Phrase("not shown"), lag=lag, late=late)
-        yield Row(label=standby.application or standby.address, value=words, figure="standby_lag_bytes")
+        figure = "standby_lag_bytes" if len(replication.standbys) == 1 else ""
+        yield Row(label=standby.application or standby.address, value=words, figure=figure)
     for slot in replication.slots:
         used = Phrase("in use") if slot.active else Phrase("NOT IN USE")
         kept = UNSEEN if slot.retained_bytes is None else bytes_text(slot.retained_bytes)

@@ -31,9 +31,10 @@ BAR = 20
 STALE_LOOKS = 3  # so many intervals without a look are told
 LARGE = ("database_bytes", "disk_free_bytes")  # trends that are flat lines when they begin at zero
 LARGE_FROM = 0.9  # of the newest value: what is less than a hundredth of it does not look like a change
-MOST_LINES = ((3, 99), (1, 99), (1, 1))  # of a problem and its hint: what is to be typed is cut last of all
+MOST_LINES = (3, 1)  # of a problem; what is to be typed about it is never cut
 PROBLEMS_SHARE = 2 / 3  # of the lines below the head, where there are so many problems
 AGED = 40  # cells from which there is room to say since when a problem is known
+WORTH_S = 1.0  # an estimate below it says nothing: times are told in whole seconds
 BRIEF = 16  # lines below which the head says the least
 STYLES = {GOOD: "green", DOUBTFUL: "yellow", BAD: "bold red", "": ""}
 SOFT, STRONG = "dim", "bold"
@@ -76,7 +77,8 @@ def screen(view: View, *, width: int, height: int, now: datetime, monotonic: flo
         lines += _body(view, view.reached, width, ascii_only=ascii_only)
     if len(lines) < height - 1:
         lines += [Text()] * (height - 1 - len(lines))
-        lines.append(Text(cut(spoken(Phrase("Ctrl-C ends the watch, with a summary.")), width), style=SOFT))
+        end = spoken(Phrase("Ctrl-C ends the watch, with a summary."))
+        lines.append(Text(cut(end, width, ascii_only=ascii_only), style=SOFT))
     return Text("\n").join(_bounded(lines, width, height, ascii_only=ascii_only))
 
 
@@ -84,12 +86,12 @@ def _bounded(lines: list[Text], width: int, height: int, *, ascii_only: bool) ->
     """Pure. The lines that fit, and how many more there are."""
     if len(lines) <= height:
         return lines
-    return [*lines[: height - 1], _more(len(lines) - height + 1, width, ascii_only=ascii_only)]
+    more = Phrase("{dots} {number} more lines", dots=_dots(ascii_only=ascii_only), number=len(lines) - height + 1)
+    return [*lines[: height - 1], Text(cut(spoken(more), width, ascii_only=ascii_only), style=SOFT)]
 
 
-def _more(number: int, width: int, *, ascii_only: bool) -> Text:
-    dots = "..." if ascii_only else "…"
-    return Text(cut(spoken(Phrase("{dots} {number} more lines", dots=dots, number=number)), width), style=SOFT)
+def _dots(*, ascii_only: bool) -> str:
+    return "..." if ascii_only else "…"
 
 
 def _head(view: View, width: int, now: datetime, monotonic: float, *, brief: bool, ascii_only: bool) -> Iterator[Text]:
@@ -104,7 +106,7 @@ def _head(view: View, width: int, now: datetime, monotonic: float, *, brief: boo
         yield Text(cut(name, width, ascii_only=ascii_only), style=STRONG)
         yield from () if brief else [Text(clock[:width], style=SOFT)]
     if view.look is None:
-        yield Text(cut(spoken(Phrase("connecting")), width))
+        yield Text(cut(spoken(Phrase("connecting")), width, ascii_only=ascii_only))
         return
     yield from _state(view, view.look.sample, width, monotonic, brief=brief)
     for note in view.notes:
@@ -186,7 +188,7 @@ def _run(sample: Sample, width: int, now: datetime, *, brief: bool, ascii_only: 
             )
             yield _progress(words, min(share, 1.0), width, ascii_only=ascii_only)  # fmt: skip
         if run.doing and not brief:
-            yield from (Text(line, style=SOFT) for line in folded(spoken(Phrase(run.doing)), width, hang=2)[:2])
+            yield from (Text(line, style=SOFT) for line in folded(spoken(run.doing), width, hang=2)[:2])
     elif sample.holders:
         yield _titled(Phrase("A run is at work"), width, ascii_only=ascii_only)
         for holder in sample.holders[:2]:
@@ -205,14 +207,14 @@ def _of_run(run: RunView, now: datetime) -> Iterator[Phrase]:
         yield Phrase("phase: {phase}", phase=phase)
     if run.since is not None:
         yield Phrase("{time} so far", time=seconds_text(round((now - run.since).total_seconds())))
-    if run.left_s == 0 and run.estimate_s is not None:
-        yield Phrase("longer than the estimate of {time}", time=seconds_text(round(run.estimate_s)))
-    elif run.left_s is not None:
-        yield Phrase("estimate: {time} left", time=seconds_text(round(run.left_s)))
+    if run.left_s == 0 and (run.estimate_s or 0.0) >= WORTH_S:
+        yield Phrase("longer than the estimate of {time}", time=seconds_text(round(run.estimate_s or 0.0)))
+    elif (run.left_s or 0.0) >= WORTH_S:
+        yield Phrase("estimate: {time} left", time=seconds_text(round(run.left_s or 0.0)))
     began = _began(run.run_id)
     if began is not None:
         yield Phrase("{time} in all", time=seconds_text(round((now - began).total_seconds())))
-    if run.run_left_s and run.run_left_s > (run.left_s or 0.0):
+    if run.run_left_s and run.run_left_s >= WORTH_S and run.run_left_s > (run.left_s or 0.0):
         yield Phrase("estimate: {time} to the end", time=seconds_text(round(run.run_left_s)))
 
 
@@ -231,7 +233,8 @@ def _progress(words: Phrase, share: float | None, width: int, *, ascii_only: boo
     number = f" {share:4.0%}"
     drawn = bar(share, BAR, ascii_only=ascii_only) if width >= 2 * BAR + len(number) else ""
     room = width - cell_len(drawn) - len(number) - (1 if drawn else 0)
-    return Text.assemble(filled(cut(spoken(words), room), room), " " * bool(drawn), (drawn, "cyan"), (number, STRONG))
+    said = filled(cut(spoken(words), room, ascii_only=ascii_only), room)
+    return Text.assemble(said, " " * bool(drawn), (drawn, "cyan"), (number, STRONG))
 
 
 def _problems(
@@ -247,41 +250,50 @@ def _problems(
         yield _titled(title if found else Phrase("Problems"), width, ascii_only=ascii_only, tone=gravest(look))
     if not found:
         none = Phrase("No problem.") if look.sample.reachable else Phrase("nobody knows")
-        yield Text(cut(spoken(none), width), style=STYLES[GOOD])
+        yield Text(cut(spoken(none), width, ascii_only=ascii_only), style=STYLES[GOOD])
         return
-    written: list[Text] = []
+    written: list[list[Text]] = []
     for most in MOST_LINES:
-        written = [
-            line
-            for one in found
-            for line in _problem(one, width, now, since.get((one.code, one.subject), now), most, ascii_only=ascii_only)
-        ]
-        if len(written) <= room:
+        known = ((one, since.get((one.code, one.subject), now)) for one in found)
+        written = [list(_problem(one, width, now, at, most, ascii_only=ascii_only)) for one, at in known]
+        if sum(map(len, written)) <= room:
             break
-    yield from written if len(written) <= room else _bounded(written, width, room, ascii_only=ascii_only)
+    yield from _counted(written, width, room, ascii_only=ascii_only)
+
+
+def _counted(written: list[list[Text]], width: int, room: int, *, ascii_only: bool) -> Iterator[Text]:
+    """Pure. The first problem, and as many more as there is room for, each with all that is to be typed; and how many others
+    there are."""
+    left = room
+    for number, lines in enumerate(written):
+        left -= len(lines)
+        others = len(written) - number
+        if number and left < (others > 1):
+            more = Phrase("{dots} {number} more problems", dots=_dots(ascii_only=ascii_only), number=others)
+            yield Text(cut(spoken(more), width, ascii_only=ascii_only), style=SOFT)
+            return
+        yield from lines
 
 
 def _problem(
-    one: Problem, width: int, now: datetime, since: datetime, most: tuple[int, int], *, ascii_only: bool
-) -> Iterator[Text]:
-    """Pure. One problem, since when it is known, and its hint, in so many lines at most."""
+    one: Problem, width: int, now: datetime, since: datetime, most: int, *, ascii_only: bool
+) -> Iterator[Text]:  # fmt: skip
+    """Pure. One problem, since when it is known, in so many lines at most, and its hint in as many as it takes."""
     error = one.severity is ERROR
     mark = spoken(Phrase("ERROR") if error else Phrase("WARN"))
     age = seconds_text(max(0, round((now - since).total_seconds())))
     words = spoken(one.text if width < AGED else Phrase("{age}  {text}", age=age, text=one.text))
     hang = cell_len(mark) + 1 if width >= AGED else 1
-    first, *rest = _at_most(f"{mark} {words}", width, most[0], hang, ascii_only=ascii_only)
+    first, *rest = _at_most(f"{mark} {words}", width, most, hang, ascii_only=ascii_only)
     yield Text.assemble((mark, STYLES[BAD if error else DOUBTFUL]), first[len(mark) :])
     yield from (Text(line) for line in rest)
     hint = spoken(Phrase("Next: {hint}", hint=one.hint))
-    yield from (
-        Text(line, style=SOFT) for line in _at_most(hint, width, most[1], hang, ascii_only=ascii_only, indent=hang)
-    )
+    yield from (Text(" " * hang + line, style=SOFT) for line in folded(hint, width - hang))
 
 
-def _at_most(text: str, width: int, most: int, hang: int, *, ascii_only: bool, indent: int = 0) -> list[str]:
+def _at_most(text: str, width: int, most: int, hang: int, *, ascii_only: bool) -> list[str]:
     """Pure. A text in so many lines at most; what is left out is marked."""
-    lines = [" " * indent + line for line in folded(text, width - indent, hang=0 if indent else hang)]
+    lines = folded(text, width, hang=hang)
     if len(lines) <= most:
         return lines
     return [*lines[: most - 1], cut(f"{lines[most - 1]} {lines[most].strip()}", width, ascii_only=ascii_only)]

@@ -25,6 +25,7 @@ from lawsker_db.monitor.rules_of_storage import (
 )
 from lawsker_db.monitor.sample import Sample, rates
 from lawsker_db.phrases import Phrase
+from lawsker_db.safety.standing import NAME_THE_CHAIN
 
 
 def problems(before: Sample | None, now: Sample, limits: Limits = LIMITS) -> tuple[Problem, ...]:
@@ -57,7 +58,7 @@ def _connection(now: Sample) -> Iterator[Problem]:
             severity=ERROR,
             subject=now.target,
             text=Phrase("no answer for {away_s:.0f} s: {why}", away_s=now.away_s or 0.0, why=now.why),
-            hint=now.hint,
+            hint="lawsker-db status",  # the monitor asks again by itself; what keeps a person out, that says
             facts={"away_s": now.away_s},
         )
 
@@ -89,7 +90,7 @@ def _stamp(now: Sample) -> Iterator[Problem]:
             severity=ERROR,
             subject=current,
             text=Phrase("the database is stamped with {current}, which this chain does not know", current=current),
-            hint="lawsker-db adopt --dry-run",
+            hint=NAME_THE_CHAIN,
             facts={"current": stamp.current},
         )
 

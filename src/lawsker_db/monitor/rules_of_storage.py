@@ -127,7 +127,9 @@ def slots_retaining(now: Sample) -> Iterator[Problem]:
 
 
 def _retaining(slot: Slot, *, grave: bool) -> Problem:
+    """Pure. A slot as a problem. Without it a standby that is away for long has to be made anew."""
     name = slot.name.replace("'", "''")
+    command = f"SELECT pg_drop_replication_slot('{name}')"
     return Problem(
         code="slot_inactive",
         severity=ERROR if grave else WARNING,
@@ -139,8 +141,13 @@ def _retaining(slot: Slot, *, grave: bool) -> Problem:
         )
         if not slot.active
         else Phrase("replication slot {slot} is losing its WAL ({status})", slot=slot.name, status=slot.wal_status),
-        hint=f"SELECT pg_drop_replication_slot('{name}')",
-        facts={"retained_bytes": slot.retained_bytes, "wal_status": slot.wal_status, "active": slot.active},
+        hint=Phrase("if nobody needs it: {command}", command=command),
+        facts={
+            "retained_bytes": slot.retained_bytes,
+            "wal_status": slot.wal_status,
+            "active": slot.active,
+            "commands": (command,),
+        },
     )
 
 

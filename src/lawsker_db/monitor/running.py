@@ -12,7 +12,7 @@ from typing import Any
 
 from lawsker_db.evidence import Phase, Server, Verdict
 from lawsker_db.postgres.session import UNKNOWN
-from lawsker_db.record.journal import JOURNAL, goes_on, read_journal
+from lawsker_db.record.journal import JOURNAL, goes_on, read_journal, told_to_people
 from lawsker_db.record.report import read_verdict
 from lawsker_db.safety.ended import OPENED, SETTLED
 from lawsker_db.safety.errands import ERRAND
@@ -28,11 +28,11 @@ class RunView:
     """A run below the folder of the runs, by its journal.
 
     `alive`: its process lives (it holds the lock on its journal). `told`: it has said how it ended, or `recover` has.
-    `here`: it is of the database that is watched; None where that cannot be told. `phase` and `doing` (in English, as it was
-    journalled) are those of the last event, `since` is when that phase began, `heard_at` when the event was written (aware
-    UTC). `step` of `steps`: which of the run's phases this is. `estimate_s`: how long the phase is expected to take, in
-    seconds; `left_s`: what is left of it, `run_left_s` of the whole run. `bytes_done` of `bytes_total`, an expectation too.
-    None, or empty, is what the journal does not say.
+    `here`: it is of the database that is watched; None where that cannot be told. `phase` and `doing` (a `Phrase`) are
+    those of the last event, `since` is when that phase began, `heard_at` when the event was written (aware UTC). `step` of
+    `steps`: which of the run's phases this is. `estimate_s`: how long the phase is expected to take, in seconds; `left_s`:
+    what is left of it, `run_left_s` of the whole run. `bytes_done` of `bytes_total`, an expectation too. None, or empty, is
+    what the journal does not say.
     """
 
     run_id: str
@@ -127,7 +127,7 @@ def _seen(path: Path, events: tuple[dict[str, Any], ...], *, alive: bool, here: 
         told=False,
         here=here,
         phase=phase,
-        doing=next((str(event["text"]) for event in current if event.get("text")), ""),
+        doing=next((told_to_people(event) for event in current if event.get("text")), ""),
         since=since,
         heard_at=_moment(last.get("at")),
         step=_whole(begun, "number"),

@@ -364,11 +364,13 @@ def _known_longer(waits: tuple[Wait, ...] | None, before: Sample | None, now: da
 
 
 def _with_time_left(view: RunView, seen: dict[str, Any]) -> RunView:
-    """Pure. The run with what is left of the command that its own session is at, where the server tells that."""
+    """Pure. The run with what is left of the command that its own session is at, where the server tells that: less cannot be
+    left of the phase."""
     pids = {holder.pid for holder in seen["holders"] or ()}
     for progress in seen["progress"] or ():
         if progress.pid in pids and progress.share and progress.running_s is not None:
-            return replace(view, left_s=progress.running_s * (1 - progress.share) / progress.share)
+            left_s = progress.running_s * (1 - progress.share) / progress.share
+            return replace(view, left_s=max(view.left_s or 0.0, left_s))
     return view
 
 

@@ -12,7 +12,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from lawsker_db.postgres.blockers import PREPARED, Blocker, find_sessions
+from lawsker_db.phrases import Phrase
+from lawsker_db.postgres.blockers import AT_WORK, PREPARED, WHAT, Blocker, find_sessions
 
 SHOWN = 20  # transactions, and waiting sessions, that are looked at one by one: more than a page of either is a storm
 IDLE_IN_TRANSACTION = "idle in transaction"
@@ -32,8 +33,8 @@ _TRANSACTIONS = f"""
         coalesce(a.state, '') AS state, a.xact_start AS since,
         extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age_s,
         CASE WHEN a.state LIKE '{IDLE_IN_TRANSACTION}%'
-            THEN extract(epoch FROM clock_timestamp() - a.state_change)::float8 END AS idle_s
-    FROM pg_stat_activity a
+            THEN extract(epoch FROM clock_timestamp() - a.state_change)::float8 END AS idle_s, {WHAT} AS what
+    FROM {AT_WORK}
     WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.xact_start IS NOT NULL
         AND a.pid <> pg_backend_pid()
     ORDER BY a.xact_start LIMIT {SHOWN}"""
@@ -44,11 +45,11 @@ _PREPARED = f"""
 # pg_locks shows everybody who waits, and for what; since when, from 14 on. pg_blocking_pids holds up all lock traffic for
 # a moment, so it is asked of those alone who wait. A prepared transaction is a blocker without a pid: 0.
 _WAITS = f"""
-    SELECT w.pid, w.wanted, w.since, extract(epoch FROM clock_timestamp() - w.since)::float8 AS waited_s,
+    SELECT w.pid, w.mode, w.place, w.since, extract(epoch FROM clock_timestamp() - w.since)::float8 AS waited_s,
         pg_blocking_pids(w.pid) AS blocking
     FROM (
         SELECT l.pid, (to_jsonb(l) ->> 'waitstart')::timestamptz AS since,
-            l.mode || ' on ' || CASE WHEN l.relation IS NULL THEN l.locktype ELSE l.relation::regclass::text END AS wanted
+            l.mode, CASE WHEN l.relation IS NULL THEN l.locktype ELSE l.relation::regclass::text END AS place
         FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
         WHERE NOT l.granted AND a.datname = current_database() ORDER BY 2, 1 LIMIT {SHOWN}
     ) w"""
@@ -107,7 +108,7 @@ class OpenTransaction:
     """An open transaction of this database: of a session (`pid`), or a prepared one (`pid` None, `gid` its name).
 
     `age_s`: seconds since it began or was prepared; `idle_s`: for how long its session has been waiting for its client,
-    None while it works.
+    None while it works. `what`: its kind of work, as of a `Blocker`.
     """
 
     pid: int | None
@@ -118,6 +119,7 @@ class OpenTransaction:
     since: datetime
     age_s: float
     idle_s: float | None
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +196,7 @@ def read_waits(conn: Connection) -> tuple[Wait, ...]:
     return tuple(
         Wait(
             waiter=known[row["pid"]],
-            wanted=str(row["wanted"]),
+            wanted=Phrase("{mode} on {table}", mode=row["mode"], table=row["place"]),
             since=row["since"],
             waited_s=float(row["waited_s"] or 0.0),
             blockers=(*_named(known, row["blocking"]), *prepared.get(row["pid"], ())),

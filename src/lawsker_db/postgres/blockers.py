@@ -20,7 +20,16 @@ WRAPAROUND = Phrase("autovacuum to prevent wraparound")
 WALSENDER = Phrase("a walsender (a copy for a subscriber or a standby)")
 THIS_HOST = Phrase("this host")
 NOT_SHOWN = Phrase("state not shown to this role")
-WORDS = {str(word): word for word in (WRAPAROUND, WALSENDER, THIS_HOST, NOT_SHOWN)}  # which the server gives back
+STATES = {  # pg_stat_activity.state, and what this role is not shown of it
+    "active": Phrase("active"),
+    "idle": Phrase("idle"),
+    "idle in transaction": Phrase("idle in transaction"),
+    "idle in transaction (aborted)": Phrase("idle in a failed transaction"),
+    "fastpath function call": Phrase("in a function call"),
+    "disabled": Phrase("not tracked"),
+    "not shown": Phrase("not shown"),
+}
+WORDS = STATES | {str(word): word for word in (WRAPAROUND, WALSENDER, THIS_HOST, NOT_SHOWN)}  # which the server gives
 WAITING = ", waiting for "
 IDLE = ("idle in transaction", "idle in transaction (aborted)")
 # Who copies the database by these names, and would have to begin anew: ours are backups and verifications.
@@ -50,7 +59,7 @@ CONFLICTS = {
 
 # Query text may hold personal data, so it never leaves the server: only what kind of work it is. `what` of a session
 # of another role is unknown to a role without pg_read_all_stats, and so are its times.
-_WHAT = f"""
+WHAT = f"""
     CASE WHEN a.query LIKE 'autovacuum: % (to prevent wraparound)' THEN '{WRAPAROUND}'
         WHEN a.backend_type = 'autovacuum worker' THEN 'autovacuum'
         WHEN a.backend_type = 'walsender' THEN '{WALSENDER}'
@@ -58,6 +67,8 @@ _WHAT = f"""
         WHEN v.pid IS NOT NULL THEN 'VACUUM'
         WHEN a.query ILIKE 'COPY %TO STDOUT%' AND a.state = 'active' THEN 'COPY TO STDOUT'
         ELSE '' END"""
+AT_WORK = """pg_stat_activity a LEFT JOIN pg_stat_progress_create_index i ON i.pid = a.pid
+    LEFT JOIN pg_stat_progress_vacuum v ON v.pid = a.pid"""
 _SESSIONS = f"""
     SELECT a.pid, coalesce(a.usename, '?') AS user, coalesce(a.application_name, '') AS application,
         coalesce(host(a.client_addr), a.client_hostname, '{THIS_HOST}') AS address,
@@ -65,9 +76,8 @@ _SESSIONS = f"""
         coalesce(a.xact_start, a.state_change, a.backend_start) AS since, a.query_start, a.backend_start AS connected,
         extract(epoch FROM clock_timestamp() - a.xact_start)::bigint AS age_s,
         CASE WHEN a.wait_event_type <> 'Client' THEN '{WAITING}' || a.wait_event ELSE '' END AS doing,
-        coalesce(a.backend_type, '{CLIENT}') AS kind, {_WHAT} AS what, a.xact_start IS NULL AS resting
-    FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index i ON i.pid = a.pid
-    LEFT JOIN pg_stat_progress_vacuum v ON v.pid = a.pid"""
+        coalesce(a.backend_type, '{CLIENT}') AS kind, {WHAT} AS what, a.xact_start IS NULL AS resting
+    FROM {AT_WORK}"""
 
 # LOCK TABLE takes children and partitions too. The same table has the same OID in a database made from the same
 # template, so the database is part of the question. Fast-path locks are rows of pg_locks like any other.
@@ -167,7 +177,7 @@ class Blocker:
             return Phrase(
                 "pid {pid}, {what}, since {since}{doing}{locks}",
                 pid=str(self.pid),
-                what=_worded(self.what or self.kind),
+                what=worded(self.what or self.kind),
                 since=self._since(),
                 doing=self._waiting(),
                 locks=locks,
@@ -177,12 +187,22 @@ class Blocker:
             pid=str(self.pid),
             user=self.user,
             application=self.application or Phrase("no application name"),
-            address=_worded(self.address),
+            address=worded(self.address),
             times=self._times(),
             doing=self._waiting(),
-            work=Phrase(", {what}", what=_worded(self.what)) if self.what else "",
+            work=Phrase(", {what}", what=worded(self.what)) if self.what else "",
             locks=locks,
         )
+
+    @property
+    def brief(self) -> Phrase:
+        """Pure. Who it is and what it is at, for a sentence that has more to say; `label` has the rest."""
+        if self.kind == PREPARED:
+            return Phrase("prepared transaction '{gid}'", gid=self.gid)
+        if self.kind != CLIENT:
+            return Phrase("pid {pid}, {what}", pid=str(self.pid), what=worded(self.what or self.kind))
+        who, what = self.application or self.user, worded(self.what or self.state)
+        return Phrase("pid {pid} ({who}), {what}", pid=str(self.pid), who=who, what=what)
 
     @property
     def named(self) -> Named:
@@ -204,7 +224,7 @@ class Blocker:
         return self.since is None or self.since <= moment
 
     def _times(self) -> str:
-        state = _worded(self.state)
+        state = worded(self.state)
         if self.resting:
             return Phrase("{state}, connected since {moment}", state=state, moment=shown(self.connected))
         if self.query_start and self.state == "active":
@@ -222,8 +242,8 @@ class Blocker:
         return Phrase(", waiting for {event}", event=self.doing.removeprefix(WAITING)) if self.doing else ""
 
 
-def _worded(said: str) -> str:
-    """Pure. A text of the server's answer, as a phrase where it is one of our own words."""
+def worded(said: str) -> str:
+    """Pure. A text of the server's answer, as a phrase where there are words for it."""
     return WORDS.get(said, said)
 
 
@@ -332,3 +352,9 @@ def prepared_hint(blocker: Blocker) -> str:
         gid=gid,
         user=blocker.user,
     )
+
+
+def prepared_endings(blocker: Blocker) -> tuple[str, str]:
+    """Pure. The two commands of that hint."""
+    gid = blocker.gid.replace("'", "''")
+    return f"COMMIT PREPARED '{gid}'", f"ROLLBACK PREPARED '{gid}'"

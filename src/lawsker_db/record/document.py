@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
-import string
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -20,7 +18,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import RunReport
-from lawsker_db.phrases import Clause, Phrase
+from lawsker_db.phrases import Phrase, from_spelt, spelt
 from lawsker_db.record.journal import as_json
 
 REPORT_VERSION = 2
@@ -28,9 +26,6 @@ OLDER_VERSIONS = (1,)  # without words, and without what was not told then
 JSON_REPORT = "report.json"
 LARGEST = 64 << 20  # bytes; the report of a chain with 300 tables has 2 MB
 WIDEST = 2**63  # no number of ours is larger: bytes and rows
-# Formats as our templates have them. Whoever writes a file could else have a field of a template reach into Python, or be
-# a gigabyte wide.
-SPEC = re.compile(r"[<>=^]?[-+ ]?[#0]?\d{0,3}[_,]?(?:\.\d{1,2})?[a-zA-Z%]?")
 
 
 def as_document(report: RunReport) -> dict[str, Any]:
@@ -84,21 +79,16 @@ def from_document(document: Any) -> RunReport:
 def _words(value: object, at: str) -> Iterator[dict[str, object]]:
     """Pure. Every phrase in a value: where it stands, and what it is made of."""
     if isinstance(value, Phrase):
-        yield {"at": at, **_spelt(value)}
+        yield {"at": at, **spelt(value)}
     elif isinstance(value, Mapping):
         for key, item in value.items():
             place = f"{at}/{_escaped(key)}"
             if isinstance(key, Phrase):
-                yield {"key": place, **_spelt(key)}
+                yield {"key": place, **spelt(key)}
             yield from _words(item, place)
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
             yield from _words(item, f"{at}/{number}")
-
-
-def _spelt(phrase: Phrase) -> dict[str, object]:
-    values = {name: _spelt(value) if isinstance(value, Phrase) else value for name, value in phrase.values.items()}
-    return {"template": phrase.template, "values": values} | ({"clause": True} if isinstance(phrase, Clause) else {})
 
 
 def _escaped(key: str) -> str:
@@ -107,7 +97,7 @@ def _escaped(key: str) -> str:
 
 def _worded(body: Any, entry: Mapping[str, Any]) -> Any:
     """Pure but for `body`, which is ours: the text at the entry's place is the phrase that the entry spells."""
-    phrase = _phrase(entry)
+    phrase = from_spelt(entry)
     pointer = str(entry["key"] if "key" in entry else entry["at"])
     *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
     place = body
@@ -128,24 +118,6 @@ def _rename(mapping: dict[str, Any], key: str, phrase: Phrase) -> None:
     listed = [(phrase if name == key else name, value) for name, value in mapping.items()]
     mapping.clear()
     mapping.update(listed)
-
-
-def _phrase(entry: Mapping[str, Any]) -> Phrase:
-    """Pure. The phrase that an entry spells. Raises `ValueError` for a template that is none of ours."""
-    template, values = entry["template"], entry["values"]
-    if not isinstance(template, str) or not isinstance(values, dict):
-        raise TypeError(Phrase("its words are of the wrong kind"))
-    made = {name: _phrase(value) if isinstance(value, dict) else _plain(value) for name, value in values.items()}
-    for _, field, spec, conversion in string.Formatter().parse(template) if made else ():
-        if field is not None and (not field.isidentifier() or conversion or not SPEC.fullmatch(spec or "")):
-            raise ValueError(Phrase("its words have a field that is none of ours"))
-    return Clause(template, **made) if entry.get("clause") is True else Phrase(template, **made)
-
-
-def _plain(value: Any) -> str | int | float:
-    if isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value)):
-        return value
-    raise TypeError(Phrase("its words are of the wrong kind"))
 
 
 def _decoded(kind: Any, value: Any, at: str) -> Any:

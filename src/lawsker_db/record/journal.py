@@ -12,6 +12,7 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from typing import Any
 
 from lawsker_db.errors import Refused
 from lawsker_db.evidence import Event
-from lawsker_db.phrases import Phrase
+from lawsker_db.phrases import Phrase, from_spelt, spelt
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
@@ -121,9 +122,14 @@ class Journal:
             return
         if not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
             raise FileNotFoundError(errno.ENOENT, "another file stands in its place", str(self.path))
-        body = json.dumps(as_json(asdict(event)), ensure_ascii=False, sort_keys=True)
+        body = json.dumps(as_json({**asdict(event), **_words(event.text)}), ensure_ascii=False, sort_keys=True)
         line = f"{checksum(body)} {body}\n".encode()
         _append(self._file.fileno(), line)
+
+
+def _words(text: str) -> dict[str, object]:
+    """Pure. What a text with values is made of, so that whoever reads along has it in a language; one without is its own."""
+    return {"words": spelt(text)} if isinstance(text, Phrase) and text.values else {}
 
 
 def _append(handle: int, line: bytes) -> None:
@@ -165,6 +171,17 @@ def read_journal(path: Path) -> tuple[dict[str, Any], ...]:
             break
         found.append(json.loads(body))
     return tuple(found)
+
+
+def told_to_people(event: Mapping[str, Any]) -> Phrase:
+    """Pure. The text of an event that was read, as the phrase that it was; that of an older journal can be said in English
+    alone where it has values. Empty where it has none."""
+    text = Phrase(str(event.get("text") or ""))
+    try:
+        phrase = from_spelt(event["words"])
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return text
+    return phrase if phrase == text else text
 
 
 def checksum(body: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from lawsker_db.errors import UsageError
 from lawsker_db.phrases import Phrase
 from lawsker_db.record.document import JSON_REPORT
-from lawsker_db.record.journal import JOURNAL, goes_on, read_journal
+from lawsker_db.record.journal import JOURNAL, goes_on, read_journal, told_to_people
 
 LAST = "last"
 NEAREST = 5  # ids in an error: a day's runs
@@ -69,7 +69,7 @@ def _told(events: tuple[Any, ...], *, read: int, size: int, alive: bool) -> Iter
         yield Phrase("Behind them {count} bytes are damaged, and nothing in them can be trusted.", count=size - read)
     spoken = [event for event in known if event.get("text")]
     if spoken:
-        phase, text = str(spoken[-1].get("phase", "")), str(spoken[-1]["text"])
+        phase, text = str(spoken[-1].get("phase", "")), told_to_people(spoken[-1])
         yield Phrase("The last that it says is of the phase {phase}: {text}", phase=Phrase(phase), text=text)
     names = {str(event.get("name", "")) for event in known}
     if COMMITTED in names:

@@ -47,6 +47,7 @@ class Word(StrEnum):
     AT_HEAD = "at head"
 
 
+NAME_THE_CHAIN = Phrase("name the chain that has this revision: lawsker-db status --config FILE")
 # What `status --exit-code` ends with: as the command that one would type next would end.
 CODES = {Word.AT_HEAD: 0, Word.AT_WORK: Busy.exit_code, Word.UNKNOWN: OutcomeUnknown.exit_code}
 
@@ -191,7 +192,7 @@ def _next(word: Word, config: Path | None, runs: Path) -> str:
         Word.AT_WORK: Phrase("when it has ended: {command}", command=again),
         Word.UNKNOWN: settle,
         Word.LEFT_OVERS: settle,
-        Word.STRANGE: Phrase("name the chain that has this revision: lawsker-db status --config FILE"),
+        Word.STRANGE: NAME_THE_CHAIN,
         Word.NOT_STAMPED: upgrade if chain else "lawsker-db adopt --dry-run",
         Word.PENDING: upgrade,
         Word.AT_HEAD: f"alembic -c {shlex.quote(str(config))} check" if chain else "lawsker-db verify",
