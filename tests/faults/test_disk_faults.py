@@ -166,7 +166,7 @@ def test_the_disk_fails_at_a_call_of_each_kind_and_the_verdict_is_the_oracles(gr
 
 @pytest.mark.faults
 def test_the_disk_may_fail_at_every_call_of_a_run(ground: Ground, tmp_path: Path) -> None:
-    """Slow: some 330 runs. LAWSKER_FAULTS names a folder for the results, from which a second go takes what it has."""
+    """Slow: some 600 runs. LAWSKER_FAULTS names a folder for the results, from which a second go takes what it has."""
     assert strace.allowed(), "processes cannot be traced here: the full suite needs strace"
     every = disk_points.undisturbed(ground, tmp_path / "undisturbed")
     strikes = {point.name: _strike(disk_points.strike, ground, point) for point in every}
