@@ -143,19 +143,25 @@ def plan_upgrade(chain: Chain, current: tuple[str, ...], revision: str = "head")
     if goal == "base":
         raise Refused(
             Phrase("base lies below every revision, so there is nothing to upgrade to."),
-            hint=Phrase("to go back: alembic downgrade base"),
+            hint=Phrase("to go back: lawsker-db rollback base"),
         )
     if current and goal in _ancestors(chain, current) and goal not in current:
         raise Refused(
             Phrase(
                 "Revision {goal} lies below the database's revision {current}.", goal=goal, current=", ".join(current)
             ),
-            hint=Phrase("to go back: alembic downgrade {goal}", goal=goal),
+            hint=Phrase("to go back: lawsker-db rollback {goal}", goal=goal),
         )
     passed = _ancestors(chain, current)
     scripts = [script for script in chain.scripts.iterate_revisions(goal, "base") if script.revision not in passed]
     steps = tuple(_step(script) for script in reversed(scripts))
     return Plan(direction=Direction.UPGRADE, start=current, goal=(goal,), steps=steps)
+
+
+def plan_newest(chain: Chain) -> Plan:
+    """Pure but for reading revision files. The step to the head alone, for a look where the stamp cannot be read."""
+    newest = chain.scripts.get_revision(chain.head)
+    return Plan(direction=Direction.UPGRADE, start=(), goal=(chain.head,), steps=(_step(newest),))
 
 
 def plan_downgrade(chain: Chain, current: tuple[str, ...], revision: str) -> Plan:
