@@ -157,6 +157,7 @@ def test_pruning_removes_those_that_may_go_and_leaves_journals_and_reports(runs:
     "left",
     [
         pytest.param({"verdict": "rolled back"}, id="rolled back"),
+        pytest.param({"verdict": "interrupted"}, id="interrupted"),
         pytest.param({"verdict": "outcome unknown"}, id="unknown"),
         pytest.param({"verdict": "committed, not proven"}, id="committed"),
         pytest.param(None, id="still going on or killed"),

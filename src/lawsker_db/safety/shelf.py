@@ -24,7 +24,8 @@ from lawsker_db.record.manifest import MANIFEST, Manifest, check_files, read_man
 
 BACKUP = "backup"  # the folder of a backup within the folder of its run
 GOING = "backup.going"  # what `prune` has begun to remove
-REFERRING = ("outcome unknown", "committed, not proven", "rolled back")  # verdicts whose backup may still be wanted
+# Verdicts whose backup may still be wanted.
+REFERRING = ("outcome unknown", "committed, not proven", "rolled back", "interrupted")
 LAST = "last"
 NEAREST = 5  # ids in an error
 COMPLAINT_BYTES = 64 << 10
