@@ -572,13 +572,13 @@ def test_a_role_without_rights_is_told_which_and_how_to_grant_them(adopted_url: 
             assert ended.line("Next").startswith("GRANT CREATE ON DATABASE")
             execute(adopted_url, f"REVOKE SELECT ON alembic_version FROM {role}")
             doctor = run(tmp_path, "doctor", url=url)
-            for words in (
+            for told in (
                 "FAIL     stamp: ",
                 f"{role} lacks CREATE on the database",
                 "disk for the backup: ",
                 "PASS     server version",
             ):
-                assert words in doctor.out, "all of it is told, also where the stamp cannot be read"
+                assert told in doctor.out, "all of it is told, also where the stamp cannot be read"
             assert "right: SELECT for public.alembic_version" in doctor.out
             refuses(tmp_path, "safe-upgrade", "--yes", code=10, words=("owner of users", "stamp: "), url=url)
     finally:

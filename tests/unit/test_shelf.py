@@ -239,7 +239,7 @@ def test_a_backup_is_found_by_a_part_that_only_one_has_and_by_last_which_is_the_
     assert refused.value.hint.startswith("the nearest: 20260104-new, ")
     for name in ("20260103-proven", "20260102-older"):
         shutil.rmtree(runs / name)
-    with pytest.raises(Refused, match="None of the backups in .* is proven") as refused:
+    with pytest.raises(Refused, match=r"None of the backups in .* is proven") as refused:
         find_backup(runs, "last")
     assert refused.value.hint == "lawsker-db backup verify 20260104-new"
 
