@@ -29,7 +29,7 @@ PO, MO = FOLDER / "lawsker_db.po", FOLDER / "lawsker_db.mo"
 OF_TYPER = ("Arguments", "Options", "Commands", "default: {default}", "required", "env var: {var}", "(dynamic)")
 # Kinds of objects in the words of postgres/dependants.py, beside those that postgres/facts.py has a question about.
 KINDS = ("view", "materialized view", "generated column", "default", "parent table")
-ANSWERED = re.compile(r"SELECT '([A-Z][^']*?)(?:: )?'")  # safety/preflight.py takes it apart from the names
+ANSWERED = re.compile(r"(?:SELECT|THEN) '([A-Z][^']*?)(?:: )?'")  # safety/preflight.py takes it apart from the names
 UNDATED = datetime(2026, 1, 1, tzinfo=UTC)  # git has the date; another one here would be a conflict in every merge
 HEADER = "# Simplified Chinese for lawsker-db. Terms as in docs/glossary.md."
 

@@ -56,7 +56,7 @@ def schema() -> dict[str, Any]:
     whole = _object(evidence.RunReport, defs)
     version = {
         "const": REPORT_VERSION,
-        "description": "Raised when a field goes or changes its meaning; new ones do not.",
+        "description": "Raised when a field goes or changes its meaning; new ones do not, nor do new words in a list.",
     }
     words = {
         "type": "array",

@@ -50,6 +50,7 @@ class Verdict(StrEnum):
     REHEARSED = "rehearsed"
     REFUSED = "refused"
     ROLLED_BACK = "rolled back"
+    INTERRUPTED = "interrupted"
     UNKNOWN = "outcome unknown"
     COMMITTED_UNPROVEN = "committed, not proven"
     RESTORE_FAILED = "restore failed"

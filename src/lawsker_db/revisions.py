@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # revisions in an error: the newest
 RELATIVE = re.compile(r"[+-]\d+")
+OTHER_CHAIN = Phrase("name the chain that has this revision: lawsker-db status --config FILE")
+STRANGE = Phrase(
+    "name the chain that has it: lawsker-db status --config FILE; if there is none any more, forget it: "
+    "DELETE FROM alembic_version, then lawsker-db adopt --dry-run"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,19 +138,19 @@ def plan_upgrade(chain: Chain, current: tuple[str, ...], revision: str = "head")
 
     Raises `Refused` for a revision that the chain does not know, or that does not lie above `current`.
     """
-    _require_known(chain, current)
+    require_known(chain, current)
     goal = _resolve(chain, revision, current)
     if goal == "base":
         raise Refused(
             Phrase("base lies below every revision, so there is nothing to upgrade to."),
-            hint=Phrase("to go back: alembic downgrade base"),
+            hint=Phrase("to go back: lawsker-db rollback base"),
         )
     if current and goal in _ancestors(chain, current) and goal not in current:
         raise Refused(
             Phrase(
                 "Revision {goal} lies below the database's revision {current}.", goal=goal, current=", ".join(current)
             ),
-            hint=Phrase("to go back: alembic downgrade {goal}", goal=goal),
+            hint=Phrase("to go back: lawsker-db rollback {goal}", goal=goal),
         )
     passed = _ancestors(chain, current)
     scripts = [script for script in chain.scripts.iterate_revisions(goal, "base") if script.revision not in passed]
@@ -153,9 +158,15 @@ def plan_upgrade(chain: Chain, current: tuple[str, ...], revision: str = "head")
     return Plan(direction=Direction.UPGRADE, start=current, goal=(goal,), steps=steps)
 
 
+def plan_newest(chain: Chain) -> Plan:
+    """Pure but for reading revision files. The step to the head alone, for a look where the stamp cannot be read."""
+    newest = chain.scripts.get_revision(chain.head)
+    return Plan(direction=Direction.UPGRADE, start=(), goal=(chain.head,), steps=(_step(newest),))
+
+
 def plan_downgrade(chain: Chain, current: tuple[str, ...], revision: str) -> Plan:
     """Pure but for reading revision files. The steps from `current` down to `revision` ("base" for nothing)."""
-    _require_known(chain, current)
+    require_known(chain, current)
     found = _resolve(chain, revision, current)
     if found == "base":
         kept: frozenset[str] = frozenset()
@@ -182,7 +193,7 @@ def plan_downgrade(chain: Chain, current: tuple[str, ...], revision: str) -> Pla
 
 def direction_to(chain: Chain, current: tuple[str, ...], revision: str) -> Direction:
     """Pure but for reading revision files. Which way a revision lies from the current ones."""
-    _require_known(chain, current)
+    require_known(chain, current)
     goal = _resolve(chain, revision, current)
     below = goal == "base" or (goal in _ancestors(chain, current) and goal not in current)
     return Direction.DOWNGRADE if below else Direction.UPGRADE
@@ -367,24 +378,16 @@ def _those_of(chain: Chain) -> Phrase:
     return Phrase("name one that the chain has: {revisions}, or base", revisions=first_of(listed, SHOWN))
 
 
-def _require_known(chain: Chain, current: tuple[str, ...]) -> None:
-    from alembic.script.revision import RevisionError
-    from alembic.util import CommandError
-
+def require_known(chain: Chain, current: tuple[str, ...]) -> None:
+    """Raise `Refused` for a stamp that is not of this chain. Reads revision files."""
     for revision in current:
-        try:
-            known = chain.scripts.get_revision(revision)
-        except (CommandError, RevisionError):
-            known = None
-        if known is None:
+        if not chain.knows((revision,)):
             raise Refused(
                 Phrase(
                     "The database is stamped with revision {revision}, which this chain does not know.",
                     revision=revision,
                 ),
-                hint=Phrase(
-                    "lawsker-db adopt --dry-run shows what it is; without --dry-run it is stamped as the baseline"
-                ),
+                hint=STRANGE,
             )
 
 

@@ -498,9 +498,65 @@ def test_a_stamp_that_the_chain_does_not_know_is_refused_by_name(adopted_url: st
     with nothing_changes(adopted_url):
         for typed in (("safe-upgrade", "--yes"), ("verify",)):
             ended = refuses(tmp_path, *typed, code=10, words=("f00ba4", "does not know"), url=adopted_url)
-            assert "adopt --dry-run" in ended.line("Next")
+            assert "status --config FILE" in ended.line("Next")
         assert run(tmp_path, "status", url=adopted_url).out.startswith("UNKNOWN REVISION: ")
         assert run(tmp_path, "status", "--json", url=adopted_url).document["word"] == "unknown revision"
+
+
+def test_adopt_never_replaces_a_stamp_that_the_chain_does_not_know(sample_url: str, tmp_path: Path) -> None:
+    execute(
+        sample_url,
+        "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
+        "INSERT INTO alembic_version VALUES ('abc')",
+    )
+    with nothing_changes(sample_url):
+        for typed in (("--dry-run",), ("--yes",), ("--yes", "--json")):
+            ended = run(tmp_path, "adopt", *typed, url=sample_url)
+            assert ended.code == 10, ended.said
+            assert "revision abc, which this chain does not know" in ended.said
+        words = ("revision abc", "does not know")
+        ended = refuses(tmp_path, "adopt", "--yes", code=10, words=words, url=sample_url)
+        assert "DELETE FROM alembic_version" in ended.line("Next")
+    execute(sample_url, "DELETE FROM alembic_version")
+    assert run(tmp_path, "adopt", "--yes", url=sample_url).code == 0
+
+
+def test_a_database_without_any_of_the_tables_is_sent_to_safe_upgrade(empty_url: str, tmp_path: Path) -> None:
+    assert run(tmp_path, "status", url=empty_url).out.splitlines()[-1] == "Next: lawsker-db safe-upgrade"
+    ended = run(tmp_path, "adopt", "--dry-run", url=empty_url)
+    assert (ended.code, ended.out) == (10, ""), ended.said
+    assert "none of Lawsker's tables" in ended.line("Failed")
+    assert ended.line("Next").startswith("lawsker-db safe-upgrade")
+    assert run(tmp_path, "safe-upgrade", "--yes", url=empty_url).code == 0
+    assert run(tmp_path, "status", url=empty_url).out.startswith("AT HEAD: ")
+
+
+def test_adopt_tells_of_a_strange_database_in_few_lines_and_in_json_all(empty_url: str, tmp_path: Path) -> None:
+    execute(empty_url, "CREATE TABLE users (id bigint PRIMARY KEY)")
+    ended = run(tmp_path, "adopt", "--dry-run", url=empty_url)
+    assert (ended.code, len(ended.out.splitlines()) < 40) == (10, True), ended.out
+    assert ended.out.splitlines()[-1].endswith("more: --json lists them")
+    assert len(ended.line("Failed")) < 200
+    error = run(tmp_path, "adopt", "--dry-run", "--json", url=empty_url).document["error"]
+    assert len(error["differences"]) > 200
+    assert len(error["failed"]) == ended.out.count("FAIL ")
+
+
+def test_columns_of_another_type_are_counted_and_named_whole(adopted_url: str, tmp_path: Path) -> None:
+    execute(
+        adopted_url,
+        "ALTER TABLE user_roles ALTER COLUMN assigned_at DROP DEFAULT",
+        "ALTER TABLE user_roles ALTER COLUMN assigned_at TYPE numeric(12, 2) USING 0",
+    )
+    words = ("user_roles.assigned_at (expected a time, found numeric(12,2))",)
+    refuses(tmp_path, "safe-upgrade", "--yes", code=10, words=words, url=adopted_url)
+    chinese = run(tmp_path, "safe-upgrade", "--yes", "--lang", "zh", url=adopted_url)
+    assert "user_roles.assigned_at（预期 时间类型，实际 numeric(12,2)）" in chinese.err
+    for column in ("users.username", "users.created_at", "users.updated_at", "roles.name", "cases.updated_at"):
+        table, name = column.split(".")
+        execute(adopted_url, f"ALTER TABLE {table} DROP COLUMN {name} CASCADE")
+    ended = run(tmp_path, "safe-upgrade", "--yes", url=adopted_url)
+    assert "users.updated_at (expected a time, found none) (and 1 more)" in ended.line("Failed")
 
 
 def test_a_role_without_rights_is_told_which_and_how_to_grant_them(adopted_url: str, tmp_path: Path) -> None:
@@ -514,6 +570,17 @@ def test_a_role_without_rights_is_told_which_and_how_to_grant_them(adopted_url: 
             words = (f"{role} lacks CREATE on the database", "owner of users")
             ended = refuses(tmp_path, "safe-upgrade", "--yes", code=10, words=words, url=url)
             assert ended.line("Next").startswith("GRANT CREATE ON DATABASE")
+            execute(adopted_url, f"REVOKE SELECT ON alembic_version FROM {role}")
+            doctor = run(tmp_path, "doctor", url=url)
+            for told in (
+                "FAIL     stamp: ",
+                f"{role} lacks CREATE on the database",
+                "disk for the backup: ",
+                "PASS     server version",
+            ):
+                assert told in doctor.out, "all of it is told, also where the stamp cannot be read"
+            assert "right: SELECT for public.alembic_version" in doctor.out
+            refuses(tmp_path, "safe-upgrade", "--yes", code=10, words=("owner of users", "stamp: "), url=url)
     finally:
         execute(adopted_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 

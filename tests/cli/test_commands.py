@@ -271,6 +271,8 @@ def test_a_dry_adoption_changes_nothing(sample_url: str, tmp_path: Path) -> None
     ended = run(tmp_path, "adopt", "--dry-run", url=sample_url)
     assert ended.code == 0, ended.said
     assert ended.out.splitlines()[-1] == "Can be adopted. Nothing was changed. Next: lawsker-db adopt"
+    assert "table public.clients: row security is yes, expected no" in ended.out
+    assert "['" not in ended.out, "a list of Python"
     assert everything(sample_url) == before
 
 

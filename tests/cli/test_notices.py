@@ -148,6 +148,22 @@ def test_no_password_reaches_the_program(adopted_url: str, tmp_path: Path) -> No
     assert [name for name, content in files(tmp_path).items() if SECRET.encode() in content] == []
 
 
+def test_what_keeps_a_rollback_or_a_restore_from_beginning_is_told_as_a_failure(empty_url: str, tmp_path: Path) -> None:
+    program = script(tmp_path / "tell", GOT)
+    nowhere = "postgresql:///nowhere?host=/tmp/there-is-no-server&user=x"
+    for typed, url, code in (
+        (("rollback", "--yes"), empty_url, 10),
+        (("rollback", "--yes"), nowhere, 10),
+        (("restore", "missing", "--yes"), empty_url, 10),
+    ):
+        ended = run(tmp_path, *typed, "--notify", str(program), url=url)
+        assert ended.code == code, ended.said
+        told = notices(tmp_path)
+        assert [(one["notice"], one["command"]) for one in told] == [("start", typed[0]), ("failure", typed[0])]
+        assert (told[1]["message"], told[1]["next"]) == (ended.line("Failed"), ended.line("Next"))
+        (tmp_path / "got").unlink()
+
+
 @pytest.mark.parametrize("notify", ["'", " "])
 def test_a_notify_that_is_no_command_is_refused_before_anything_begins(
     notify: str, adopted_url: str, tmp_path: Path

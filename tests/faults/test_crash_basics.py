@@ -155,7 +155,7 @@ def test_an_interrupt_rolls_back_and_says_so(
     assert eventually(lambda: not sessions(adopted_url)), sessions(adopted_url)
     assert stands_as(before, adopted_url)
     report = json.loads((run_folder(tmp_path) / "report.json").read_text())
-    assert (report["verdict"], report["state"]) == ("rolled back", state)
+    assert (report["verdict"], report["state"]) == ("interrupted", state)
     assert not list(tmp_path.rglob("*.partial"))
 
 

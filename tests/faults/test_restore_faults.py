@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -181,6 +182,7 @@ def test_an_interrupt_at_the_closed_gate_opens_it_and_says_so(place: Shop, serve
         os.kill(tool.pid, signal.SIGINT)
         ended = tool.end()
     assert (ended.code, "Nothing was renamed" in ended.line("Database")) == (130, True), ended.said
+    assert json.loads((place.folder / ended.line("Kept") / "report.json").read_text())["verdict"] == "interrupted"
     require_as_it_was(place, server)
 
 

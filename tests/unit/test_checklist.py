@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lawsker_db.phrases import CHINESE, Phrase, in_language
 from lawsker_db.revisions import contracts_up_to, load_chain
-from lawsker_db.safety.checklist import CHECKLIST, ITEMS, violated
+from lawsker_db.safety.checklist import CHECKLIST, ITEMS, unknown, violated
 
 PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 
@@ -35,6 +35,12 @@ def test_no_code_stands_twice_and_no_group_is_smaller_than_it_was_promised() -> 
 
 def test_every_check_says_what_it_expects_and_what_to_do() -> None:
     assert [item.code for item in CHECKLIST if not (item.title and item.expected and item.hint)] == []
+
+
+def test_what_to_do_is_a_command_that_keeps_everything_or_tries_again() -> None:
+    assert not any("alembic downgrade" in item.hint for item in CHECKLIST)
+    assert violated("S04", ("users.x",)).hint.endswith("or go back: lawsker-db rollback")
+    assert unknown("S04", "no right").hint == "mend what kept it from being tried, then lawsker-db verify"
 
 
 def test_every_check_can_be_said_in_chinese() -> None:

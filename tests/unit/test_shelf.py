@@ -157,6 +157,7 @@ def test_pruning_removes_those_that_may_go_and_leaves_journals_and_reports(runs:
     "left",
     [
         pytest.param({"verdict": "rolled back"}, id="rolled back"),
+        pytest.param({"verdict": "interrupted"}, id="interrupted"),
         pytest.param({"verdict": "outcome unknown"}, id="unknown"),
         pytest.param({"verdict": "committed, not proven"}, id="committed"),
         pytest.param(None, id="still going on or killed"),
@@ -225,6 +226,22 @@ def test_a_backup_is_found_by_its_runs_id_and_by_every_way_to_its_folder(
     monkeypatch.chdir(folder.parent)
     for name in (".", "backup", "./backup", "../20260104-new"):
         assert find_backup(Path("nowhere"), name).resolve() == folder
+
+
+def test_a_backup_is_found_by_a_part_that_only_one_has_and_by_last_which_is_the_newest_proven_one(runs: Path) -> None:
+    assert find_backup(runs, "04-n") == runs / "20260104-new" / "backup"
+    assert find_backup(runs, "last") == runs / "20260103-proven" / "backup"
+    with pytest.raises(Refused, match="202601 is a part of 4 backups: 20260101-old, ") as refused:
+        find_backup(runs, "202601")
+    assert refused.value.hint == "type more of it, or the whole id"
+    with pytest.raises(Refused, match="There is no backup '20260105-new'") as refused:
+        find_backup(runs, "20260105-new")
+    assert refused.value.hint.startswith("the nearest: 20260104-new, ")
+    for name in ("20260103-proven", "20260102-older"):
+        shutil.rmtree(runs / name)
+    with pytest.raises(Refused, match=r"None of the backups in .* is proven") as refused:
+        find_backup(runs, "last")
+    assert refused.value.hint == "lawsker-db backup verify 20260104-new"
 
 
 @pytest.mark.parametrize(

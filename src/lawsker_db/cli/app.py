@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lawsker_db import __version__
+from lawsker_db.cli.adopting import adopt
 from lawsker_db.cli.backups import backup_app
 from lawsker_db.cli.completing import completion
 from lawsker_db.cli.doctoring import doctor
 from lawsker_db.cli.granting import grants
 from lawsker_db.cli.monitoring import monitor
-from lawsker_db.cli.options import Direct, DryRun, Json, Runs, Url, Yes, ask, plain
+from lawsker_db.cli.options import Json, Runs
 from lawsker_db.cli.recovering import recover
 from lawsker_db.cli.reporting import report
 from lawsker_db.cli.rescuing import rescue
@@ -24,7 +24,6 @@ from lawsker_db.cli.rolling import rollback
 from lawsker_db.cli.standing import history, status
 from lawsker_db.cli.upgrades import rehearse, safe_upgrade
 from lawsker_db.cli.verifying import verify
-from lawsker_db.phrases import Phrase
 
 app = typer.Typer(
     name="lawsker-db",
@@ -49,60 +48,8 @@ app.command()(completion)
 app.command()(status)
 app.command()(history)
 app.command()(doctor)
+app.command()(adopt)
 app.add_typer(backup_app, name="backup")
-
-
-@app.command()
-def adopt(
-    database_url: Url = None,
-    direct_url: Direct = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
-    """Stamp a live Lawsker database that no chain has stamped as revision 012, after a look at it.
-
-    Writes alembic_version and the history, nothing else.
-    """
-    from lawsker_db.cli.interrupts import settle
-    from lawsker_db.cli.render import print_json, say, show_checks, tell
-    from lawsker_db.safety.adoption import adopt as adopt_database
-    from lawsker_db.safety.preflight import refuse_unless
-    from lawsker_db.target import find_target
-
-    target = find_target(database_url, direct_url)
-    found = adopt_database(target, dry_run=True)
-    settled = found.stamped_before == found.stamped_now and not found.checks
-    if not as_json:
-        show_checks(found.checks)
-        for difference in found.differences:
-            tell(Phrase("WARN     differs: {difference}", difference=difference))
-        for extra in found.extras:
-            say(Phrase("      extra, left alone: {extra}", extra=extra))
-    refuse_unless(found.checks, what=Phrase("This is not a Lawsker database that can be adopted"))
-    if not settled and not dry_run:
-        if not yes:
-            ask(Phrase("Stamp {label} as revision 012?", label=target.label))
-        found = adopt_database(target)
-        settle()
-    if as_json:
-        print_json(plain(asdict(found)))
-    elif settled:
-        tell(
-            Phrase(
-                "The database is at revision {revision} already; nothing was done.",
-                revision=", ".join(found.stamped_now),
-            )
-        )
-    elif dry_run:
-        tell(Phrase("Can be adopted. Nothing was changed. Next: lawsker-db adopt"))
-    else:
-        tell(
-            Phrase(
-                "Adopted: stamped {revision}. Next: lawsker-db safe-upgrade",
-                revision=", ".join(found.stamped_now),
-            )
-        )
 
 
 @app.command()

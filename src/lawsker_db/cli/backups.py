@@ -36,7 +36,13 @@ backup_app = typer.Typer(
 )
 RUNS = Path("lawsker-runs")
 SHOWN = 20
-Name = Annotated[str, typer.Argument(help="Id of its run, or its folder.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="Id of the run that took it, a part that only one has, last (the newest proven one), or its folder.",
+        show_default=False,
+    ),
+]
 
 
 @backup_app.command()

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from lawsker_db.safety.drill import Drilled
     from lawsker_db.safety.restore import Prospect
 
-Backup = Annotated[str, typer.Argument(help="Id of the run that took it, or the backup's folder.", show_default=False)]
+Backup = Annotated[
+    str,
+    typer.Argument(
+        help="Id of the run that took it, a part that only one has, last (the newest proven one), or its folder.",
+        show_default=False,
+    ),
+]
 To = Annotated[
     str | None,
     typer.Option("--to", help="Make a whole copy under this new name; nothing is swapped.", show_default=False),
@@ -27,7 +33,12 @@ Into = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; only together with the full id of a run.")]
 Newest = Annotated[
-    str, typer.Argument(help="Id of a run, or a backup's folder; default: the newest one.", show_default=False)
+    str,
+    typer.Argument(
+        help="Id of the run that took it, a part that only one has, last (the newest proven one), or its folder; default: "
+        "the newest one of this database.",
+        show_default=False,
+    ),
 ]
 History = Annotated[bool, typer.Option("--history", help="Only show the drills that were made. Asks no database.")]
 
@@ -56,14 +67,13 @@ def restore(
     from lawsker_db.cli.interrupts import settle
     from lawsker_db.cli.notices import notified
     from lawsker_db.cli.progress import progress
-    from lawsker_db.cli.render import show_report
+    from lawsker_db.cli.render import say, show_report
     from lawsker_db.safety.restore import RestoreOptions, agree, restore_to
     from lawsker_db.safety.restore import restore as put_back
     from lawsker_db.safety.shelf import find_backup
     from lawsker_db.target import find_target
 
     target = find_target(database_url, direct_url)
-    folder = find_backup(runs, backup)
     options = RestoreOptions(
         runs=runs,
         jobs=jobs,
@@ -73,9 +83,12 @@ def restore(
         dry_run=dry_run,
     )
     silent = dry_run or yes or to is not None  # an empty name is no copy, and no swap either
-    if not silent or yes:
-        _require_answer(folder, backup, yes=yes)
     with notified(notify, "restore", target, as_json=as_json) as notices:
+        folder = find_backup(runs, backup)
+        if not silent or yes:
+            _require_answer(folder, backup, yes=yes)
+        if backup != folder.parent.name and not as_json:
+            say(Phrase("Backup:   {folder}", folder=str(folder)))
         with progress(as_json=as_json) as on_event:
             telling = notices.beside(on_event)
             if to is not None:

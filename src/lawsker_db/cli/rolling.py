@@ -32,6 +32,7 @@ from lawsker_db.cli.options import (
 from lawsker_db.phrases import Phrase, joined
 
 if TYPE_CHECKING:
+    from lawsker_db.cli.notices import Notices
     from lawsker_db.evidence import Check
     from lawsker_db.safety.rollback import Retrospect, RollbackOptions
     from lawsker_db.target import Target
@@ -73,7 +74,9 @@ def rollback(
 
     Tells first what was written since, table by table. The database is then as its older revision promises, or as it was.
     """
-    from lawsker_db.safety.rollback import RollbackOptions
+    from lawsker_db.cli.notices import notice_words, notified
+    from lawsker_db.evidence import failures
+    from lawsker_db.safety.rollback import RollbackOptions, look_back
     from lawsker_db.target import find_target
 
     target = find_target(database_url, direct_url)
@@ -90,46 +93,59 @@ def rollback(
         discard=discard,
         reason=reason.strip(),
     )
-    _require_word(target, options, confirm, yes=yes and not dry_run)
-    _carry_out(target, revision, options, notify, dry_run=dry_run, yes=yes, as_json=as_json)
+    if notify:
+        notice_words(notify)
+    if dry_run:
+        _require_word(target, options, confirm, yes=False)
+        outlook = look_back(target, revision, options)
+        _preview(target, outlook, options, as_json=as_json, final=True)
+        raise typer.Exit(10 if failures(outlook.checks) else 0)
+
+    def agreed() -> Retrospect:
+        _require_word(target, options, confirm, yes=yes)
+        return _agreed(target, revision, options, yes=yes, as_json=as_json)
+
+    shown = None if yes else agreed()
+    with notified(notify, "rollback", target, as_json=as_json) as notices:
+        shown = shown or agreed()  # where nobody is asked, what is refused is told as well
+        _carry_out(target, revision, options, shown, notices, as_json=as_json)
+
+
+def _agreed(target: Target, revision: str | None, options: RollbackOptions, *, yes: bool, as_json: bool) -> Retrospect:
+    """Look, show what would go, refuse what cannot be done, and ask unless `yes`."""
+    from lawsker_db.safety.preflight import refuse_unless
+    from lawsker_db.safety.rollback import look_back
+
+    outlook = look_back(target, revision, options)
+    if not (yes and as_json):
+        _preview(target, outlook, options, as_json=as_json, final=False)
+    refuse_unless(outlook.checks, what=Phrase("The rollback was not begun"))
+    if outlook.plan.steps and not yes:
+        _ask_name(outlook.server.database, discard=options.discard)
+    return outlook
 
 
 def _carry_out(
     target: Target,
     revision: str | None,
     options: RollbackOptions,
-    notify: str,
+    outlook: Retrospect,
+    notices: Notices,
     *,
-    dry_run: bool,
-    yes: bool,
     as_json: bool,
 ) -> None:
-    """Show what would go, ask, roll back, report."""
+    """Roll back as it was shown, and report."""
     from lawsker_db.cli.interrupts import settle
-    from lawsker_db.cli.notices import notice_words, notified
     from lawsker_db.cli.progress import progress
     from lawsker_db.cli.render import show_report
-    from lawsker_db.evidence import failures
-    from lawsker_db.safety.preflight import refuse_unless
-    from lawsker_db.safety.rollback import look_back, roll_back
+    from lawsker_db.safety.rollback import roll_back
 
-    if notify:
-        notice_words(notify)
-    outlook = look_back(target, revision, options)
-    if dry_run or not (yes and as_json):
-        _preview(target, outlook, options, as_json=as_json, final=dry_run)
-    if dry_run:
-        raise typer.Exit(10 if failures(outlook.checks) else 0)
-    refuse_unless(outlook.checks, what=Phrase("The rollback was not begun"))
-    if outlook.plan.steps and not yes:
-        _ask_name(outlook.server.database, discard=options.discard)
-    with notified(notify, "rollback", target, as_json=as_json) as notices:
-        with progress(as_json=as_json) as on_event:
-            telling = notices.beside(on_event)
-            report = roll_back(target, revision, options=options, shown=outlook.plan, on_event=telling)
-            settle()
-        notices.succeed(report)
-        show_report(report, as_json=as_json)
+    with progress(as_json=as_json) as on_event:
+        telling = notices.beside(on_event)
+        report = roll_back(target, revision, options=options, shown=outlook.plan, on_event=telling)
+        settle()
+    notices.succeed(report)
+    show_report(report, as_json=as_json)
 
 
 def _preview(target: Target, outlook: Retrospect, options: RollbackOptions, *, as_json: bool, final: bool) -> None:

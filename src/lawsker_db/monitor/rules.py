@@ -25,7 +25,7 @@ from lawsker_db.monitor.rules_of_storage import (
 )
 from lawsker_db.monitor.sample import Sample, rates
 from lawsker_db.phrases import Phrase
-from lawsker_db.safety.standing import NAME_THE_CHAIN
+from lawsker_db.revisions import OTHER_CHAIN
 
 
 def problems(before: Sample | None, now: Sample, limits: Limits = LIMITS) -> tuple[Problem, ...]:
@@ -90,7 +90,7 @@ def _stamp(now: Sample) -> Iterator[Problem]:
             severity=ERROR,
             subject=current,
             text=Phrase("the database is stamped with {current}, which this chain does not know", current=current),
-            hint=NAME_THE_CHAIN,
+            hint=OTHER_CHAIN,
             facts={"current": stamp.current},
         )
 

@@ -26,6 +26,12 @@ from lawsker_db.postgres.session import CATALOG_PATH, quoted_as_read, server_maj
 # lock behind it, so somebody's TRUNCATE or VACUUM FULL is waited for, not taken for a failure.
 PATIENT = "60s"
 
+# What the catalogs of PostgreSQL call it, in words; the other names are words already.
+ATTRIBUTES = {
+    "acl": Phrase("list of grants"),
+    "forced": Phrase("row security for the owner too"),
+    "row_security": Phrase("row security"),
+}
 ABSENT, PRESENT, MISSING = Phrase("absent"), Phrase("present"), Phrase("missing")
 
 Identity = tuple[str, str]
@@ -57,7 +63,7 @@ class Difference:
                 "{kind} {name}: {attribute} is {found}, expected {expected}",
                 kind=Phrase(self.kind),
                 name=self.name,
-                attribute=self.attribute,
+                attribute=ATTRIBUTES.get(self.attribute, self.attribute),
                 found=self.found,
                 expected=self.expected,
             )
@@ -156,4 +162,9 @@ def catalog_digest(catalog: Catalog) -> str:
 
 
 def _shown(fact: object) -> str:
-    return Phrase("nothing") if fact is None else str(fact)
+    """Pure. A fact as people read it: what is no text is told in words, or listed in brackets."""
+    if fact is None:
+        return Phrase("nothing")
+    if isinstance(fact, bool):
+        return Phrase("yes") if fact else Phrase("no")
+    return f"({', '.join(map(str, fact))})" if isinstance(fact, list) else str(fact)

@@ -25,6 +25,7 @@ TONES = {
     Verdict.REHEARSED: GOOD,
     Verdict.REFUSED: WARN,  # the database is as it was
     Verdict.ROLLED_BACK: WARN,
+    Verdict.INTERRUPTED: WARN,
     Verdict.UNKNOWN: BAD,
     Verdict.COMMITTED_UNPROVEN: BAD,
     Verdict.RESTORE_FAILED: BAD,

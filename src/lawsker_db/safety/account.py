@@ -64,13 +64,14 @@ PROVEN = Phrase("The migration is committed and proven.")
 PROVEN_BACK = Phrase("The rollback is committed and proven.")
 UNKNOWN_BACK = Phrase("It is not known whether the rollback was committed.")
 SAFE_UPGRADE = "lawsker-db safe-upgrade"
-# How a run ended, by the exit code of what it raised. (An interrupt before COMMIT is a rollback.)
+# How a run ended, by the exit code of what it raised. (Whether an interrupt rolled anything back, its state says.)
 VERDICTS = {
     10: Verdict.REFUSED,
     11: Verdict.ROLLED_BACK,
     12: Verdict.UNKNOWN,
     13: Verdict.COMMITTED_UNPROVEN,
     15: Verdict.REFUSED,
+    130: Verdict.INTERRUPTED,
 }
 
 

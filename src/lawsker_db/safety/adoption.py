@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from lawsker_db.errors import CommittedUnproven, Interrupted, LawskerError, Refused
-from lawsker_db.evidence import Check, OnEvent, ignore
-from lawsker_db.phrases import Phrase
+from lawsker_db.evidence import Check, OnEvent, failures, ignore
+from lawsker_db.phrases import Phrase, clause
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.catalog import read_catalog
 from lawsker_db.postgres.pooler import require_direct
@@ -23,13 +23,14 @@ from lawsker_db.revisions import (
     load_chain,
     plan_stamp,
     plan_upgrade,
+    require_known,
     run_steps,
 )
 from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.expectation import Promise, not_as_promised
 from lawsker_db.safety.guard import RunOptions, migration_transaction
-from lawsker_db.safety.needs import required_checks
-from lawsker_db.safety.preflight import refuse_standby, refuse_unless
+from lawsker_db.safety.needs import is_bare, required_checks
+from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.target import Target
 
 BASELINE = "012"
@@ -50,21 +51,23 @@ def adopt(target: Target, *, dry_run: bool = False, on_event: OnEvent = ignore) 
     """Stamp a database that has the baseline's tables as revision 012, in a marked transaction. No other change.
 
     Differences from the baseline and extra objects are told, and stand in nobody's way; what revision 013 needs must be
-    there. A database that is stamped with a revision of this chain is left as it is. Raises `Refused`.
+    there. A database that is stamped with a revision of this chain is left as it is. Raises `Refused`, also for a stamp of
+    another chain: what that has built nobody here knows.
     """
     chain = load_chain()
     require_direct(target)
     with target.connect() as conn:
         pin_session(conn, find_schema(conn))
         current = current_revisions(conn)
-        if current and chain.knows(current):
+        require_known(chain, current)
+        if current:
             return Adoption(stamped_before=current, stamped_now=current, checks=(), differences=(), extras=())
         refuse_standby(server := identify(conn), target)
         found = _look(conn, chain, current)
         conn.rollback()
     if dry_run:
         return found
-    refuse_unless(found.checks, what=Phrase("This is not a Lawsker database that can be adopted"))
+    refuse_another(found)
     plan = plan_stamp(chain, current, BASELINE)
     _stamp(pinned(target, server), chain, plan, on_event)
     return Adoption(
@@ -76,9 +79,33 @@ def adopt(target: Target, *, dry_run: bool = False, on_event: OnEvent = ignore) 
     )
 
 
+def refuse_another(found: Adoption) -> None:
+    """Pure. Raise `Refused` for a database in which revision 013 would not find what it needs; all of it as fields."""
+    failed = failures(found.checks)
+    if not failed:
+        return
+    raise Refused(
+        Phrase(
+            "This is not a Lawsker database that can be adopted. Reason 1 of {number}: {said}.",
+            number=len(failed),
+            said=clause(failed[0].found),
+        ),
+        hint=Phrase("mend that, then lawsker-db adopt --dry-run"),
+        failed=[{"expected": check.expected, "found": check.found} for check in failed],
+        differences=found.differences,
+        extras=found.extras,
+    )
+
+
 def _look(conn: Connection, chain: Chain, current: tuple[str, ...]) -> Adoption:
     """Compare with the baseline's contract. Builds that in a scratch schema under a savepoint, which is rolled back."""
-    baseline = plan_upgrade(chain, (), BASELINE).steps[0].contract
+    whole = plan_upgrade(chain, ())
+    baseline = whole.steps[0].contract
+    if is_bare(conn, whole):
+        raise Refused(
+            Phrase("There is none of Lawsker's tables in this database: nothing to adopt."),
+            hint=Phrase("lawsker-db safe-upgrade builds them"),
+        )
     if baseline is None:
         raise Refused(
             Phrase("Revision {revision} has no contract to compare with.", revision=BASELINE),

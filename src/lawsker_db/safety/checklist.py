@@ -44,7 +44,8 @@ class Item:
 
 _ERROR, _WARNING = Severity.ERROR, Severity.WARNING
 _GATE, _ALWAYS = When.GATE, When.ALWAYS
-_MEND = Phrase("put it back as the contract says, or go back: alembic downgrade")
+_MEND = Phrase("put it back as the contract says, or go back: lawsker-db rollback")
+_TRY_AGAIN = Phrase("mend what kept it from being tried, then lawsker-db verify")
 _ROWS = Phrase("compare these rows with the backup of the run before anything else writes them")
 
 CHECKLIST: tuple[Item, ...] = (
@@ -198,8 +199,7 @@ def not_run(code: str, why: str) -> Check:
 
 def unknown(code: str, why: str) -> Check:
     """Pure. The finding of a check that was tried and gave no answer: as grave as a violation."""
-    item = ITEMS[code]
-    return replace(_finding(item), found=Phrase("could not be checked: {why}", why=why), hint=item.hint)
+    return replace(_finding(ITEMS[code]), found=Phrase("could not be checked: {why}", why=why), hint=_TRY_AGAIN)
 
 
 def _finding(item: Item) -> Check:

@@ -30,8 +30,8 @@ from lawsker_db.target import Target, said_by_server
 
 SHOWN = 5
 HINT = Phrase(
-    "lawsker-db verify lists what differs; then keep it, or go back with alembic downgrade; the backup of this run"
-    " stands in its folder"
+    "lawsker-db verify lists what differs; then keep it, or go back with lawsker-db rollback, which keeps what it takes"
+    " away; the backup of this run stands in its folder"
 )
 LOOK_AGAIN = Phrase("the migration stands, and nobody could look at it: lawsker-db verify looks again")
 OUTSIDE_HINT = Phrase(

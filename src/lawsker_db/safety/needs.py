@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+import re
+
+from sqlalchemy import Connection, text
 
 from lawsker_db.evidence import Check
 from lawsker_db.phrases import Phrase, first_of
 from lawsker_db.postgres.session import literal
 from lawsker_db.revisions import Plan
 
+TYPED = re.compile(r"(.+) \(expected (.+), found (.+)\)")  # how contracts tell a column that is not as they need it
+WORDS = {"a time": Phrase("a time"), "none": Phrase("none")}  # what stands there in the place of a type
 SHOWN = 5  # names in the way: there may be dozens
 NOT_EMPTY = Phrase("lawsker-db adopt --dry-run lists how this database differs")
 HALF_MADE = Phrase(
@@ -36,11 +40,46 @@ def required_checks(conn: Connection, plan: Plan) -> tuple[Check, ...]:
     return tuple(checks)
 
 
+def is_bare(conn: Connection, plan: Plan) -> bool:
+    """Whether none of the tables stands that the steps of a plan make: nobody has begun here. Reads only."""
+    made = [table.name for contract in plan.contracts for table in contract.tables]
+    query = (
+        "SELECT NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = current_schema() AND c.relname = ANY (:made))"
+    )
+    return bool(conn.execute(text(query), {"made": made}).scalar_one())
+
+
 def _missing(told: str) -> Phrase:
     """Pure. What a query of a contract answers: words, and behind them names, of which there may be dozens."""
     words, _, names = told.partition(": ")
     return (
-        Phrase("{words}: {names}", words=Phrase(words), names=first_of(names.split(", "), SHOWN))
+        Phrase("{words}: {names}", words=Phrase(words), names=first_of(_entries(names), SHOWN))
         if names
         else Phrase(told)
+    )
+
+
+def _entries(names: str) -> list[str]:
+    """Pure. Names that commas part; a comma within brackets is of the name before them."""
+    entries: list[str] = []
+    for part in names.split(", "):
+        if entries and entries[-1].count("(") > entries[-1].count(")"):
+            entries[-1] += f", {part}"
+        else:
+            entries.append(part)
+    return [_with_words(entry) for entry in entries]
+
+
+def _with_words(entry: str) -> str:
+    """Pure. A name, and behind it in words what was expected and found."""
+    typed = TYPED.fullmatch(entry)
+    if not typed:
+        return entry
+    name, expected, found = typed.groups()
+    return Phrase(
+        "{name} (expected {expected}, found {found})",
+        name=name,
+        expected=WORDS.get(expected, expected),
+        found=WORDS.get(found, found),
     )

@@ -40,9 +40,28 @@ def preflight(
     if prove:
         checks += proof_checks(conn, server, warning=accept_unproven)
     checks += plan_checks(plan)
-    if plan.direction is Direction.UPGRADE:
+    if hides_stamp(conn):
+        checks.append(_stamp_check(conn))
+    elif plan.direction is Direction.UPGRADE:
         checks += required_checks(conn, plan)
     return tuple(checks)
+
+
+def hides_stamp(conn: Connection) -> bool:
+    """Whether alembic_version stands and this role may not read it. Reads only."""
+    query = "SELECT NOT has_table_privilege(r, 'SELECT') FROM to_regclass('alembic_version') AS r WHERE r IS NOT NULL"
+    return bool(conn.execute(text(query)).scalar_one_or_none())
+
+
+def _stamp_check(conn: Connection) -> Check:
+    """Without the stamp nobody can tell which revisions are due, nor what these need. (The right is among the rights.)"""
+    user = str(conn.execute(text("SELECT current_user")).scalar_one())
+    return Check(
+        name=Phrase("stamp"),
+        ok=False,
+        expected=Phrase("readable: which revisions are due, and what they need, hangs on it"),
+        found=Phrase("{user} may not read alembic_version", user=user),
+    )
 
 
 def guarded_checks(conn: Connection, plan: Plan, server: Server) -> tuple[Check, ...]:

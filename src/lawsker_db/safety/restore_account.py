@@ -45,7 +45,7 @@ VERDICTS = {
     13: Verdict.COMMITTED_UNPROVEN,
     14: Verdict.RESTORE_FAILED,
     15: Verdict.REFUSED,
-    130: Verdict.ROLLED_BACK,
+    130: Verdict.INTERRUPTED,
 }
 
 

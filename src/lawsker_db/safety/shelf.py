@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import json
 import os
@@ -16,14 +17,17 @@ from typing import IO
 
 from lawsker_db import processes
 from lawsker_db.errors import BackupFailed, Refused
-from lawsker_db.phrases import Phrase, told_by
+from lawsker_db.phrases import Phrase, first_of, told_by
 from lawsker_db.postgres.tools import Tool, bare_environment, find_tools
 from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, sync_folder
 from lawsker_db.record.manifest import MANIFEST, Manifest, check_files, read_manifest, swappable
 
 BACKUP = "backup"  # the folder of a backup within the folder of its run
 GOING = "backup.going"  # what `prune` has begun to remove
-REFERRING = ("outcome unknown", "committed, not proven", "rolled back")  # verdicts whose backup may still be wanted
+# Verdicts whose backup may still be wanted.
+REFERRING = ("outcome unknown", "committed, not proven", "rolled back", "interrupted")
+LAST = "last"
+NEAREST = 5  # ids in an error
 COMPLAINT_BYTES = 64 << 10
 LISTING = Phrase("look what there is: lawsker-db backup list --runs FOLDER")
 
@@ -91,7 +95,8 @@ def newest_proven(kept: tuple[Kept, ...]) -> tuple[Kept, ...]:
 
 
 def find_backup(runs: Path, name: str) -> Path:
-    """The folder of a backup by its run's id, or by its path. No link is followed at its end. Raises `Refused`."""
+    """The folder of a backup by its run's id, a part that only one has, `last` (the newest proven one), or its path. No
+    link is followed at its end. Raises `Refused`."""
     plain = Path(name).name == name and name not in ("", ".", "..")
     inside = runs / name / BACKUP
     places = [inside] if plain else []
@@ -118,9 +123,47 @@ def find_backup(runs: Path, name: str) -> Path:
         ),
         "",
     )
-    raise Refused(
+    kept = _kept(runs)
+    meant = _meant(kept, name) if plain and not unfinished else ()
+    if len(meant) == 1:
+        return find_backup(runs, meant[0])
+    raise _not_found(runs, name, tuple(backup.folder.parent.name for backup in kept), meant, unfinished)
+
+
+def _kept(runs: Path) -> tuple[Kept, ...]:
+    """The backups that a name may mean, none where the folder cannot be looked into. Reads the disk."""
+    try:
+        return list_backups(runs)[0]
+    except Refused:
+        return ()
+
+
+def _meant(kept: tuple[Kept, ...], name: str) -> tuple[str, ...]:
+    """Pure. The ids that a name may mean which is not one itself."""
+    if name == LAST:
+        return tuple(backup.folder.parent.name for backup in newest_proven(kept)[-1:])
+    return tuple(backup.folder.parent.name for backup in kept if name in backup.folder.parent.name)
+
+
+def _not_found(runs: Path, name: str, known: tuple[str, ...], meant: tuple[str, ...], unfinished: str) -> Refused:
+    """Pure. That nobody can tell which backup is meant, with those that may be."""
+    if meant:
+        listed = first_of(meant, NEAREST)
+        return Refused(
+            Phrase("{name} is a part of {count} backups: {listed}.", name=name, count=len(meant), listed=listed),
+            hint=Phrase("type more of it, or the whole id"),
+        )
+    if name == LAST and known and not unfinished:
+        return Refused(
+            Phrase("None of the backups in {runs} is proven.", runs=str(runs)),
+            hint=f"lawsker-db backup verify {known[-1]}",
+        )
+    near = difflib.get_close_matches(name, known, n=NEAREST, cutoff=0.4) or known[-NEAREST:]
+    return Refused(
         Phrase("There is no backup {name!r} in {runs}{unfinished}.", name=name, runs=str(runs), unfinished=unfinished),
-        hint=LISTING,
+        hint=Phrase("the nearest: {listed}; all of them: lawsker-db backup list --runs FOLDER", listed=", ".join(near))
+        if near
+        else LISTING,
     )
 
 

@@ -17,7 +17,7 @@ from lawsker_db.phrases import Phrase
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.record.history import PastRun, Replaced, may_read_history, read_history, read_replaced
-from lawsker_db.revisions import Chain, current_revisions, load_chain
+from lawsker_db.revisions import OTHER_CHAIN, Chain, current_revisions, load_chain, plan_upgrade
 from lawsker_db.safety.ended import EndedRun, read_ended
 from lawsker_db.safety.leftovers import (
     RUNS,
@@ -30,6 +30,7 @@ from lawsker_db.safety.leftovers import (
     runs_of,
     told_as,
 )
+from lawsker_db.safety.needs import is_bare
 from lawsker_db.safety.shelf import list_backups
 from lawsker_db.target import Target
 
@@ -47,7 +48,6 @@ class Word(StrEnum):
     AT_HEAD = "at head"
 
 
-NAME_THE_CHAIN = Phrase("name the chain that has this revision: lawsker-db status --config FILE")
 # What `status --exit-code` ends with: as the command that one would type next would end.
 CODES = {Word.AT_HEAD: 0, Word.AT_WORK: Busy.exit_code, Word.UNKNOWN: OutcomeUnknown.exit_code}
 
@@ -134,6 +134,7 @@ def _read(conn: Connection, chain: Chain, config: Path | None, runs: Path) -> St
     replaced = read_replaced(conn, server) if told else ()
     leftovers = find_left(conn, runs, server, replaced, history)
     pending = _pending(chain, current)
+    bare = not current and is_bare(conn, plan_upgrade(chain, ()))
     word = _word(server, at_work, leftovers, stamped=bool(current), pending=pending)
     return Standing(
         server=server,
@@ -148,7 +149,7 @@ def _read(conn: Connection, chain: Chain, config: Path | None, runs: Path) -> St
         leftovers=leftovers,
         at_work=at_work,
         word=word,
-        hint=_next(word, config, runs),
+        hint=_next(word, config, runs, bare=bare),
     )
 
 
@@ -182,8 +183,9 @@ def _word(
     return Word.PENDING if pending else Word.AT_HEAD
 
 
-def _next(word: Word, config: Path | None, runs: Path) -> str:
-    """Pure. What to type next. A chain of others is named again: without it the shipped one would be meant."""
+def _next(word: Word, config: Path | None, runs: Path, *, bare: bool) -> str:
+    """Pure. What to type next. A chain of others is named again: without it the shipped one would be meant. Where it is
+    `bare` there is nothing to adopt."""
     chain = "" if config is None else f" --config {shlex.quote(str(config))}"
     upgrade, again = f"lawsker-db safe-upgrade{chain}", f"lawsker-db status{chain}"
     settle = recovering(runs)
@@ -192,8 +194,8 @@ def _next(word: Word, config: Path | None, runs: Path) -> str:
         Word.AT_WORK: Phrase("when it has ended: {command}", command=again),
         Word.UNKNOWN: settle,
         Word.LEFT_OVERS: settle,
-        Word.STRANGE: NAME_THE_CHAIN,
-        Word.NOT_STAMPED: upgrade if chain else "lawsker-db adopt --dry-run",
+        Word.STRANGE: OTHER_CHAIN,
+        Word.NOT_STAMPED: upgrade if chain or bare else "lawsker-db adopt --dry-run",
         Word.PENDING: upgrade,
         Word.AT_HEAD: f"alembic -c {shlex.quote(str(config))} check" if chain else "lawsker-db verify",
     }

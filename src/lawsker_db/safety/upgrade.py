@@ -30,7 +30,7 @@ from lawsker_db.postgres.session import find_schema, identify, pinned
 from lawsker_db.postgres.snapshot import mark_restore_point
 from lawsker_db.record.journal import Journal
 from lawsker_db.record.manifest import read_manifest
-from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_upgrade
+from lawsker_db.revisions import Chain, Plan, current_revisions, load_chain, plan_newest, plan_upgrade
 from lawsker_db.safety.account import (
     NOT_REHEARSED,
     NOT_RESTORED,
@@ -56,7 +56,7 @@ from lawsker_db.safety.confirmation import (
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import SAFE_UPGRADE, RunOptions
 from lawsker_db.safety.pace import Errand, Pace, looking, timed
-from lawsker_db.safety.preflight import preflight, refuse_unless
+from lawsker_db.safety.preflight import hides_stamp, preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
 from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
@@ -122,7 +122,8 @@ def look_ahead(target: Target, revision: str, options: UpgradeOptions, *, always
     road = require_direct(target)
     with reading(target) as conn:
         server = identify(conn)
-        plan = plan_upgrade(chain, current_revisions(conn), revision)
+        # A plan by a guess is never run: the stamp that cannot be read is a check that failed.
+        plan = plan_newest(chain) if hides_stamp(conn) else plan_upgrade(chain, current_revisions(conn), revision)
         accept = bool(options.accept_unproven)
         checks: tuple[Check, ...] = ()
         choices: tuple[Choice, ...] = ()

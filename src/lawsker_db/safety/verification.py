@@ -19,7 +19,15 @@ from lawsker_db.postgres.catalog import PATIENT, Catalog, read_catalog
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.session import PINNED, find_schema, identify, literal, pin_session, quoted_as_read
 from lawsker_db.record.history import PastRun, first_made, read_history
-from lawsker_db.revisions import Chain, are_modelled, contracts_up_to, current_revisions, load_chain, model_differences
+from lawsker_db.revisions import (
+    Chain,
+    are_modelled,
+    contracts_up_to,
+    current_revisions,
+    load_chain,
+    model_differences,
+    require_known,
+)
 from lawsker_db.safety.behaviour import check_behaviour
 from lawsker_db.safety.checklist import (
     CHECKLIST,
@@ -159,14 +167,9 @@ def _require_right(conn: Connection) -> None:
 
 def _require_stamp(conn: Connection, chain: Chain) -> tuple[str, ...]:
     current = current_revisions(conn)
-    hint = "lawsker-db adopt --dry-run"
     if not current:
-        raise Refused(Phrase("The database is not stamped with any revision."), hint=hint)
-    if not chain.knows(current):
-        raise Refused(
-            Phrase("The database is stamped with {stamp}, which this chain does not know.", stamp=", ".join(current)),
-            hint=hint,
-        )
+        raise Refused(Phrase("The database is not stamped with any revision."), hint="lawsker-db adopt --dry-run")
+    require_known(chain, current)
     return current
 
 
