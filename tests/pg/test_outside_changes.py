@@ -15,8 +15,15 @@ import psycopg
 import pytest
 from chains import small_chain
 
-from lawsker_db.errors import ChangedOutside, CommittedUnproven, LawskerError, RehearsalFailed, RevisionFailed
-from lawsker_db.evidence import Event
+from lawsker_db.errors import (
+    ChangedOutside,
+    CommittedUnproven,
+    GateRefused,
+    LawskerError,
+    RehearsalFailed,
+    RevisionFailed,
+)
+from lawsker_db.evidence import Event, RunReport
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
 from lawsker_db.target import parse_target
 
@@ -35,7 +42,7 @@ THROUGH_THE_BIND = (
 SMUGGLE = "CREATE TABLE smuggled ()"
 
 
-def upgrade(url: str, config: Path, on_event: Any = lambda event: None, **more: Any) -> object:
+def upgrade(url: str, config: Path, on_event: Any = lambda event: None, **more: Any) -> RunReport:
     options = UpgradeOptions(runs=config.parent / "runs", config=config, **{"prove": False, **more})
     return safe_upgrade(parse_target(url), options=options, on_event=on_event)
 
@@ -219,3 +226,33 @@ def test_a_role_that_somebody_else_makes_meanwhile_is_nobodys_harm(
     finally:
         server.run("DROP ROLE IF EXISTS lawsker_newcomer")
     assert stamped(adopted_url) == "100"
+
+
+UPKEEP = (
+    ("TRUNCATE session_cache", "session_cache"),
+    ("VACUUM FULL session_cache", "session_cache"),
+    ("ALTER SEQUENCE invoice_number RESTART WITH 5000", "invoice_number"),
+)
+
+
+@pytest.mark.parametrize(("upkeep", "relation"), UPKEEP)
+def test_upkeep_by_another_session_that_gives_a_relation_a_new_file_is_not_blamed_on_the_revision(
+    upkeep: str, relation: str, other: psycopg.Connection[Any], adopted_url: str, tmp_path: Path
+) -> None:
+    def keep_up(event: Event) -> None:
+        if event.name == "locked":
+            other.execute(upkeep.encode())
+
+    config = small_chain(tmp_path, ('ops.lock_tables({"wallets": "ACCESS EXCLUSIVE"})', ""))
+    report = upgrade(adopted_url, config, keep_up)
+    proofs = {content.table: content.proof for content in report.contents}
+    assert proofs[f"public.{relation}"] == "untouched; another session has given it a new file"
+
+
+def test_a_new_file_that_the_revision_gives_in_a_savepoint_of_its_own_is_not_taken_for_anothers(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    restart = "ALTER SEQUENCE invoice_number RESTART WITH 5000"
+    config = small_chain(tmp_path, (f"with op.get_bind().begin_nested():\n    op.execute({restart!r})", ""))
+    with pytest.raises(GateRefused, match=r"content of public\.invoice_number"):
+        upgrade(adopted_url, config)

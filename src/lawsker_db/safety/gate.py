@@ -293,7 +293,7 @@ class Gate:
         growing = {self.keeping.own_table} if self.keeping else set()
         checks, contents = self._observation.judge(self._may_drop(promise, direction) | growing)
         self.contents = tuple(sorted(contents, key=lambda content: content.table))
-        untouched = sum(content.proof == "untouched" for content in contents)
+        untouched = sum(content.proof.startswith("untouched") for content in contents)
         words = Phrase("{untouched} relations untouched", untouched=untouched)
         name = Phrase("content after {what}", what=what)
         checks.append(self._check(name, True, Phrase("old rows unchanged"), words))
