@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import oracle
 import psycopg
 import pytest
 from chains import small_chain
+from command_line import eventually
+from roads import rows
 
 from lawsker_db.errors import (
     ChangedOutside,
@@ -256,3 +259,45 @@ def test_a_new_file_that_the_revision_gives_in_a_savepoint_of_its_own_is_not_tak
     config = small_chain(tmp_path, (f"with op.get_bind().begin_nested():\n    op.execute({restart!r})", ""))
     with pytest.raises(GateRefused, match=r"content of public\.invoice_number"):
         upgrade(adopted_url, config)
+
+
+def test_until_the_revision_locks_a_table_others_may_refresh_and_truncate_what_the_gate_has_read(
+    other: psycopg.Connection[Any], adopted_url: str, tmp_path: Path
+) -> None:
+    done: list[str] = []
+
+    def keep_up(event: Event) -> None:
+        if event.name == "statement" and "at work" in event.text:
+            other.execute("SET lock_timeout = '5s'")
+            other.execute("REFRESH MATERIALIZED VIEW user_statistics")
+            other.execute("BEGIN; LOCK TABLE users, tenants IN ACCESS EXCLUSIVE MODE; ROLLBACK")
+            done.append(event.name)
+
+    config = small_chain(tmp_path, ("op.execute(\"SELECT 'at work'\")", ""))
+    report = upgrade(adopted_url, config, keep_up)
+    assert done == ["statement"]
+    proofs = {content.table: content.proof for content in report.contents}
+    assert proofs["public.user_statistics"] == "untouched; another session has given it a new file"
+
+
+def test_a_refresh_that_waits_for_a_table_of_ours_is_no_deadlock_with_the_gates_second_look(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    locked: list[str] = []
+    refreshed: list[str] = []
+
+    def refresh() -> None:
+        with psycopg.connect(adopted_url, autocommit=True) as connection:
+            refreshed.append(connection.execute("REFRESH MATERIALIZED VIEW user_statistics").statusmessage or "")
+
+    session = threading.Thread(target=refresh)
+
+    def begin(event: Event) -> None:
+        if event.name == "locked":
+            locked.append(event.text)
+            session.start()
+            assert eventually(lambda: bool(rows(adopted_url, "SELECT FROM pg_locks WHERE NOT granted")))
+
+    upgrade(adopted_url, small_chain(tmp_path, ('ops.lock_tables({"users": "ACCESS EXCLUSIVE"})', "")), begin)
+    session.join()
+    assert (len(locked), refreshed) == (1, ["REFRESH MATERIALIZED VIEW"])

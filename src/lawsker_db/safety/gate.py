@@ -124,6 +124,8 @@ class Gate:
 
     def _lock(self, qualified: Mapping[str, str], *, rewrites: bool = False) -> None:
         """Take locks at their final strength, bounded, and say so. What was written before can be observed no more."""
+        if not qualified:
+            return
         early = self._observation.written_early(tuple(qualified))
         if early:
             expected, found = Phrase("locked before it is written"), Phrase("written before ops.lock_tables")
