@@ -36,6 +36,7 @@ OTHERS_DDL = (
     "CREATE OR REPLACE FUNCTION calculate_commission(amount numeric, share numeric DEFAULT 0.5) RETURNS numeric"
     " LANGUAGE sql AS 'SELECT 0.0'",
     "GRANT SELECT ON wallets TO PUBLIC",
+    "DROP TABLE session_cache",
 )
 OWN_ENGINE = 'import psycopg\nwith psycopg.connect({url!r}, autocommit=True) as other:\n    other.execute("{ddl}")\n'
 THROUGH_THE_BIND = (
