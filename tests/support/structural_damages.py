@@ -110,7 +110,7 @@ DAMAGES = (
     Damage("a grant is lacking", ("REVOKE SELECT ON user_credits FROM lawsker_report",), "S21"),
     Damage("everybody may read", ("GRANT SELECT ON demo_accounts TO PUBLIC",), "S21"),
     Damage("a right that nobody has on users", ("GRANT DELETE, TRUNCATE ON workspace_mappings TO lawsker_report",), "S21"),
-    Damage("a role that users does not know", ("CREATE ROLE a_stranger; GRANT ALL ON lawyer_levels TO a_stranger",), "S21"),
+    Damage("a role that users does not know", ("GRANT ALL ON lawyer_levels TO pg_monitor",), "S21"),
     Damage("everybody may draw numbers", ("GRANT ALL ON SEQUENCE lawyer_levels_id_seq TO PUBLIC",), "S21"),
     Damage("everybody may write a new column of users", ("GRANT UPDATE (workspace_id) ON users TO PUBLIC",), "S21"),
     Damage("another owner", ("ALTER TABLE lawyer_levels OWNER TO lawsker_report",), "S21"),
