@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,18 @@ import oracle
 import psycopg
 import pytest
 from chains import small_chain
+from command_line import eventually
+from roads import rows
 
-from lawsker_db.errors import ChangedOutside, CommittedUnproven, LawskerError, RehearsalFailed, RevisionFailed
-from lawsker_db.evidence import Event
+from lawsker_db.errors import (
+    ChangedOutside,
+    CommittedUnproven,
+    GateRefused,
+    LawskerError,
+    RehearsalFailed,
+    RevisionFailed,
+)
+from lawsker_db.evidence import Event, RunReport
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
 from lawsker_db.target import parse_target
 
@@ -26,6 +36,7 @@ OTHERS_DDL = (
     "CREATE OR REPLACE FUNCTION calculate_commission(amount numeric, share numeric DEFAULT 0.5) RETURNS numeric"
     " LANGUAGE sql AS 'SELECT 0.0'",
     "GRANT SELECT ON wallets TO PUBLIC",
+    "DROP TABLE session_cache",
 )
 OWN_ENGINE = 'import psycopg\nwith psycopg.connect({url!r}, autocommit=True) as other:\n    other.execute("{ddl}")\n'
 THROUGH_THE_BIND = (
@@ -35,7 +46,7 @@ THROUGH_THE_BIND = (
 SMUGGLE = "CREATE TABLE smuggled ()"
 
 
-def upgrade(url: str, config: Path, on_event: Any = lambda event: None, **more: Any) -> object:
+def upgrade(url: str, config: Path, on_event: Any = lambda event: None, **more: Any) -> RunReport:
     options = UpgradeOptions(runs=config.parent / "runs", config=config, **{"prove": False, **more})
     return safe_upgrade(parse_target(url), options=options, on_event=on_event)
 
@@ -219,3 +230,75 @@ def test_a_role_that_somebody_else_makes_meanwhile_is_nobodys_harm(
     finally:
         server.run("DROP ROLE IF EXISTS lawsker_newcomer")
     assert stamped(adopted_url) == "100"
+
+
+UPKEEP = (
+    ("TRUNCATE session_cache", "session_cache"),
+    ("VACUUM FULL session_cache", "session_cache"),
+    ("ALTER SEQUENCE invoice_number RESTART WITH 5000", "invoice_number"),
+)
+
+
+@pytest.mark.parametrize(("upkeep", "relation"), UPKEEP)
+def test_upkeep_by_another_session_that_gives_a_relation_a_new_file_is_not_blamed_on_the_revision(
+    upkeep: str, relation: str, other: psycopg.Connection[Any], adopted_url: str, tmp_path: Path
+) -> None:
+    def keep_up(event: Event) -> None:
+        if event.name == "locked":
+            other.execute(upkeep.encode())
+
+    config = small_chain(tmp_path, ('ops.lock_tables({"wallets": "ACCESS EXCLUSIVE"})', ""))
+    report = upgrade(adopted_url, config, keep_up)
+    proofs = {content.table: content.proof for content in report.contents}
+    assert proofs[f"public.{relation}"] == "untouched; another session has given it a new file"
+
+
+def test_a_new_file_that_the_revision_gives_in_a_savepoint_of_its_own_is_not_taken_for_anothers(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    restart = "ALTER SEQUENCE invoice_number RESTART WITH 5000"
+    config = small_chain(tmp_path, (f"with op.get_bind().begin_nested():\n    op.execute({restart!r})", ""))
+    with pytest.raises(GateRefused, match=r"content of public\.invoice_number"):
+        upgrade(adopted_url, config)
+
+
+def test_until_the_revision_locks_a_table_others_may_refresh_and_truncate_what_the_gate_has_read(
+    other: psycopg.Connection[Any], adopted_url: str, tmp_path: Path
+) -> None:
+    done: list[str] = []
+
+    def keep_up(event: Event) -> None:
+        if event.name == "statement" and "at work" in event.text:
+            other.execute("SET lock_timeout = '5s'")
+            other.execute("REFRESH MATERIALIZED VIEW user_statistics")
+            other.execute("BEGIN; LOCK TABLE users, tenants IN ACCESS EXCLUSIVE MODE; ROLLBACK")
+            done.append(event.name)
+
+    config = small_chain(tmp_path, ("op.execute(\"SELECT 'at work'\")", ""))
+    report = upgrade(adopted_url, config, keep_up)
+    assert done == ["statement"]
+    proofs = {content.table: content.proof for content in report.contents}
+    assert proofs["public.user_statistics"] == "untouched; another session has given it a new file"
+
+
+def test_a_refresh_that_waits_for_a_table_of_ours_is_no_deadlock_with_the_gates_second_look(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    locked: list[str] = []
+    refreshed: list[str] = []
+
+    def refresh() -> None:
+        with psycopg.connect(adopted_url, autocommit=True) as connection:
+            refreshed.append(connection.execute("REFRESH MATERIALIZED VIEW user_statistics").statusmessage or "")
+
+    session = threading.Thread(target=refresh)
+
+    def begin(event: Event) -> None:
+        if event.name == "locked":
+            locked.append(event.text)
+            session.start()
+            assert eventually(lambda: bool(rows(adopted_url, "SELECT FROM pg_locks WHERE NOT granted")))
+
+    upgrade(adopted_url, small_chain(tmp_path, ('ops.lock_tables({"users": "ACCESS EXCLUSIVE"})', "")), begin)
+    session.join()
+    assert (len(locked), refreshed) == (1, ["REFRESH MATERIALIZED VIEW"])

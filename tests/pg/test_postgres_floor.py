@@ -21,7 +21,7 @@ from lawsker_db.errors import Busy, GateRefused, LockNotObtained
 from lawsker_db.evidence import Fingerprint, Verdict
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import Blocker
-from lawsker_db.postgres.catalog import compare_catalogs, read_catalog
+from lawsker_db.postgres.catalog import compare_catalogs, hold_definitions, read_catalog
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
 from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
 from lawsker_db.postgres.session import literal, pin_session, server_major
@@ -704,6 +704,16 @@ def test_reading_the_catalog_leaves_the_search_path(conn: Connection) -> None:
     do(conn, "SET LOCAL search_path = audit, public")
     read_catalog(conn)
     assert conn.execute(text("SELECT current_setting('search_path')")).scalar_one() == "audit, public"
+
+
+def test_reading_the_catalog_holds_nothing_afterwards_but_what_was_held_before(conn: Connection) -> None:
+    do(conn, "LOCK TABLE wallets IN SHARE MODE")
+    held = "SELECT relation::regclass::text, mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation >= 16384"
+    before = conn.exec_driver_sql(held).all()
+    read_catalog(conn)
+    assert conn.exec_driver_sql(held).all() == before
+    hold_definitions(conn, "1s")
+    assert ("user_statistics", "AccessShareLock") in [tuple(row) for row in conn.exec_driver_sql(held)]
 
 
 def test_names_with_percent_colon_quotes_and_newlines_are_read_and_told_apart(conn: Connection) -> None:

@@ -36,7 +36,8 @@ def test_verify_finds_every_damage_under_its_code(damage: Any, server: Any, used
                 connection.execute(statement.encode())
         checks = {check.code: check for check in verify(parse_target(server.url(name)))}
         assert checks[damage.code].ok is not True
-        assert "NOT RUN" not in checks[damage.code].found
+        # Without a record what no older contract promised is not compared: S22 says so, and never that it passed.
+        assert damage.code == "S22" or "NOT RUN" not in checks[damage.code].found
     finally:
         server.run(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -109,6 +109,10 @@ DAMAGES = (
     Damage("numbers come from nowhere", ("ALTER TABLE lawyer_levels ALTER id DROP DEFAULT",), "S20", ("S07",)),
     Damage("a grant is lacking", ("REVOKE SELECT ON user_credits FROM lawsker_report",), "S21"),
     Damage("everybody may read", ("GRANT SELECT ON demo_accounts TO PUBLIC",), "S21"),
+    Damage("a right that nobody has on users", ("GRANT DELETE, TRUNCATE ON workspace_mappings TO lawsker_report",), "S21"),
+    Damage("a role that users does not know", ("GRANT ALL ON lawyer_levels TO pg_monitor",), "S21"),
+    Damage("everybody may draw numbers", ("GRANT ALL ON SEQUENCE lawyer_levels_id_seq TO PUBLIC",), "S21"),
+    Damage("everybody may write a new column of users", ("GRANT UPDATE (workspace_id) ON users TO PUBLIC",), "S21"),
     Damage("another owner", ("ALTER TABLE lawyer_levels OWNER TO lawsker_report",), "S21"),
     Damage("row security", ("ALTER TABLE user_credits ENABLE ROW LEVEL SECURITY",), "S21"),
     Damage("an older index is gone", ("DROP INDEX ix_cases_case_number",), "S22"),
@@ -123,6 +127,11 @@ DAMAGES = (
         ("CREATE INDEX left_ccnew ON case_logs (action)", MAKE_INVALID.format("left_ccnew")),
         "S23",
     ),
+    Damage("no statistics are kept", ("ALTER TABLE workspace_mappings ALTER workspace_id SET STATISTICS 0",), "S23"),
+    Damage("a column is stored otherwise", (f"ALTER TABLE {REQUESTS} ALTER law_firm SET STORAGE EXTERNAL",), "S23"),
+    Damage("no autovacuum of TOAST", ("ALTER TABLE lawyer_levels SET (toast.autovacuum_enabled = false)",), "S23"),
+    Damage("triggers that the server does not look for",
+           ("UPDATE pg_class SET relhastriggers = false WHERE oid = 'user_credits'::regclass",), "S23"),
     Damage("a rule that nobody promised", ("CREATE RULE silent AS ON DELETE TO lawyer_levels DO INSTEAD NOTHING",), "S23"),
     Damage("models differ", (f"ALTER TABLE {REQUESTS} ALTER law_firm TYPE text",), "S24", ("S05",)),
     Damage("the history was edited", ("UPDATE lawsker_db.migration_run SET via = 'nobody'",), "D22"),
@@ -132,6 +141,10 @@ DAMAGES = (
 
 # Changes that harm nothing: but for `also`, nothing may be found.
 HARMLESS = (
+    Damage("the rights that users gives", ("GRANT SELECT ON SEQUENCE lawyer_levels_id_seq TO lawsker_report",
+           "GRANT SELECT (workspace_id) ON users TO lawsker_report"), "S21"),
+    Damage("a right by default", ("ALTER DEFAULT PRIVILEGES GRANT SELECT, DELETE ON TABLES TO lawsker_report",
+           "GRANT DELETE ON workspace_mappings TO lawsker_report"), "S21"),
     Damage(
         "an index that does more",
         (

@@ -13,9 +13,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.closed import CLOSED_QUERIES, SECRETS
@@ -32,6 +34,9 @@ ATTRIBUTES = {
     "forced": Phrase("row security for the owner too"),
     "row_security": Phrase("row security"),
 }
+
+FIRST_OF_USERS = 16384  # FirstNormalObjectId: what has a lower OID came with the server
+
 ABSENT, PRESENT, MISSING = Phrase("absent"), Phrase("present"), Phrase("missing")
 
 Identity = tuple[str, str]
@@ -84,22 +89,37 @@ def read_catalog(
     `closed` is for comparisons of one database with itself: it adds the schema `lawsker_db` and what closed.py asks, as far
     as the session may look.
 
-    Reads pg_catalog only: ACCESS SHARE on it, and for a moment on each table whose definitions are printed, for which
-    `patience` is waited where somebody holds it ACCESS EXCLUSIVE. The session's search_path is another meanwhile and put
-    back afterwards.
+    Reads pg_catalog only: ACCESS SHARE on it, and on each view and table whose definitions are printed, for which
+    `patience` is waited where somebody holds it ACCESS EXCLUSIVE. All that under a savepoint which is rolled back: the locks
+    go with it, though the transaction may last for long, and so does another search_path.
     """
     queries = _queries(conn, closed=closed)
-    path, limit = conn.execute(text("SELECT current_setting('search_path'), current_setting('lock_timeout')")).one()
-    _configure(conn, CATALOG_PATH, patience)
     objects: dict[Identity, Facts] = {}
-    for kind, query in queries.items():
-        for name, facts in conn.exec_driver_sql(query):
-            objects[kind, name] = {key: value for key, value in facts.items() if value is not None}
-    _configure(conn, path, limit)
+    savepoint = conn.begin_nested()
+    try:
+        _configure(conn, CATALOG_PATH, patience)
+        for kind, query in queries.items():
+            for name, facts in conn.exec_driver_sql(query):
+                objects[kind, name] = {key: value for key, value in facts.items() if value is not None}
+    finally:
+        if savepoint.is_active and not conn.invalidated:
+            savepoint.rollback()
     if schema is not None:
         prefix = quoted_as_read(conn, schema) + "."
         objects = {identity: facts for identity, facts in objects.items() if identity[1].startswith(prefix)}
     return Catalog(objects=objects)
+
+
+def hold_definitions(conn: Connection, patience: str) -> None:
+    """Take ACCESS SHARE on every view and on what stands behind it, until the transaction ends; on none where somebody
+    holds one of them for longer than `patience`.
+
+    Before a strong lock, behind which the catalog is read again: a REFRESH that has got its view by then, and waits for
+    our table, would be a deadlock with that reading.
+    """
+    with suppress(DBAPIError), conn.begin_nested():
+        conn.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": patience})
+        conn.execute(text(f"SELECT count(pg_get_ruledef(oid)) FROM pg_rewrite WHERE oid >= {FIRST_OF_USERS}"))
 
 
 def _queries(conn: Connection, *, closed: bool) -> dict[str, str]:

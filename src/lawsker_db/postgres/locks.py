@@ -149,6 +149,7 @@ def lock_tables(
     attempt_s: float = ATTEMPT_S,
     on_wait: OnWait = unheard,
     on_snapshot: OnWait = unheard,
+    before: Callable[[], None] = lambda: None,
 ) -> tuple[LockHeld, ...]:
     """Take table locks directly at their final strength, in the order given, all or none, until the transaction ends.
 
@@ -157,10 +158,10 @@ def lock_tables(
     while we try, and not at all while somebody whom we know to be in the way still is. After a failed attempt the table
     that was not to be had comes first: an application that takes the tables in another order would make every attempt
     fail (measured: one client is enough). With `rewrites` an attempt also fails when older snapshots do not end within
-    SNAPSHOT_PATIENCE_S behind the locks; they are waited for with the locks given back. `on_wait` is told who made an
-    attempt fail, `on_snapshot` whose snapshot is waited for now. Raises `LockNotObtained` when `patience_s` is over, or
-    a session in the way waits for our own end (sqlstate 40P01: the transaction may be begun anew), and whatever
-    `on_wait` raises.
+    SNAPSHOT_PATIENCE_S behind the locks; they are waited for with the locks given back. `before` takes weak locks of its
+    own at the beginning of each attempt. `on_wait` is told who made an attempt fail, `on_snapshot` whose snapshot is
+    waited for now. Raises `LockNotObtained` when `patience_s` is over, or a session in the way waits for our own end
+    (sqlstate 40P01: the transaction may be begun anew), and whatever `on_wait` raises.
     """
     deadline = time.monotonic() + patience_s
     order, known = tuple(tables), frozenset[Named]()
@@ -170,7 +171,9 @@ def lock_tables(
         older: tuple[Blocker, ...] = ()
         in_the_way = _standing(conn, tables, known)
         if not in_the_way:
-            tried = _try(conn, {table: tables[table] for table in order}, attempt_s, on_snapshot if rewrites else None)
+            tried = _try(
+                conn, {table: tables[table] for table in order}, attempt_s, before, on_snapshot if rewrites else None
+            )
             if tried.done:
                 return tuple(
                     LockHeld(table=name, mode=tables[name], granted_at=at, attempts=attempt)
@@ -207,12 +210,19 @@ class _Tried:
         return not self.failed_at and not self.older
 
 
-def _try(conn: Connection, tables: Mapping[str, str], within_s: float, on_snapshot: OnWait | None) -> _Tried:
+def _try(
+    conn: Connection,
+    tables: Mapping[str, str],
+    within_s: float,
+    before: Callable[[], None],
+    on_snapshot: OnWait | None,
+) -> _Tried:
     """One attempt, under a savepoint; with `on_snapshot` older snapshots are waited for behind the locks."""
     began = _clock(conn)
     older: tuple[Blocker, ...] = ()
     try:
         with conn.begin_nested() as savepoint:
+            before()
             granted = _attempt(conn, tables, within_s)
             if on_snapshot:
                 older = outlast(conn, older_snapshots, patience_s=SNAPSHOT_PATIENCE_S, on_wait=on_snapshot)

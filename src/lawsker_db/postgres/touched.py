@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -73,6 +73,22 @@ def read_relations(conn: Connection) -> tuple[Relation, ...]:
         {"large_objects": list(LARGE_OBJECTS)},
     ).mappings()
     return tuple(Relation(**row) for row in rows)
+
+
+def rewritten_by_others(conn: Connection, oids: Iterable[int]) -> frozenset[int]:
+    """Those of these relations whose row in pg_class a transaction has written that is not ours: it has committed, and what
+    we write is in progress until the end, our savepoints' included. Asks the server of each.
+
+    A row that VACUUM froze tells its writer still, by the 32 low bits of an id: the one nearest to our own is meant.
+    """
+    rows = conn.execute(
+        text(
+            "SELECT c.oid::bigint FROM pg_class c, txid_current() AS here WHERE c.oid = ANY (:oids) AND txid_status(here"
+            " + (c.xmin::text::bigint - here % 4294967296 + 6442450944) % 4294967296 - 2147483648) = 'committed'"
+        ),
+        {"oids": list(oids)},
+    )
+    return frozenset(int(row[0]) for row in rows)
 
 
 def read_family(conn: Connection, table: str) -> tuple[int, ...]:

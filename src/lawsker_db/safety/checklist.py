@@ -80,7 +80,7 @@ CHECKLIST: tuple[Item, ...] = (
          "the columns, checks and indexes added to older tables are as promised", _MEND),
     Item("S20", _ERROR, _ALWAYS, "sequences", "every promised sequence belongs to its column and counts as promised", _MEND),
     Item("S21", _WARNING, _ALWAYS, "owners and grants",
-         "promised tables belong to whom users belongs, open to those to whom it is",
+         "promised tables belong to whom users belongs, open to those to whom it is and nobody else",
          Phrase("GRANT what the application needs; ALTER TABLE … OWNER TO …")),
     Item("S22", _WARNING, _ALWAYS, "older objects",
          "everything that existed before the run is as it was",

@@ -124,6 +124,8 @@ class Gate:
 
     def _lock(self, qualified: Mapping[str, str], *, rewrites: bool = False) -> None:
         """Take locks at their final strength, bounded, and say so. What was written before can be observed no more."""
+        if not qualified:
+            return
         early = self._observation.written_early(tuple(qualified))
         if early:
             expected, found = Phrase("locked before it is written"), Phrase("written before ops.lock_tables")
@@ -293,7 +295,7 @@ class Gate:
         growing = {self.keeping.own_table} if self.keeping else set()
         checks, contents = self._observation.judge(self._may_drop(promise, direction) | growing)
         self.contents = tuple(sorted(contents, key=lambda content: content.table))
-        untouched = sum(content.proof == "untouched" for content in contents)
+        untouched = sum(content.proof.startswith("untouched") for content in contents)
         words = Phrase("{untouched} relations untouched", untouched=untouched)
         name = Phrase("content after {what}", what=what)
         checks.append(self._check(name, True, Phrase("old rows unchanged"), words))

@@ -1,12 +1,13 @@
 """What stood before a revision, and whether it holds the same afterwards: untouched, or fingerprinted twice under a lock.
 
-A relation is untouched when this transaction holds no lock on it with which rows can be written, and its file is the same.
-Whatever else must have been observed behind its lock, on the columns that are to survive, and give the same fingerprint.
+A relation is untouched when this transaction holds no lock on it with which rows can be written, and its file is the same,
+or a new one that another session has given it (TRUNCATE, VACUUM FULL, ALTER SEQUENCE … RESTART). Whatever else must have
+been observed behind its lock, on the columns that are to survive, and give the same fingerprint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection
 
@@ -22,6 +23,7 @@ from lawsker_db.postgres.touched import (
     count_written,
     read_family,
     read_relations,
+    rewritten_by_others,
     written_relations,
     written_shared,
 )
@@ -108,26 +110,32 @@ class Observation:
         """
         now = {relation.oid: relation for relation in read_relations(self._conn)}
         written = written_relations(self._conn)
+        others = self._rewritten_by_others(now, written)
         checks: list[Check] = []
         contents: list[TableContent] = []
-        untouched: list[str] = []
+        untouched: dict[str, str] = {}
         for oid, relation in self._relations.items():
             if relation.name == self._own or relation.name in dropped:
                 continue
-            if oid not in written and oid in now and now[oid].filenode == relation.filenode:
-                untouched.append(relation.name)
+            if oid in others:
+                untouched[relation.name] = Phrase("untouched; another session has given it a new file")
                 continue
+            if oid not in written and oid in now and now[oid].filenode == relation.filenode:
+                untouched[relation.name] = Phrase("untouched")
+                continue
+            if oid in written and relation.kind == SEQUENCE:
+                self.moved.append(relation.name)
             check, content = self._compare(relation, gone=oid not in now)
             checks.append(check)
             contents += content
         again = self._read_beside([name for name in untouched if name in self._prints])
-        for name in untouched:
+        for name, proof in untouched.items():
             if name in again:
                 check, content = self._same(self._prints[name], again[name])
                 checks.append(check)
                 contents += content
             elif not name.startswith(OWN_SCHEMA):  # our history is watched, and no part of the report
-                contents.append(TableContent(table=name, proof=Phrase("untouched")))
+                contents.append(TableContent(table=name, proof=proof))
         return checks, contents
 
     def prepare_next(self, varying: Columns, tell: Callable[[Fingerprint], None]) -> None:
@@ -164,6 +172,14 @@ class Observation:
             for oid, now in count_written(self._conn, catalogs=catalogs).items()
             if self._written.get(oid) != now
         ]
+
+    def _rewritten_by_others(self, now: Mapping[int, Relation], written: frozenset[int]) -> frozenset[int]:
+        """The relations that have another file now, by no lock and no transaction of ours."""
+        changed = [
+            oid for oid, relation in self._relations.items()
+            if oid not in written and oid in now and now[oid].filenode != relation.filenode
+        ]  # fmt: skip
+        return rewritten_by_others(self._conn, changed) if changed else frozenset()
 
     def _read_beside(self, tables: list[str]) -> dict[str, Fingerprint]:
         if self._beside is None or not tables:
@@ -206,7 +222,6 @@ class Observation:
 
         What others draw meanwhile moves it forwards too, and no rollback takes a number back.
         """
-        self.moved.append(relation.name)
         before = self._sequences.get(relation.name)
         if before is None:
             return _check(

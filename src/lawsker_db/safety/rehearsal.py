@@ -222,8 +222,8 @@ def _pass(
 
 
 def _verify(copy: Target, chain: Chain, on_event: OnEvent, *, reinstated: bool) -> None:
-    """The whole list on the upgraded copy, which nobody else writes. The run that made it has no folder: its content is
-    compared after the way down."""
+    """The whole list on the upgraded copy, but for older tables' content (D01): nobody else writes there, and the gate has
+    just proven of each that it was not touched or holds what it held. All of it is compared after the way down."""
     began = time.monotonic()
     checks = verify(copy, chain, options=VerifyOptions(strict=True, content=False, runs=NO_RUNS, reinstated=reinstated))
     failed = failures(checks)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, text
 
 from lawsker_db.evidence import Check
 from lawsker_db.phrases import Phrase
-from lawsker_db.postgres.catalog import Catalog
+from lawsker_db.postgres.catalog import Catalog, Identity
 from lawsker_db.postgres.databases import SCRATCH_PREFIX
 from lawsker_db.postgres.indexes import index_shape
 from lawsker_db.postgres.scratch import promised_identities
@@ -21,7 +21,12 @@ from lawsker_db.safety.structure import of_tables, promised_tables
 
 # Made under savepoints that are rolled back; the seal's table is a temporary one. Seen by others, they were left.
 OURS = "^lawsker_((scratch|probe)_[0-9a-f]{8}|spelling_probe|seal)"
-STORED = ("options", "replica_identity", "tablespace", "clustered", "local")
+# fmt: off
+STORED = (
+    "options", "toast_options", "replica_identity", "tablespace", "clustered", "local", "storage", "compression",
+    "statistics", "unseen",
+)
+# fmt: on
 
 _NAMES = """
     SELECT t AS name, to_regclass(quote_ident(t))::text AS first, to_regclass(quote_ident(t)) AS oid,
@@ -40,12 +45,11 @@ _OWNERS = """
     WHERE m.oid = to_regclass(:like) AND p.proowner <> m.relowner AND p.oid = ANY
         (SELECT to_regprocedure(f)::oid FROM unnest(:functions ::text[]) AS f)
     ORDER BY 1"""
-# Who holds a right on the model by a grant of its own and not on some tables; and what is open to everybody though the model
-# is not. Grantee 0 is PUBLIC.
-_GRANTS = """
+# Who holds a right on the model by a grant of its own and not on some tables. Grantee 0 is PUBLIC.
+_LACKING = """
     WITH model AS (SELECT relowner, relacl FROM pg_class WHERE oid = to_regclass(:like)),
-    rights AS (SELECT g.grantee, g.privilege_type AS privilege FROM model, aclexplode(model.relacl) AS g
-        WHERE g.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') AND g.grantee <> model.relowner),
+    rights AS (SELECT DISTINCT g.grantee, g.privilege_type AS privilege FROM model, aclexplode(model.relacl) AS g
+        WHERE g.grantee <> model.relowner),
     tables AS (SELECT c.oid, c.relname, c.relacl FROM pg_class c
         WHERE c.oid = ANY (SELECT to_regclass(t)::oid FROM unnest(:tables ::text[]) AS t)),
     lacking AS (SELECT r.grantee, r.privilege, string_agg(t.relname, ', ' ORDER BY t.relname) AS names
@@ -54,14 +58,30 @@ _GRANTS = """
             WHERE g.grantee = 0 AND g.privilege_type = r.privilege)
             ELSE NOT has_table_privilege(r.grantee, t.oid, r.privilege) END
         GROUP BY r.grantee, r.privilege)
-    SELECT CASE WHEN l.grantee <> 0 THEN pg_get_userbyid(l.grantee) END AS who,
+    SELECT CASE WHEN l.grantee <> 0 THEN pg_get_userbyid(l.grantee) END,
         string_agg(l.privilege, ', ' ORDER BY l.privilege), :like, l.names
-    FROM lacking l GROUP BY l.grantee, l.names
-    UNION ALL SELECT NULL::name, string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type), t.relname, :like
-    FROM tables t, aclexplode(t.relacl) AS g
-    WHERE g.grantee = 0 AND NOT EXISTS (SELECT FROM rights r WHERE r.grantee = 0 AND r.privilege = g.privilege_type)
-    GROUP BY t.oid, t.relname
-    ORDER BY 1, 2, 3, 4"""
+    FROM lacking l GROUP BY l.grantee, l.names ORDER BY 1, 2, 3, 4"""
+# The other way: who was given more than it may on the model. A number is drawn by whoever inserts; a right on a new column
+# of the model is one on the model, or one that an older column gives too.
+_MORE = """
+    WITH model AS (SELECT oid, relowner, relacl FROM pg_class WHERE oid = to_regclass(:like)),
+    given AS (SELECT c.relname::text AS name, c.relkind AS kind, g.grantee, g.privilege_type AS privilege,
+            CASE WHEN c.relkind = 'S' AND g.privilege_type <> 'SELECT' THEN 'INSERT' ELSE g.privilege_type END AS needs
+        FROM pg_class c, aclexplode(c.relacl) AS g
+        WHERE g.grantee <> c.relowner AND c.oid = ANY (SELECT to_regclass(t)::oid FROM unnest(:given ::text[]) AS t)
+        UNION ALL SELECT m.oid::regclass || '.' || quote_ident(a.attname), 'c', g.grantee, g.privilege_type, g.privilege_type
+        FROM model m JOIN pg_attribute a ON a.attrelid = m.oid, aclexplode(a.attacl) AS g
+        WHERE a.attname = ANY (:columns) AND g.grantee <> m.relowner)
+    SELECT CASE WHEN grantee <> 0 THEN pg_get_userbyid(grantee) END,
+        string_agg(DISTINCT privilege, ', ' ORDER BY privilege), name, :like
+    FROM given, model
+    WHERE CASE grantee WHEN 0 THEN NOT EXISTS (SELECT FROM aclexplode(model.relacl) AS g
+            WHERE g.grantee = 0 AND g.privilege_type = needs)
+            ELSE NOT has_table_privilege(grantee, model.oid, needs) END
+        AND NOT (kind = 'c' AND EXISTS (SELECT FROM pg_attribute a, aclexplode(a.attacl) AS g
+            WHERE a.attrelid = model.oid AND a.attname <> ALL (:columns) AND g.grantee = given.grantee
+            AND g.privilege_type = needs))
+    GROUP BY grantee, name ORDER BY 1, 2, 3, 4"""
 # A number is drawn by whoever inserts, so who may insert into the model needs the sequence too.
 _SEQUENCES = """
     SELECT pg_get_userbyid(g.grantee), s.oid::regclass::text
@@ -139,6 +159,8 @@ def check_owners(conn: Connection, promise: Promise, now: Catalog) -> Check:
         "sequences": sequences,
         "relations": [*sorted(tables), *sequences],
         "functions": [name for kind, name in identities if kind == "function"],
+        "given": _given(promise, now, identities),
+        "columns": [column.name for column in promise.contract.extensions[0].columns],
     }
     owners = [
         Phrase("{table} belongs to {owner}, not to {other}", table=row[0], owner=row[1], other=row[2])
@@ -152,7 +174,8 @@ def check_owners(conn: Connection, promise: Promise, now: Catalog) -> Check:
             table=row[2],
             others=row[3],
         )
-        for row in conn.execute(text(_GRANTS), asked)
+        for query in (_LACKING, _MORE)
+        for row in conn.execute(text(query), asked)
     ]
     grants += [
         Phrase("{who} may INSERT on {table}, not use {sequence}", who=row[0], table=like, sequence=row[1])
@@ -169,6 +192,19 @@ def check_owners(conn: Connection, promise: Promise, now: Catalog) -> Check:
         if keys
         else passed("S21", Phrase("{tables} tables like {like}", tables=len(tables), like=like))
     )
+
+
+def _given(promise: Promise, now: Catalog, identities: frozenset[Identity]) -> list[str]:
+    """Pure. Promised tables and sequences that have other grants than the role that made them gives by default, or are open
+    to everybody."""
+    found = []
+    for kind, name in sorted(identities):
+        acl = now.objects.get((kind, name), {}).get("acl")
+        default = promise.built.objects.get((kind, name), {}).get("acl")
+        public = isinstance(acl, list) and any(str(item).startswith("=") for item in acl)
+        if kind in ("table", "sequence") and (acl != default or public):
+            found.append(name)
+    return found
 
 
 def check_leftovers(conn: Connection, promise: Promise, now: Catalog, runs: Path, *, alone: bool) -> Check:

@@ -13,6 +13,7 @@ from lawsker_db.evidence import Event, LockHeld, OnEvent, Phase
 from lawsker_db.phrases import Phrase, first_of
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import Blocker, BlockerPolicy, OnBlocker, end_blocker, named
+from lawsker_db.postgres.catalog import hold_definitions
 from lawsker_db.postgres.older_snapshots import SNAPSHOT_PATIENCE_S, lasting_snapshots, outlast, snapshot_in_the_way
 
 ACTS = (OnBlocker.CANCEL, OnBlocker.TERMINATE)
@@ -31,7 +32,8 @@ class Waiting:
     told: set[tuple[int | str | None, object]] = field(default_factory=set)
 
     def take(self, conn: Connection, tables: Mapping[str, str], *, rewrites: bool) -> tuple[LockHeld, ...]:
-        """Take table locks as `locks.lock_tables` does, tell who is in the way, and treat them as the policy says.
+        """Take table locks as `locks.lock_tables` does, and those that reading the catalog behind them will need; tell who
+        is in the way, and treat them as the policy says.
 
         Raises `LockNotObtained`: when the patience is over, or at the first failed attempt where the policy is to abort.
         """
@@ -53,6 +55,7 @@ class Waiting:
             attempt_s=self.attempt_s,
             on_wait=blocked,
             on_snapshot=self._say_wait,
+            before=lambda: hold_definitions(conn, f"{locks.ATTEMPT_S * 1000:.0f}ms"),
         )
         for lock in granted:
             words = Phrase(
