@@ -32,6 +32,7 @@ DAMAGES = (
         "a second alembic_version on the path",
         (
             "CREATE SCHEMA aside; CREATE TABLE aside.alembic_version (version_num text)",
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, aside', current_database()); END $$",
             "SET LOCAL search_path = public, aside",
         ),
         "S01",
@@ -49,7 +50,14 @@ DAMAGES = (
     Damage("a type is wider", (f"ALTER TABLE {REQUESTS} ALTER law_firm TYPE varchar(201)",), "S05"),
     Damage("another collation", (f'ALTER TABLE {REQUESTS} ALTER law_firm TYPE varchar(200) COLLATE "C"',), "S05"),
     Damage("a column may be null", (f"ALTER TABLE {REQUESTS} ALTER lawyer_name DROP NOT NULL",), "S06"),
-    Damage("a column may not be null", (f"ALTER TABLE {REQUESTS} ALTER law_firm SET NOT NULL",), "S06"),
+    Damage(
+        "a column may not be null",
+        (
+            f"UPDATE {REQUESTS} SET law_firm = '' WHERE law_firm IS NULL",
+            f"ALTER TABLE {REQUESTS} ALTER law_firm SET NOT NULL",
+        ),
+        "S06",
+    ),
     Damage("another default", (f"ALTER TABLE {REQUESTS} ALTER status SET DEFAULT 'approved'",), "S07"),
     Damage("no default", ("ALTER TABLE user_credits ALTER created_at DROP DEFAULT",), "S07"),
     Damage(
