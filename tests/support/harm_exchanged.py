@@ -7,6 +7,8 @@ from harm_objects import HEARD, UNHEARD
 from harmless import LATE_TRIGGER
 from variants import does
 
+from lawsker_db.errors import RevisionFailed
+
 TENANTS = "; ".join(
     f"CREATE SCHEMA {name}; CREATE TABLE {name}.wares (id int PRIMARY KEY, owner text); INSERT INTO {name}.wares VALUES"
     f" (1, '{owner}')"
@@ -160,5 +162,11 @@ EXCHANGED = (
         LONG.format(STEPS, 2),
         "function public.long(): definition, line 14, is RETURN 2; END $function$, expected RETURN 1; END $function$.",
         setup=LONG.format(STEPS, 1),
+    ),
+    does(
+        "another role to the end",
+        "SET LOCAL ROLE lawsker_report",
+        "The revision left SET ROLE on: the stamp would be written as lawsker_report",
+        raises=RevisionFailed,
     ),
 )
