@@ -97,7 +97,7 @@ def _of_contracts() -> Iterator[tuple[str, str]]:
 def _of_words() -> Iterator[tuple[str, str]]:
     """Values that are words, shown as they are in English; and the list of checks, a table of plain text."""
     from lawsker_db.evidence import Direction, Phase, Verdict
-    from lawsker_db.postgres.closed import CLOSED_QUERIES, SECRETS
+    from lawsker_db.postgres.closed import CLOSED_QUERIES, NEWER_CLOSED_QUERIES, SECRETS
     from lawsker_db.postgres.facts import NEWER_QUERIES, QUERIES
     from lawsker_db.record.junit import GROUPS, OTHER
     from lawsker_db.safety.checklist import CHECKLIST
@@ -108,7 +108,7 @@ def _of_words() -> Iterator[tuple[str, str]]:
     yield from ((str(word.value), _place(kind)) for kind in words for word in kind)
     yield from ((str(need.value).capitalize(), _place(Need)) for need in Need)
     yield from ((group.capitalize(), "src/lawsker_db/record/junit.py") for group in (*GROUPS.values(), OTHER))
-    kinds = (QUERIES, *NEWER_QUERIES.values(), CLOSED_QUERIES, SECRETS, KINDS)
+    kinds = (QUERIES, *NEWER_QUERIES.values(), CLOSED_QUERIES, *NEWER_CLOSED_QUERIES.values(), SECRETS, KINDS)
     yield from ((kind, "src/lawsker_db/postgres/catalog.py") for queries in kinds for kind in queries)
     yield from (
         (said, "src/lawsker_db/safety/checklist.py") for item in CHECKLIST for said in (item.title, item.expected)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, text
 
 from lawsker_db.contract import Contract
+from lawsker_db.drift import in_words
 from lawsker_db.errors import Refused, RevisionFailed
 from lawsker_db.evidence import Check, Direction
 from lawsker_db.hazards import find_hazards
@@ -279,7 +280,7 @@ def _require_asked(given: Mapping[str, str], asked: set[str]) -> None:
 
 
 def model_differences(conn: Connection) -> tuple[str, ...]:
-    """How the models of this package differ from the database, in Alembic's words. Reads only.
+    """How the models of this package differ from the database, in words. Reads only.
 
     What stands in the database and not in the models (live databases carry extras) does not count.
     """
@@ -289,7 +290,9 @@ def model_differences(conn: Connection) -> tuple[str, ...]:
     from lawsker_db.models import metadata
 
     context = MigrationContext.configure(conn, opts=dict(COMPARISON))
-    return tuple(str(difference) for difference in compare_metadata(context, metadata))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what SQLAlchemy does not know of a live table (a CHECK that is NOT VALID)
+        return in_words(compare_metadata(context, metadata))
 
 
 def are_modelled(tables: tuple[str, ...]) -> bool:

@@ -67,7 +67,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "postgres.replication",
         "postgres.progressing",
     ),
-    "3 alembic": ("hazards", "revisions", "ops"),
+    "3 alembic": ("hazards", "drift", "revisions", "ops"),
     "4 memory": (
         "record",
         "record.journal",

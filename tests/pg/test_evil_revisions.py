@@ -22,6 +22,7 @@ from alembic.util import CommandError
 from harm_cells import FREE_CELLS, LOCKED_CELLS
 from harm_content import ELSEWHERE, NO_TABLES, USERS, WRITES
 from harm_endings import ENDING, ROWS
+from harm_exchanged import EXCHANGED
 from harm_mended import PASSED_ONCE
 from harm_objects import COMMENTS, OBJECTS, SERVER, TAMPERED
 from harm_tables import PLAIN_SHAPE, SUBTLE_SHAPE
@@ -39,15 +40,15 @@ from roads import (
     taken_down,
     unrehearsed,
 )
-from variants import SET_BACK, Variant, named, patched_chain
+from variants import SET_BACK, Variant, does, named, patched_chain
 
-from lawsker_db.errors import LawskerError, Refused, RehearsalFailed
+from lawsker_db.errors import GateRefused, LawskerError, Refused, RehearsalFailed
 from lawsker_db.evidence import Verdict
 
 PLAIN_HARMS = (*WRITES, *PLAIN_SHAPE, *ROWS, *ENDING)
 SUBTLE_HARMS = (
     *(*USERS, *ELSEWHERE, *NO_TABLES, *SUBTLE_SHAPE, *OBJECTS, *COMMENTS, *SERVER, *TAMPERED),
-    *(*LOCKED_CELLS, *FREE_CELLS, *PASSED_ONCE),
+    *(*LOCKED_CELLS, *FREE_CELLS, *PASSED_ONCE, *EXCHANGED),
 )
 HARMS = (*PLAIN_HARMS, *SUBTLE_HARMS)
 MORE_HARMLESS = (*THERE_AND_BACK, *READING, *SETTINGS, *REFUSED_ONCE)
@@ -160,6 +161,23 @@ def test_alembic_as_it_is_typed_refuses_a_broken_revision_with_one_sentence_and_
     assert variant.says in words
     assert "Next: " in words
     assert_untouched(adopted_url, before)
+
+
+def test_the_gate_refuses_a_revision_by_which_two_other_databases_exchange_names(
+    server: Any, adopted_url: str, before: Picture, tmp_path: Path
+) -> None:
+    """CREATE DATABASE runs in no transaction, so this is no variant."""
+    exchange = ("twin_a RENAME TO twin_c", "twin_b RENAME TO twin_a", "twin_c RENAME TO twin_b")
+    variant = does("exchanged", "; ".join(f"ALTER DATABASE {step}" for step in exchange))
+    for twin in ("twin_a", "twin_b"):
+        server.run(f"CREATE DATABASE {twin}")
+    try:
+        with pytest.raises(GateRefused, match="other database twin_a: oid is"):
+            unrehearsed(adopted_url, patched_chain(tmp_path, variant))
+        assert_untouched(adopted_url, before)
+    finally:
+        for twin in ("twin_a", "twin_b"):
+            server.run(f"DROP DATABASE {twin}")
 
 
 def assert_upgraded(

@@ -19,6 +19,7 @@ import oracle
 import psycopg
 import pytest
 from command_line import eventually
+from harm_objects import HEARD, UNHEARD
 
 from lawsker_db.demo.binaries import binaries_in
 from lawsker_db.demo.sample import load_sample
@@ -196,6 +197,11 @@ def test_safe_upgrade_goes_through_where_a_pg_dump_fits_and_refuses_where_none_d
     assert {name: digest for name, digest in after.items() if name in before} == before
 
 
+CLONED = (
+    "CREATE TABLE parted (a int) PARTITION BY LIST (a); CREATE TABLE parted_rest PARTITION OF parted DEFAULT; CREATE"
+    " FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER watched AFTER INSERT ON"
+    " parted FOR EACH ROW EXECUTE FUNCTION watch()"
+)
 BROKEN = {
     "UPDATE profiles SET bio = bio": "public.profiles",
     "UPDATE users SET last_login = now()": "other content",
@@ -205,22 +211,65 @@ BROKEN = {
 }
 
 
+# What not every version has, or keeps elsewhere: from which on, what stood before, what is done, what is said of it.
+BROKEN_SINCE = (
+    (12, CLONED, "ALTER TABLE parted_rest DISABLE TRIGGER watched", "trigger public.parted_rest.watched: enabled is D"),
+    (12, "", "ALTER SCHEMA audit RENAME TO x; CREATE SCHEMA audit", "these rows stand in x.users now"),
+    (14, HEARD, "ALTER SUBSCRIPTION heard SET (binary = true)", "subscription's options heard: subbinary is True"),
+    (
+        18,
+        "",
+        "ALTER TABLE users RENAME CONSTRAINT users_username_not_null TO x",
+        "column public.users.username: not_null_name",
+    ),
+    (
+        18,
+        "",
+        "COMMENT ON CONSTRAINT users_username_not_null ON users IS 'x'",
+        "column public.users.username: not_null_name",
+    ),
+)
+
+
+def upgrade_with(url: str, statement: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`alembic upgrade head` of a chain whose 013 executes one more statement."""
+    shutil.copytree(ROOT / "alembic", folder / "alembic", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "alembic.ini", folder)
+    path = folder / "alembic" / "versions" / "013_business_optimization.py"
+    anchor = '    ops.check_group(contract, "users")\n'
+    path.write_text(path.read_text().replace(anchor, f"    op.execute({statement!r})\n{anchor}"))
+    return alembic(url, "upgrade", "head", folder=folder)
+
+
 def test_a_broken_revision_is_refused_and_leaves_nothing(adopted: str, tmp_path: Path) -> None:
     before, old_shape = oracle.content(adopted), shape(adopted)
     for number, (statement, says) in enumerate(BROKEN.items()):
-        folder = tmp_path / str(number)
-        shutil.copytree(ROOT / "alembic", folder / "alembic", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "alembic.ini", folder)
-        path = folder / "alembic" / "versions" / "013_business_optimization.py"
-        anchor = '    ops.check_group(contract, "users")\n'
-        path.write_text(path.read_text().replace(anchor, f"    op.execute({statement!r})\n{anchor}"))
-        said = alembic(adopted, "upgrade", "head", folder=folder)
+        said = upgrade_with(adopted, statement, tmp_path / str(number))
         assert said.returncode != 0, statement
         assert says in said.stdout + said.stderr
         assert "Traceback" not in said.stdout + said.stderr
         assert oracle.content(adopted) == before, statement
         assert shape(adopted) == old_shape, statement
     assert rows(adopted, "SELECT version_num FROM alembic_version") == [("012",)]
+
+
+def test_what_this_version_keeps_in_its_own_way_is_compared_too(
+    running: ThrowawayServer, adopted: str, tmp_path: Path
+) -> None:
+    harms = [harm for since, *harm in BROKEN_SINCE if since <= running.binaries.major]
+    with psycopg.connect(adopted) as connection:
+        connection.execute("; ".join(setup for setup, *_ in harms if setup).encode())
+    try:
+        old_shape = shape(adopted)
+        for number, (_, statement, says) in enumerate(harms):
+            said = upgrade_with(adopted, statement, tmp_path / str(number))
+            assert said.returncode != 0, statement
+            assert says in said.stdout + said.stderr
+            assert shape(adopted) == old_shape, statement
+    finally:
+        with psycopg.connect(adopted, autocommit=True) as connection:
+            for statement in UNHEARD.split("; ") if running.binaries.major >= 14 else ():
+                connection.execute(statement.encode())
 
 
 def test_an_empty_database_goes_up_and_down_to_nothing(empty: str) -> None:

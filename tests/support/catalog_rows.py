@@ -14,7 +14,6 @@ MOVING_TABLES = ("pg_statistic", "pg_statistic_ext_data", "pg_shdepend")
 MOVING_COLUMNS = {
     "pg_class": ("relpages", "reltuples", "relallvisible", "relallfrozen", "relfrozenxid", "relminmxid"),
     "pg_database": ("datfrozenxid", "datminmxid"),
-    "pg_subscription": ("subskiplsn",),
 }
 # Shared catalogs also tell of other databases, where other tests work; of roles, only those that the tests here know.
 OWN_ROWS = {

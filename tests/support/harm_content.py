@@ -130,7 +130,11 @@ WRITES = (
         moves="public.reserved_number",
     ),
     put_in("restart of an old sequence", sql("ALTER SEQUENCE invoice_number RESTART"), "public.invoice_number"),
-    put_in("write into a large object", sql("SELECT lo_put(1300001, 0, 'x')"), "pg_largeobject"),
+    put_in(
+        "write into a large object",
+        sql("SELECT lo_put(1300001, 0, 'x')"),
+        "content of pg_catalog.pg_largeobject: expected untouched, found a large object was written",
+    ),
     put_in("unlink of a large object", sql("SELECT lo_unlink(1300001)"), "pg_largeobject"),
     put_in("unlink of an empty large object", sql("SELECT lo_unlink(1300002)"), "pg_largeobject"),
     put_in("new empty large object", sql("SELECT lo_create(1300009)"), "pg_largeobject"),

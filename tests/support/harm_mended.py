@@ -236,6 +236,7 @@ PASSED_ONCE = (
         "ALTER SUBSCRIPTION heard CONNECTION 'dbname=elsewhere'",
         "subscription's connection heard: digest",
         setup=HEARD,
+        says_of_copy='subscription "heard" does not exist',
         teardown=UNHEARD,
     ),
     does(
@@ -243,6 +244,7 @@ PASSED_ONCE = (
         "ALTER SUBSCRIPTION heard SET (slot_name = NONE)",
         "subscription heard: slot",
         setup=HEARD,
+        says_of_copy='subscription "heard" does not exist',
         teardown=UNHEARD,
     ),
     does(
@@ -250,6 +252,7 @@ PASSED_ONCE = (
         "ALTER SUBSCRIPTION heard SET (synchronous_commit = on)",
         "subscription heard: synchronous",
         setup=HEARD,
+        says_of_copy='subscription "heard" does not exist',
         teardown=UNHEARD,
     ),
     does(
@@ -341,6 +344,7 @@ PASSED_ONCE = (
         "COMMENT ON SUBSCRIPTION heard IS 'x'",
         "subscription heard: comment",
         setup=HEARD,
+        says_of_copy='subscription "heard" does not exist',
         teardown=UNHEARD,
     ),
     does(
@@ -395,7 +399,7 @@ PASSED_ONCE = (
     does(
         "a right on a system function",
         "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO lawsker_report",
-        "objects of schema pg_catalog in pg_proc: digest",
+        "objects of schema pg_catalog in pg_proc: digest is another; written: function pg_read_file(text)",
     ),
     does(
         "a right on a system view lost",

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from variants import RAW, does, put_in, quietly, replaced, sql
 
+LATE_TRIGGER = (
+    "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE CONSTRAINT TRIGGER late"
+    " AFTER INSERT ON users DEFERRABLE FOR EACH ROW EXECUTE FUNCTION late()"
+)
+
 FIRST = (
     put_in("comments on new tables", sql("COMMENT ON TABLE lawyer_levels IS '律师等级'") + "; "
            + sql("COMMENT ON COLUMN users.workspace_id IS 'x'") + "; "
@@ -81,6 +86,12 @@ THERE_AND_BACK = (
          " REVOKE SELECT ON profiles FROM lawsker_report; GRANT SELECT ON profiles TO lawsker_report"),
     does("a grant that is there already, another that never was taken",
          "GRANT SELECT ON profiles TO lawsker_report; REVOKE INSERT ON profiles FROM lawsker_report"),
+    does("a grant on a system column given and taken back",
+         "GRANT SELECT (ctid) ON users TO lawsker_report; REVOKE SELECT (ctid) ON users FROM lawsker_report"),
+    does("a schema, a label and a constraint trigger's constraint renamed there and back",
+         "ALTER SCHEMA audit RENAME TO x; ALTER SCHEMA x RENAME TO audit; ALTER TYPE userstatus RENAME VALUE 'ACTIVE' TO"
+         " 'x'; ALTER TYPE userstatus RENAME VALUE 'x' TO 'ACTIVE'; ALTER TABLE users RENAME CONSTRAINT late TO x;"
+         " ALTER TABLE users RENAME CONSTRAINT x TO late", setup=LATE_TRIGGER),
     does("default privileges given and taken back",
          "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO lawsker_report;"
          " ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE SELECT ON TABLES FROM lawsker_report"),

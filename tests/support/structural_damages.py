@@ -130,6 +130,7 @@ DAMAGES = (
     Damage("an older grant is gone", ("REVOKE SELECT ON wallets FROM lawsker_report",), "S22"),
     Damage("a scratch schema is left", ("CREATE SCHEMA lawsker_scratch_0a1b2c3d",), "S23"),
     Damage("a column that nobody promised", ("ALTER TABLE user_credits ADD COLUMN note text",), "S23", ("P02",)),
+    Damage("a grant on a system column is left", ("GRANT SELECT (ctid) ON user_credits TO PUBLIC",), "S23"),
     Damage(
         "an invalid index is left",
         ("CREATE INDEX left_ccnew ON case_logs (action)", MAKE_INVALID.format("left_ccnew")),

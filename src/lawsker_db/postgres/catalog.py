@@ -12,16 +12,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.phrases import Phrase
-from lawsker_db.postgres.closed import CLOSED_QUERIES, SECRETS
-from lawsker_db.postgres.facts import NEWER_QUERIES, OWN_LEFT_OUT, QUERIES
+from lawsker_db.phrases import Phrase, first_of
+from lawsker_db.postgres.closed import (
+    CLOSED_QUERIES,
+    DIGEST,
+    NEWER_CLOSED_QUERIES,
+    OBJECTS_OF,
+    SECRETS,
+    WRITTEN_OBJECTS,
+)
+from lawsker_db.postgres.facts import NEWER_QUERIES, QUERIES, opened
 from lawsker_db.postgres.session import CATALOG_PATH, quoted_as_read, server_major
 
 # Printing a definition takes ACCESS SHARE on its table. Whoever waits for that holds up nobody but an ACCESS EXCLUSIVE
@@ -37,6 +45,8 @@ ATTRIBUTES = {
 
 FIRST_OF_USERS = 16384  # FirstNormalObjectId: what has a lower OID came with the server
 
+NAMED = 5  # objects behind a digest
+NOTHING = Phrase("nothing")
 ABSENT, PRESENT, MISSING = Phrase("absent"), Phrase("present"), Phrase("missing")
 
 Identity = tuple[str, str]
@@ -62,7 +72,24 @@ class Difference:
 
     @property
     def label(self) -> str:
-        """Pure. "index public.ix_users_email: missing"."""
+        """Pure. "index public.ix_users_email: missing". Of a text of several lines the first that differs."""
+        place = _line_that_differs(self.expected, self.found)
+        if place is None:
+            return self.whole
+        line, expected, found = place
+        return Phrase(
+            "{kind} {name}: {attribute}, line {line}, is {found}, expected {expected}",
+            kind=Phrase(self.kind),
+            name=self.name,
+            attribute=ATTRIBUTES.get(self.attribute, self.attribute),
+            line=line,
+            found=found,
+            expected=expected,
+        )
+
+    @property
+    def whole(self) -> str:
+        """Pure. The label with the whole of what differs, however many lines that has."""
         if self.attribute:
             return Phrase(
                 "{kind} {name}: {attribute} is {found}, expected {expected}",
@@ -95,15 +122,10 @@ def read_catalog(
     """
     queries = _queries(conn, closed=closed)
     objects: dict[Identity, Facts] = {}
-    savepoint = conn.begin_nested()
-    try:
-        _configure(conn, CATALOG_PATH, patience)
+    with _on_catalog_path(conn, patience):
         for kind, query in queries.items():
             for name, facts in conn.exec_driver_sql(query):
                 objects[kind, name] = {key: value for key, value in facts.items() if value is not None}
-    finally:
-        if savepoint.is_active and not conn.invalidated:
-            savepoint.rollback()
     if schema is not None:
         prefix = quoted_as_read(conn, schema) + "."
         objects = {identity: facts for identity, facts in objects.items() if identity[1].startswith(prefix)}
@@ -125,10 +147,7 @@ def hold_definitions(conn: Connection, patience: str) -> None:
 def _queries(conn: Connection, *, closed: bool) -> dict[str, str]:
     """The queries for this server's version and this role's rights."""
     version = server_major(conn)
-    queries = dict(QUERIES)
-    for major, newer in NEWER_QUERIES.items():
-        if version >= major:
-            queries |= newer
+    queries = _with_newer(QUERIES, NEWER_QUERIES, version)
     if not closed:
         return queries
     allowed = {
@@ -136,15 +155,58 @@ def _queries(conn: Connection, *, closed: bool) -> dict[str, str]:
         for kind, (condition, query) in SECRETS.items()
         if conn.exec_driver_sql(f"SELECT {condition}").scalar_one()
     }
-    own = {kind: query.replace(OWN_LEFT_OUT, ")") for kind, query in queries.items()}
-    return {**own, **CLOSED_QUERIES, **allowed}
+    own = {kind: opened(query) for kind, query in queries.items()}
+    return {**own, **_with_newer(CLOSED_QUERIES, NEWER_CLOSED_QUERIES, version), **allowed}
 
 
-def _configure(conn: Connection, path: str, limit: str) -> None:
-    conn.execute(
-        text("SELECT set_config('search_path', :path, true), set_config('lock_timeout', :limit, true)"),
-        {"path": path, "limit": limit},
+def _with_newer(queries: Mapping[str, str], newer: Mapping[int, Mapping[str, str]], version: int) -> dict[str, str]:
+    """Pure. The queries, and those that this version of the server can be asked besides or in their place."""
+    found = dict(queries)
+    for major, more in newer.items():
+        if version >= major:
+            found |= more
+    return found
+
+
+def name_written(conn: Connection, differences: tuple[Difference, ...]) -> tuple[Difference, ...]:
+    """The differences, with names in place of a digest that has come out another: of the rows that this transaction has
+    written there. (What it has deleted has no name any more.) Reads the system catalogs where there is such a digest."""
+    if not any(map(_is_digest, differences)):
+        return differences
+    with _on_catalog_path(conn, PATIENT):
+        written = {str(name): objects or [] for name, objects in conn.exec_driver_sql(WRITTEN_OBJECTS)}
+    return tuple(
+        replace(
+            difference,
+            expected=Phrase("as before"),
+            found=Phrase("another; written: {objects}", objects=first_of(written.get(difference.name, []), NAMED))
+            if written.get(difference.name)
+            else Phrase("another; something was removed"),
+        )
+        if _is_digest(difference)
+        else difference
+        for difference in differences
     )
+
+
+def _is_digest(difference: Difference) -> bool:
+    return difference.kind == OBJECTS_OF and difference.attribute == DIGEST
+
+
+@contextmanager
+def _on_catalog_path(conn: Connection, patience: str) -> Iterator[None]:
+    """Look names up in pg_catalog alone for the block, and wait so long for locks, which go at its end: it is a savepoint
+    that is rolled back."""
+    savepoint = conn.begin_nested()
+    try:
+        conn.execute(
+            text("SELECT set_config('search_path', :path, true), set_config('lock_timeout', :limit, true)"),
+            {"path": CATALOG_PATH, "limit": patience},
+        )
+        yield
+    finally:
+        if savepoint.is_active and not conn.invalidated:
+            savepoint.rollback()
 
 
 def compare_catalogs(expected: Catalog, found: Catalog) -> tuple[Difference, ...]:
@@ -184,7 +246,17 @@ def catalog_digest(catalog: Catalog) -> str:
 def _shown(fact: object) -> str:
     """Pure. A fact as people read it: what is no text is told in words, or listed in brackets."""
     if fact is None:
-        return Phrase("nothing")
+        return NOTHING
     if isinstance(fact, bool):
         return Phrase("yes") if fact else Phrase("no")
     return f"({', '.join(map(str, fact))})" if isinstance(fact, list) else str(fact)
+
+
+def _line_that_differs(expected: str, found: str) -> tuple[int, str, str] | None:
+    """Pure. Of texts of several lines the number of the first line that differs, as expected and as found."""
+    if "\n" not in expected + found:
+        return None
+    lines = enumerate(zip_longest(expected.split("\n"), found.split("\n")), start=1)
+    number, (old, new) = next((place, pair) for place, pair in lines if pair[0] != pair[1])
+    old, new = (NOTHING if line is None else line.strip() for line in (old, new))
+    return number, old, new

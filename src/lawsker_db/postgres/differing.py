@@ -132,7 +132,7 @@ def found_places(restored: Connection) -> Iterator[Places]:
 
 
 def raw(conn: Connection) -> psycopg.Connection[object]:
-    """Pure. The driver's connection below SQLAlchemy's, for COPY."""
+    """Pure. The driver's connection below SQLAlchemy's."""
     found = conn.connection.driver_connection
     if not isinstance(found, psycopg.Connection):
         raise TypeError("a psycopg connection is needed")

@@ -15,10 +15,23 @@ def grants(acl: str, kind: str, owner: str) -> str:
     return f"CASE WHEN {acl} IS NOT NULL THEN nullif(coalesce(({given}), '[]'), coalesce(({default}), '[]')) END"
 
 
+def within(facts: str) -> str:
+    """Pure. Facts for ONLY_WITHIN as a comment of the query, which `opened` turns into a part of it."""
+    return f"/*within {facts} within*/"
+
+
+def opened(query: str) -> str:
+    """Pure. A question as it is asked where a database is compared with itself."""
+    return query.replace(OWN_LEFT_OUT, ")").replace("/*within", "").replace("within*/", "")
+
+
 # A dump sorts the options of foreign objects.
 _OPTIONS = '(SELECT jsonb_agg(i ORDER BY i COLLATE "C") FROM unnest({options}) AS i)'
 # Left out of each question, but where a database is compared with itself.
 OWN_LEFT_OUT = ", 'lawsker_db')"
+# What facts are called that only a comparison of a database with itself sees: names that a copy, or what a contract builds,
+# need not have alike, and OIDs.
+ONLY_WITHIN = ("oid", "label_oids", "not_null_name", "of_constraint")
 _OURS = (
     f"n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast'{OWN_LEFT_OUT}"
     " AND n.nspname !~ '^pg_(temp|toast_temp)_'"
@@ -40,7 +53,22 @@ _UNSEEN = (
     " THEN 'indexes' END, CASE WHEN NOT c.relhastriggers AND EXISTS (SELECT FROM pg_trigger u WHERE u.tgrelid = c.oid)"
     " THEN 'triggers' END, CASE WHEN NOT c.relhasrules AND EXISTS (SELECT FROM pg_rewrite u WHERE u.ev_class = c.oid)"
     " THEN 'rules' END, CASE WHEN c.relchecks <> (SELECT count(*) FROM pg_constraint u WHERE u.conrelid = c.oid"
-    " AND u.contype = 'c') THEN 'checks' END), '')"
+    " AND u.contype = 'c') THEN 'checks' END, CASE WHEN NOT c.relhassubclass AND EXISTS (SELECT FROM pg_inherits u"
+    " WHERE u.inhparent = c.oid) THEN 'children' END), '')"
+)
+
+
+_NOT_NULL_NAME = (
+    "(SELECT jsonb_build_array(k.conname, obj_description(k.oid, 'pg_constraint')) FROM pg_constraint k"
+    " WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey[1] = a.attnum)"
+)
+_LABEL_OIDS = (
+    "(SELECT jsonb_agg(jsonb_build_array(l.oid, l.enumlabel) ORDER BY l.enumsortorder) FROM pg_enum l"
+    " WHERE l.enumtypid = y.oid)"
+)
+_OF_CONSTRAINT = (
+    "(SELECT jsonb_build_array(k.conname, obj_description(k.oid, 'pg_constraint')) FROM pg_constraint k"
+    " WHERE k.oid = t.tgconstraint AND k.contype = 't')"
 )
 
 
@@ -80,6 +108,8 @@ QUERIES: Mapping[str, str] = {
             'type', format_type(a.atttypid, a.atttypmod), 'not_null', a.attnotnull,
             'not_null_as', (SELECT jsonb_build_array(k.convalidated, k.connoinherit) FROM pg_constraint k
                 WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey[1] = a.attnum),
+            {within(f"'not_null_name', {_NOT_NULL_NAME},")}
+            'unseen', CASE WHEN a.atthasdef <> (d.oid IS NOT NULL) THEN 'default' END,
             'default', pg_get_expr(d.adbin, d.adrelid), 'identity', a.attidentity, 'generated', a.attgenerated,
             'collation', (SELECT {_COLLATION} FROM pg_collation o, pg_type y
                 WHERE o.oid = a.attcollation AND y.oid = a.atttypid AND y.typcollation <> a.attcollation),
@@ -89,7 +119,7 @@ QUERIES: Mapping[str, str] = {
             'foreign', {_OPTIONS.format(options="a.attfdwoptions")}, 'comment', col_description(c.oid, a.attnum))
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
+        WHERE (a.attnum > 0 OR a.attacl IS NOT NULL) AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
             AND {_filter("pg_class", "c.oid")}""",
     "constraint": f"""
         SELECT coalesce({_TABLE}, {_NAME.format(name="y.typname")}) || '.' || quote_ident(k.conname),
@@ -119,10 +149,11 @@ QUERIES: Mapping[str, str] = {
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_filter("pg_class", "c.oid")}""",
     "trigger": f"""
         SELECT {_TABLE} || '.' || quote_ident(t.tgname), jsonb_build_object('definition', pg_get_triggerdef(t.oid),
+            {within(f"'of_constraint', {_OF_CONSTRAINT},")}
             'enabled', t.tgenabled, 'depends', {_DEPENDS.format(catalog="pg_trigger", oid="t.oid")},
             'comment', obj_description(t.oid, 'pg_trigger'))
         FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE NOT t.tgisinternal AND {_filter("pg_class", "c.oid")}""",
+        WHERE (NOT t.tgisinternal OR t.tgconstraint = 0) AND {_filter("pg_class", "c.oid")}""",  # 0: a clone, until 14
     "rule": f"""
         SELECT {_TABLE} || '.' || quote_ident(r.rulename), jsonb_build_object('definition', pg_get_ruledef(r.oid),
             'enabled', r.ev_enabled, 'comment', obj_description(r.oid, 'pg_rewrite'))
@@ -163,6 +194,7 @@ QUERIES: Mapping[str, str] = {
     "type": f"""
         SELECT {_NAME.format(name="y.typname")}, jsonb_build_object('kind', y.typtype,
             'owner', pg_get_userbyid(y.typowner), 'acl', {grants("y.typacl", "T", "y.typowner")},
+            {within(f"'label_oids', {_LABEL_OIDS},")}
             'labels', (SELECT jsonb_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l WHERE l.enumtypid = y.oid),
             'base', CASE WHEN y.typtype = 'd' THEN format_type(y.typbasetype, y.typtypmod) END,
             'range', (SELECT jsonb_build_array(format_type(g.rngsubtype, NULL), g.rngcanonical, g.rngsubdiff,
@@ -272,9 +304,9 @@ QUERIES: Mapping[str, str] = {
             'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = d.dattablespace),
             'comment', shobj_description(d.oid, 'pg_database'))
         FROM pg_database d WHERE d.datname = current_database()""",
-    "role": """
-        SELECT quote_ident(r.rolname), to_jsonb(r) - '{oid,rolpassword,rolconfig}'::text[] || jsonb_build_object(
-            'comment', shobj_description(r.oid, 'pg_authid'))
+    "role": f"""
+        SELECT quote_ident(r.rolname), to_jsonb(r) - '{{oid,rolpassword,rolconfig}}'::text[] || jsonb_build_object(
+            {within("'oid', r.oid,")} 'comment', shobj_description(r.oid, 'pg_authid'))
         FROM pg_roles r""",
     "subscription": """
         SELECT quote_ident(s.subname), jsonb_build_object('enabled', s.subenabled,
@@ -292,7 +324,7 @@ QUERIES: Mapping[str, str] = {
         FROM pg_db_role_setting s WHERE s.setdatabase = 0 AND s.setrole = 0""",
     "tablespace": f"""
         SELECT quote_ident(t.spcname), jsonb_build_object('owner', pg_get_userbyid(t.spcowner), 'options',
-            to_jsonb(t.spcoptions), 'acl', {grants("t.spcacl", "t", "t.spcowner")},
+            to_jsonb(t.spcoptions), {within("'oid', t.oid,")} 'acl', {grants("t.spcacl", "t", "t.spcowner")},
             'comment', shobj_description(t.oid, 'pg_tablespace'))
         FROM pg_tablespace t""",
     "security label": """

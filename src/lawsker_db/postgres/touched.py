@@ -48,23 +48,30 @@ OWN_SCHEMA = "lawsker_db"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
-    """A table, partition, materialized view, sequence or foreign table that may hold content."""
+    """A table, partition, materialized view, sequence or foreign table that may hold content.
+
+    `layout` is a digest of how its file is read: the columns, and what older rows have in those that were added since.
+    """
 
     oid: int
     name: str
     kind: str
     filenode: int
+    layout: str
 
 
 def read_relations(conn: Connection) -> tuple[Relation, ...]:
-    """Everything in the database that holds content, ours and temporary ones apart. Reads pg_class alone.
+    """Everything in the database that holds content, ours and temporary ones apart. Reads pg_class and pg_attribute.
 
     Names are quoted and qualified. pg_relation_filenode sees through the map of shared catalogs.
     """
     rows = conn.execute(
         text(
             "SELECT c.oid::bigint AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,"
-            " c.relkind::text AS kind, coalesce(pg_relation_filenode(c.oid), 0)::bigint AS filenode"
+            " c.relkind::text AS kind, coalesce(pg_relation_filenode(c.oid), 0)::bigint AS filenode,"
+            " (SELECT coalesce(sum(hashtextextended(row(a.attnum, a.attname, a.atttypid, a.attlen, a.attbyval, a.attalign,"
+            " a.attisdropped, a.atthasmissing, a.attmissingval)::text, 0)), 0)::text FROM pg_attribute a"
+            " WHERE a.attrelid = c.oid AND a.attnum > 0) AS layout"
             " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE (c.relkind IN ('r', 'm', 'S', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema',"
             " 'pg_toast') AND n.nspname !~ '^pg_(temp|toast_temp)_')"

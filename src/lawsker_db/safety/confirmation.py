@@ -83,7 +83,7 @@ def require_confirmed(target: Target, run_id: str, plan: Plan, expected: Catalog
             ok=not differences,
             expected=Phrase("as the gate saw it"),
             found=_shown(differences) or Phrase("so it is"),
-            detail=joined((difference.label for difference in differences), "\n"),
+            detail=joined((difference.whole for difference in differences), "\n"),
         ),
     )
     if not marked and stamped != plan.goal:

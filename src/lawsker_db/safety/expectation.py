@@ -8,6 +8,7 @@ from lawsker_db.contract import Contract
 from lawsker_db.evidence import Direction
 from lawsker_db.postgres.catalog import Catalog, Difference, Facts, Identity, compare_catalogs
 from lawsker_db.postgres.closed import OBJECTS_OF
+from lawsker_db.postgres.facts import ONLY_WITHIN
 
 CHILD_KINDS = ("column", "constraint", "trigger", "rule", "policy")
 
@@ -39,7 +40,9 @@ def unexpected(
     if promise is None or direction is not Direction.UPGRADE:
         return tuple(found)
     allowed = promise.contract.may_install
-    return tuple(d for d in found if not _installed(d, allowed) and not _remark(d, promise))
+    return tuple(
+        d for d in found if not _installed(d, allowed) and not _remark(d, promise) and not _only_within(d, promise)
+    )
 
 
 def expected_after(before: Catalog, promises: tuple[Promise, ...]) -> Catalog:
@@ -148,6 +151,11 @@ def alembics_own(difference: Difference) -> bool:
 def _remark(difference: Difference, promise: Promise) -> bool:
     """Pure. A comment on an object of the contract's own: contracts promise none and forbid none."""
     return difference.attribute == "comment" and (difference.kind, difference.name) in promise.built.objects
+
+
+def _only_within(difference: Difference, promise: Promise) -> bool:
+    """Pure. A fact about an object of the contract's own that what was built of it cannot have: an OID, a name."""
+    return difference.attribute in ONLY_WITHIN and (difference.kind, difference.name) in promise.built.objects
 
 
 def _installed(difference: Difference, allowed: tuple[str, ...]) -> bool:

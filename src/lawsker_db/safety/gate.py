@@ -26,7 +26,7 @@ from lawsker_db.evidence import (
 )
 from lawsker_db.phrases import Phrase, first_of, joined
 from lawsker_db.postgres import locks
-from lawsker_db.postgres.catalog import Catalog, read_catalog
+from lawsker_db.postgres.catalog import Catalog, name_written, read_catalog
 from lawsker_db.postgres.closed import WRITTEN_IN
 from lawsker_db.postgres.scratch import build_promised
 from lawsker_db.postgres.seal import Seal
@@ -285,10 +285,13 @@ class Gate:
             for difference in unexpected(old, new, promise, direction, self._schema)
             if difference.kind not in WRITTEN_IN or not shared.isdisjoint(WRITTEN_IN[difference.kind])
         )
+        differences = name_written(self._conn, differences)
         labels = [difference.label for difference in differences]
         name, expected = Phrase("catalog after {what}", what=what), Phrase("exactly what the contract promises")
         found = joined(labels[:SHOWN], "; ") or Phrase("so it is")
-        return after, self._check(name, not differences, expected, found, detail=joined(labels, "\n"))
+        return after, self._check(
+            name, not differences, expected, found, detail=joined((d.whole for d in differences), "\n")
+        )
 
     def _judge_content(self, what: str, promise: Promise | None, direction: Direction) -> list[Check]:
         """Every relation that stood before is untouched, or has the content it had behind its lock."""

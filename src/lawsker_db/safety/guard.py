@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
+from psycopg.rows import scalar_row
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -24,6 +26,7 @@ from lawsker_db.phrases import Phrase, told_by
 from lawsker_db.postgres import locks
 from lawsker_db.postgres.blockers import BlockerPolicy
 from lawsker_db.postgres.content import read_tables
+from lawsker_db.postgres.differing import raw
 from lawsker_db.postgres.locks import sqlstate, take_migration_lock
 from lawsker_db.postgres.pulse import pulse
 from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
@@ -54,6 +57,7 @@ from lawsker_db.target import Target, said_by_server
 
 SAFE_UPGRADE, ROLLBACK, REHEARSAL = "safe-upgrade", "rollback", "rehearsal"
 JOURNALLED = (SAFE_UPGRADE, ROLLBACK)  # the ways in that keep a journal
+STAMPING = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM)\s+(?:\S+\.)?alembic_version\b")  # as Alembic writes it
 STATEMENT_SHOWN = 70  # characters: one terminal line
 WAITED_TOO_LONG = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
@@ -153,7 +157,8 @@ def guarded_steps(
     )
     gate.begin(plan.contracts)
     guarded = Guarded(gate=gate, attempt=attempt_of(conn, server, options.run_id))
-    with no_transaction_control(conn, _statement_teller(options.on_event)), _revisions_own_errors():
+    looks = _before_statement(conn, options.on_event)
+    with no_transaction_control(conn, looks), _revisions_own_errors():
         yield guarded
     seal.require_same_transaction()
     gate.require_judged(tuple(step.revision for step in plan.steps))
@@ -172,14 +177,31 @@ def _reinstating(conn: Connection, plan: Plan, options: RunOptions, schema: str)
     return Reinstating(conn, quoted_as_read(conn, schema), choices, options.on_event)
 
 
-def _statement_teller(on_event: OnEvent) -> Callable[[str], None]:
-    """Say what the server is asked now, as mere progress: a long fill or rewrite is then not a silent one."""
+def _before_statement(conn: Connection, on_event: OnEvent) -> Callable[[str], None]:
+    """Say what the server is asked now, as mere progress: a long fill or rewrite is then not a silent one. Before the
+    stamp see that the revision has given back the role that it began with."""
+    user = _current_user(conn)
 
     def tell(statement: str) -> None:
+        if STAMPING.match(statement) and (role := _current_user(conn)) != user:
+            raise RevisionFailed(
+                Phrase(
+                    "The revision left SET ROLE on: the stamp would be written as {role}, not {user}.",
+                    role=role,
+                    user=user,
+                ),
+                hint=Phrase("end the revision with RESET ROLE"),
+            )
         words = " ".join(statement.split())[:STATEMENT_SHOWN]
         on_event(Event(phase=Phase.MIGRATION, name="statement", text=words, lasting=False))
 
     return tell
+
+
+def _current_user(conn: Connection) -> str:
+    """Asked of the driver: what listens to the statements of a revision does not hear it."""
+    row = raw(conn).cursor(row_factory=scalar_row).execute("SELECT current_user").fetchone()
+    return str(row)
 
 
 def attempt_of(conn: Connection, server: Server, run_id: str) -> Attempt:

@@ -1,8 +1,9 @@
 """What stood before a revision, and whether it holds the same afterwards: untouched, or fingerprinted twice under a lock.
 
-A relation is untouched when this transaction holds no lock on it with which rows can be written, and its file is the same,
-or a new one that another session has given it (TRUNCATE, VACUUM FULL, ALTER SEQUENCE … RESTART). Whatever else must have
-been observed behind its lock, on the columns that are to survive, and give the same fingerprint.
+A relation is untouched when this transaction holds no lock on it with which rows can be written, and it bears the same name
+and has the same file, read by the same columns, or another file that another session has given it (TRUNCATE, VACUUM FULL,
+ALTER SEQUENCE … RESTART). Whatever else must have been observed behind its lock, on the columns that are to survive, and
+give the same fingerprint.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from lawsker_db.postgres.content import Sequence, counts_upwards, read_sequence
 from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
 from lawsker_db.postgres.session import free_to_idle, literal, quoted
 from lawsker_db.postgres.touched import (
+    LARGE_OBJECTS,
     Relation,
     Written,
     count_shared,
@@ -30,6 +32,7 @@ from lawsker_db.postgres.touched import (
 
 OWN_SCHEMA = "lawsker_db."
 SEQUENCE = "S"
+_LARGE_OBJECTS = tuple(f"pg_catalog.{catalog}" for catalog in LARGE_OBJECTS)
 
 Reader = Callable[[list[str]], list[Fingerprint]]
 Columns = frozenset[tuple[str, str]]  # of which table; (sequence, "S") for one that may move on
@@ -53,7 +56,7 @@ class Observation:
         self.moved: list[str] = []
 
     def begin(self) -> None:
-        """Read what stands now. Reads pg_class alone."""
+        """Read what stands now. Reads the catalog alone."""
         self._relations = {relation.oid: relation for relation in read_relations(self._conn)}
 
     def tables(self) -> tuple[str, ...]:
@@ -106,7 +109,7 @@ class Observation:
     def judge(self, dropped: frozenset[str]) -> tuple[list[Check], list[TableContent]]:
         """Each relation that stood: untouched, or with the content that it had behind its lock; `dropped` may be gone.
 
-        Reads pg_locks, pg_class and each written table once more.
+        Reads pg_locks, the catalog and each written table once more.
         """
         now = {relation.oid: relation for relation in read_relations(self._conn)}
         written = written_relations(self._conn)
@@ -120,12 +123,12 @@ class Observation:
             if oid in others:
                 untouched[relation.name] = Phrase("untouched; another session has given it a new file")
                 continue
-            if oid not in written and oid in now and now[oid].filenode == relation.filenode:
+            if oid not in written and now.get(oid) == relation:
                 untouched[relation.name] = Phrase("untouched")
                 continue
             if oid in written and relation.kind == SEQUENCE:
                 self.moved.append(relation.name)
-            check, content = self._compare(relation, gone=oid not in now)
+            check, content = self._compare(relation, now.get(oid))
             checks.append(check)
             contents += content
         again = self._read_beside([name for name in untouched if name in self._prints])
@@ -174,10 +177,12 @@ class Observation:
         ]
 
     def _rewritten_by_others(self, now: Mapping[int, Relation], written: frozenset[int]) -> frozenset[int]:
-        """The relations that have another file now, by no lock and no transaction of ours."""
+        """The relations of the same name that have another file now, by no lock and no transaction of ours."""
         changed = [
-            oid for oid, relation in self._relations.items()
-            if oid not in written and oid in now and now[oid].filenode != relation.filenode
+            oid
+            for oid, relation in self._relations.items()
+            if oid not in written and oid in now and now[oid].name == relation.name
+            and now[oid].filenode != relation.filenode
         ]  # fmt: skip
         return rewritten_by_others(self._conn, changed) if changed else frozenset()
 
@@ -191,11 +196,17 @@ class Observation:
         """A relation that stood, with all its partitions and children that hold rows."""
         return tuple(self._relations[oid] for oid in read_family(self._conn, table) if oid in self._relations)
 
-    def _compare(self, relation: Relation, *, gone: bool) -> tuple[Check, list[TableContent]]:
+    def _compare(self, relation: Relation, now: Relation | None) -> tuple[Check, list[TableContent]]:
         """One relation that was written, or is compared in any case: its content now against what was observed."""
         name = Phrase("content of {table}", table=relation.name)
-        if gone:
+        if now is None:
             return _check(name, False, Phrase("rows unchanged"), Phrase("the table is gone")), []
+        if now.name != relation.name:
+            found = Phrase("these rows stand in {table} now", table=now.name)
+            return _check(name, False, Phrase("rows unchanged"), found), []
+        if relation.name in _LARGE_OBJECTS:
+            found = Phrase("a large object was written, made, dropped or granted, which no contract can promise")
+            return _check(name, False, Phrase("untouched"), found), []
         if relation.kind == SEQUENCE:
             return self._compare_sequence(name, relation)
         observed = self._prints.get(relation.name)
