@@ -261,6 +261,7 @@ WRONG: dict[str, Callable[[str], str]] = {
     "no such setting": lambda url: f"{url}&nonsense=1",
     "no such mode": lambda url: f"{url}&sslmode=perhaps",
     "a raw at sign": lambda url: url.replace("@/", "@@/"),
+    "a raw at sign behind the question mark": lambda _: f"postgresql://db?user={ROLE}&dbname=app&password=x@{CANARY}",
 }
 
 

@@ -26,6 +26,7 @@ from lawsker_db.phrases import Phrase
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 JOURNAL = "journal.jsonl"
+ESCAPED = "backslashreplace"  # a name of a file that is not UTF-8: what this writes is JSON's own escape for it
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -122,7 +123,7 @@ class Journal:
         if not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
             raise FileNotFoundError(errno.ENOENT, "another file stands in its place", str(self.path))
         body = json.dumps(as_json(asdict(event)), ensure_ascii=False, sort_keys=True)
-        line = f"{checksum(body)} {body}\n".encode()
+        line = f"{checksum(body)} {body}\n".encode(errors=ESCAPED)
         _append(self._file.fileno(), line)
 
 
@@ -169,7 +170,7 @@ def read_journal(path: Path) -> tuple[dict[str, Any], ...]:
 
 def checksum(body: str) -> str:
     """Pure. The first 16 hex digits of SHA-256: enough to see a torn line."""
-    return hashlib.sha256(body.encode()).hexdigest()[:16]
+    return hashlib.sha256(body.encode(errors=ESCAPED)).hexdigest()[:16]
 
 
 def as_json(value: object) -> Any:
