@@ -192,6 +192,11 @@ def said_by_server(failed: BaseException | None) -> str | None:
     return failed.diag.message_primary
 
 
+def words_of(failed: DBAPIError) -> str:
+    """Pure. What `said_by_server` has of a database error, or that there is no server any more."""
+    return said_by_server(failed.orig) or Phrase("the connection was lost")
+
+
 def close_quietly(connection: Connection) -> None:
     """Close a connection that may be broken; a broken one has nothing left to lose, and no ROLLBACK can be sent on it."""
     try:

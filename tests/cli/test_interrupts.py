@@ -273,10 +273,12 @@ def test_plain_alembic_that_is_interrupted_at_commit_says_that_it_is_committed(
 def test_plain_alembic_that_is_interrupted_while_it_asks_what_became_of_commit_says_that_nobody_knows(
     adopted_url: str, tmp_path: Path
 ) -> None:
-    with proxy(adopted_url, At.ANSWER_LOST, refuse_after=True) as between:
-        with alembic_stopped(tmp_path, between.url) as (child, holder):
-            holder.execute("SELECT pg_advisory_unlock_all()")
-            assert eventually(between.committing.is_set)
-            said = signalled(child, signal.SIGTERM)
+    with (
+        proxy(adopted_url, At.ANSWER_LOST, refuse_after=True) as between,
+        alembic_stopped(tmp_path, between.url) as (child, holder),
+    ):
+        holder.execute("SELECT pg_advisory_unlock_all()")
+        assert eventually(between.committing.is_set)
+        said = signalled(child, signal.SIGTERM)
     assert "It is not known whether the migration was committed." in said
     assert "Next: when the server is back: lawsker-db status --run" in said
