@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import secrets
 import subprocess
 import sys
@@ -178,6 +179,27 @@ def test_the_environment_of_pg_dump_holds_a_pass_file_for_us_alone_and_no_passwo
     assert {name for name, value in variables.items() if CANARY.encode() in value} == set()
     assert not {b"DATABASE_URL", b"PGPASSWORD", b"PGOPTIONS"} & set(variables)
     assert not passfile.exists()
+
+
+def test_the_pass_file_of_a_killed_run_goes_when_the_same_command_is_typed_again(
+    guarded_server: ThrowawayServer, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with lawsker_behind(guarded_server, CANARY) as url, psycopg.connect(url) as holder:
+        holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        with started(tmp_path, "backup", "create", "--no-proof", url=url, TMPDIR=str(temporary)) as tool:
+            assert eventually(lambda: any(path.read_text() for path in temporary.glob("*.pgpass")))
+            tool.child.kill()
+            tool.end()
+        (left,) = temporary.glob("*.pgpass")
+        assert CANARY in left.read_text()
+        # a container gives each of its runs the same process number: this one has ours, which is alive
+        left.rename(temporary / f"lawsker-{os.getpid()}-x.pgpass")
+        holder.rollback()
+        ended = run(tmp_path, "backup", "create", "--no-proof", url=url, TMPDIR=str(temporary))
+    assert ended.code == 0, ended.said.replace(CANARY, "***")
+    assert list(temporary.iterdir()) == []
 
 
 def test_the_question_for_a_tools_version_carries_no_password_either(

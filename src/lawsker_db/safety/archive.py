@@ -31,7 +31,7 @@ from lawsker_db.postgres.tools import (
     compression,
     find_tool,
     is_local,
-    own_prefix,
+    own_file,
     tool_access,
 )
 from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, PRIVATE_FOLDER, sync_folder
@@ -157,7 +157,8 @@ def restore_archive(
 
     `conn` tells where to connect and nothing else. Returns what went wrong, empty when nothing did.
     """
-    with _list_file(entries) as listed, tool_access(conn) as (where, environment), _complaints() as complaints:
+    listing = "\n".join(entries) + "\n"
+    with own_file(LIST_FILE, listing) as listed, tool_access(conn) as (where, environment), _complaints() as complaints:
         command = [
             *(str(tool.path), "--exit-on-error", f"--jobs={jobs}", "--no-password", f"--use-list={listed}", *options),
             *(f"--dbname={where}", str(archive)),
@@ -241,14 +242,6 @@ def _without_values(line: str) -> str:
         return line
     last = max(found.start() for found in MARK.finditer(line))
     return f"{line[: first.start()]}…{line[last + 1 :] if last > first.start() else ''}"
-
-
-@contextmanager
-def _list_file(entries: tuple[str, ...]) -> Iterator[Path]:
-    with tempfile.NamedTemporaryFile("w", prefix=own_prefix(), suffix=LIST_FILE, encoding="utf-8") as file:
-        file.write("\n".join(entries) + "\n")
-        file.flush()
-        yield Path(file.name)
 
 
 @contextmanager
