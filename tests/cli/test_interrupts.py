@@ -22,7 +22,7 @@ from small_run import BEHIND_LOCK, LEDGER, LEDGER_PROMISE, STOP
 from lawsker_db.cli import interrupts
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.demo.server import throwaway_server
-from lawsker_db.errors import CommittedUnproven, Interrupted
+from lawsker_db.errors import CommittedUnproven, Interrupted, RehearsalFailed, RolledBack
 from lawsker_db.evidence import Event, Phase
 from lawsker_db.safety import commit
 from lawsker_db.safety.adoption import adopt
@@ -155,6 +155,24 @@ def test_an_interrupt_on_top_of_an_error_that_says_committed_does_not_hide_it() 
     assert interrupts.as_error(interrupt) is committed
 
 
+def test_an_interrupt_on_top_of_a_rollback_at_commit_says_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "_told", {"about to commit"})
+    interrupt = KeyboardInterrupt()
+    interrupt.__context__ = rolled_back = RolledBack("The server did not commit", hint="type it again")
+    assert interrupts.as_error(interrupt) is rolled_back
+    refused = RehearsalFailed("as on the copy", hint="mend it")
+    interrupt.__context__, refused.__context__ = refused, rolled_back  # that of the copy
+    monkeypatch.setattr(interrupts, "_told", set())
+    assert interrupts.as_error(interrupt).state == "The database was not changed."
+
+
+def test_a_bare_interrupt_that_leaves_a_doubt_names_the_command_that_settles_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(interrupts, "_told", {"about to commit"})
+    assert interrupts.as_error(KeyboardInterrupt()).hint == "lawsker-db recover"
+
+
 @pytest.mark.parametrize(
     ("names", "state"),
     [
@@ -282,3 +300,14 @@ def test_plain_alembic_that_is_interrupted_while_it_asks_what_became_of_commit_s
         said = signalled(child, signal.SIGTERM)
     assert "It is not known whether the migration was committed." in said
     assert "Next: when the server is back: lawsker-db status --run" in said
+
+
+def test_a_statement_that_a_dba_cancels_is_not_called_a_fault_of_the_revision(adopted_url: str, tmp_path: Path) -> None:
+    with alembic_stopped(tmp_path, adopted_url) as (child, holder):
+        holder.execute(
+            f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {AT_STOP.partition('pid() AND ')[2]}"
+        )
+        said, _ = child.communicate(timeout=command_line.SLOW_S)
+    assert "A statement was cancelled from outside (57014): canceling statement due to user request." in said
+    assert "The transaction was rolled back; the database is as it was." in said
+    assert "Next: somebody cancelled it" in said

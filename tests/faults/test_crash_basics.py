@@ -308,6 +308,23 @@ def test_without_a_journal_nothing_is_committed(before: Picture, adopted_url: st
     assert stands_as(before, adopted_url)
 
 
+def test_a_journal_that_is_replaced_before_the_migration_begins_refuses_and_says_what_to_leave_alone(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    before = everything(adopted_url)
+    with psycopg.connect(adopted_url) as holder:
+        holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")  # which pg_dump waits for
+        with started(tmp_path, *UPGRADE, url=adopted_url) as tool:
+            assert eventually(lambda: bool(waiting(adopted_url)))
+            (journal,) = run_folder(tmp_path).glob("journal.jsonl")
+            journal.unlink()
+            journal.write_text("")
+            holder.rollback()
+            ended = tool.end()
+    tells(ended, 10, "journal cannot be written", "The database was not changed.", "leave the folder of a run as it is")
+    assert everything(adopted_url) == before
+
+
 def test_a_journal_lost_at_the_last_moment_before_commit_rolls_back(
     before: Picture, adopted_url: str, tmp_path: Path
 ) -> None:

@@ -127,6 +127,13 @@ class Journal:
         _append(self._file.fileno(), line)
 
 
+def mending(failed: OSError) -> Phrase:
+    """Pure. What to do about a journal that cannot be written any more."""
+    if isinstance(failed, FileNotFoundError):
+        return Phrase("leave the folder of a run as it is while the run goes on; type it again")
+    return Phrase("free disk space, then type it again")
+
+
 def _append(handle: int, line: bytes) -> None:
     """Write a line to the end of a file, and have it on disk; or leave the file as it was and raise `OSError`.
 
