@@ -19,10 +19,11 @@ import pytest
 from command_line import Ended, Running, alive, children, eventually, everything, run, sessions, started
 from proxy import At, proxy
 
-from lawsker_db.errors import Refused
+from lawsker_db.errors import Refused, RehearsalFailed
+from lawsker_db.evidence import Event
 from lawsker_db.record.journal import new_run_id, read_journal
 from lawsker_db.safety.guard import RunOptions, migration_transaction
-from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead
+from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead, safe_upgrade
 from lawsker_db.target import parse_target
 
 # The rehearsal is a migration too, with a COMMIT of its own: it has its own tests at the end.
@@ -389,6 +390,24 @@ def scratch_databases(url: str) -> list[str]:
     with psycopg.connect(url) as conn:
         rows = conn.execute("SELECT datname FROM pg_database WHERE datname LIKE 'lawsker_scratch_%'").fetchall()
     return [str(row[0]) for row in rows]
+
+
+def test_a_server_that_is_lost_at_the_rehearsals_commit_is_asked_as_long_as_was_said_and_recover_comes_next(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    before, told = everything(adopted_url), list[Event]()
+    options = UpgradeOptions(runs=tmp_path / "lawsker-runs", reconnect_s=0.0)
+    with (
+        proxy(adopted_url, At.ANSWER_LOST, refuse_after=True) as between,
+        pytest.raises(RehearsalFailed, match="The connection was lost at COMMIT") as failed,
+    ):
+        safe_upgrade(parse_target(between.url), options=options, on_event=told.append)
+    assert [event.text for event in told if "asking the server, for 0 s at most" in event.text]
+    assert failed.value.state == "The database was not changed."
+    assert failed.value.hint == "when the server is back: lawsker-db recover, then type the same command again"
+    tidied = run(tmp_path, "recover", url=adopted_url)
+    assert tidied.code == 0, tidied.said
+    assert everything(adopted_url) == before
 
 
 @pytest.mark.parametrize("moment", [("proof", "restoring"), ("rehearsal", "begin")], ids=["restore", "rehearsal"])
