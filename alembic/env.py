@@ -15,11 +15,11 @@ from alembic import context
 from alembic.util import CommandError
 
 from lawsker_db.cli.language import asked_language
+from lawsker_db.drift import COMPARISON
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import Direction
 from lawsker_db.models import metadata
 from lawsker_db.phrases import Phrase, joined, said, speak
-from lawsker_db.revisions import COMPARISON
 from lawsker_db.safety import plain
 
 config = context.config

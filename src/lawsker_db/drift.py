@@ -1,7 +1,8 @@
-"""What Alembic finds when it compares models with a database, in words. Pure: Alembic itself is not asked here."""
+"""How models are compared with a database, and what Alembic finds then, in words. Pure: Alembic itself is not asked here."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.dialects import postgresql
@@ -16,6 +17,34 @@ KINDS = {
     "index": Phrase("index"),
     "constraint": Phrase("constraint"),
     "fk": Phrase("foreign key"),
+}
+
+
+def are_modelled(tables: tuple[str, ...]) -> bool:
+    """Pure. Whether the models of this package know all of these tables."""
+    from lawsker_db.models import metadata
+
+    return set(tables) <= set(metadata.tables)
+
+
+def is_modelled(name: str | None, kind: str, parents: Mapping[str, object]) -> bool:
+    """Pure. Alembic's include_name: reflect only tables that the models know; others may have types nobody here knows."""
+    from lawsker_db.models import metadata
+
+    return kind != "table" or name in metadata.tables
+
+
+def is_ours(_thing: object, _name: str | None, _kind: str, reflected: bool, compare_to: object) -> bool:
+    """Pure. Alembic's include_object: leave out what stands only in the database."""
+    return not (reflected and compare_to is None)
+
+
+# How models and database are compared, here and by `alembic check`. Comments on columns are the operators' own.
+COMPARISON: Mapping[str, Any] = {
+    "include_name": is_modelled,
+    "include_object": is_ours,
+    "compare_type": True,
+    "autogenerate_plugins": ["alembic.autogenerate.*", "~alembic.autogenerate.comments"],
 }
 
 

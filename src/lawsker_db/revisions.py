@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
 
 from lawsker_db.contract import Contract
-from lawsker_db.drift import in_words
+from lawsker_db.drift import COMPARISON, in_words
 from lawsker_db.errors import Refused, RevisionFailed
 from lawsker_db.evidence import Check, Direction
 from lawsker_db.hazards import find_hazards
@@ -293,34 +293,6 @@ def model_differences(conn: Connection) -> tuple[str, ...]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what SQLAlchemy does not know of a live table (a CHECK that is NOT VALID)
         return in_words(compare_metadata(context, metadata))
-
-
-def are_modelled(tables: tuple[str, ...]) -> bool:
-    """Pure. Whether the models of this package know all of these tables."""
-    from lawsker_db.models import metadata
-
-    return set(tables) <= set(metadata.tables)
-
-
-def is_modelled(name: str | None, kind: str, parents: Mapping[str, object]) -> bool:
-    """Pure. Alembic's include_name: reflect only tables that the models know; others may have types nobody here knows."""
-    from lawsker_db.models import metadata
-
-    return kind != "table" or name in metadata.tables
-
-
-def is_ours(_thing: object, _name: str | None, _kind: str, reflected: bool, compare_to: object) -> bool:
-    """Pure. Alembic's include_object: leave out what stands only in the database."""
-    return not (reflected and compare_to is None)
-
-
-# How models and database are compared, here and by `alembic check`. Comments on columns are the operators' own.
-COMPARISON: Mapping[str, Any] = {
-    "include_name": is_modelled,
-    "include_object": is_ours,
-    "compare_type": True,
-    "autogenerate_plugins": ["alembic.autogenerate.*", "~alembic.autogenerate.comments"],
-}
 
 
 def _step(script: Script) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ KEEPALIVES = {
 }
 PG_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
 SCHEMES = ("postgres", "postgresql")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")  # RFC 3986, 3.1
 DIVISION_BY_ZERO = "22012"
 LOCAL_SOCKET = Phrase("local socket")
 HOW_TO_NAME_IT = Phrase("set DATABASE_URL=postgresql://user@host:5432/database (or PGHOST, PGDATABASE, PGSERVICE …)")
@@ -149,7 +151,8 @@ def parse_target(url: str, variable: str = DATABASE_URL) -> Target:
         else Phrase("give {variable} a postgresql://user@host:5432/database", variable=variable)
     )
     scheme, found, rest = url.strip().partition("://")
-    if found:
+    is_url = bool(found and SCHEME.fullmatch(scheme))  # :// may stand in the password of a conninfo string
+    if is_url:
         dialect = scheme.lower().split("+")[0]
         if dialect not in SCHEMES:
             raise UsageError(
@@ -163,9 +166,9 @@ def parse_target(url: str, variable: str = DATABASE_URL) -> Target:
         url = f"postgresql://{rest}"
     try:
         parameters = {name: str(value) for name, value in conninfo.conninfo_to_dict(url).items() if value is not None}
-    except (psycopg.ProgrammingError, UnicodeDecodeError):
+    except (psycopg.ProgrammingError, UnicodeError):  # bytes that are not UTF-8, as they are or percent-encoded
         raise _unreadable(variable, naming) from None
-    if found and not parameters.get("dbname") and "?" not in rest:
+    if is_url and not parameters.get("dbname") and "?" not in rest:
         raise UsageError(Phrase("{variable} names no database.", variable=variable), hint=naming)
     return Target(parameters=parameters)
 
@@ -187,6 +190,11 @@ def said_by_server(failed: BaseException | None) -> str | None:
     if state.startswith(VALUES) and state != DIVISION_BY_ZERO:  # whose sentence has no value in it
         return Phrase("a value was refused: {kind}", kind=type(failed).__name__)
     return failed.diag.message_primary
+
+
+def words_of(failed: DBAPIError) -> str:
+    """Pure. What `said_by_server` has of a database error, or that there is no server any more."""
+    return said_by_server(failed.orig) or Phrase("the connection was lost")
 
 
 def close_quietly(connection: Connection) -> None:
@@ -229,8 +237,12 @@ def _is_standby(connection: RawConnection) -> bool:
 def _misleading(rest: str) -> bool:
     """Pure. Whether a raw @, / or : in a password would make libpq take a part of it for host, port or database.
 
-    It ends the user's part at the first @ or /, whichever comes first, and would show the rest as a name.
+    It ends the user's part at the first @ or /, whichever comes first, and would show the rest as a name. For that @ it
+    looks past the ?, behind which a password may stand.
     """
+    before, at, _ = rest.partition("/")[0].partition("@")
+    if at and "?" in before:
+        return True
     authority, _, path = rest.partition("?")[0].partition("/")
     user, at, places = authority.rpartition("@")
     ports = (place.rpartition("]")[2].partition(":")[2] for place in places.split(","))

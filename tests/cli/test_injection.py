@@ -13,11 +13,15 @@ import command_line
 import psycopg
 import pytest
 import typer
+from chains import small_chain
 from command_line import Ended, everything
+from small_run import LEDGER, LEDGER_PROMISE
 
 from lawsker_db.cli.app import app
+from lawsker_db.record.journal import read_journal
 
 HOSTILE = "x'\"); DROP TABLE public.users CASCADE; --%s%(x)s:name{0}$(touch hit)`touch hit`"
+NOT_TEXT = "r\udcff"  # the byte 0xFF as Python has it in an argument: a name of a file, but no UTF-8
 BUG = 1
 TOUCHES_NO_DATABASE = {("config",), ("version",), ("demo",)}  # demo has a server of its own; its options are typed ones
 # What makes a command go as far as it can without changing anything.
@@ -102,10 +106,17 @@ def marks(path: tuple[str, ...], parameter: Any) -> Any:
     return pytest.mark.long if seldom else ()
 
 
+TOLD = [(path, parameter) for path, parameter in options() if path not in TOUCHES_NO_DATABASE]
 CASES = [
     pytest.param(path, parameter, id=f"{' '.join(path)} {parameter.name}", marks=marks(path, parameter))
-    for path, parameter in options()
-    if path not in TOUCHES_NO_DATABASE
+    for path, parameter in TOLD
+]
+NOT_TEXTS = [
+    pytest.param(
+        path, parameter, id=f"{' '.join(path)} {parameter.name}", marks=() if path in OFTEN else pytest.mark.long
+    )
+    for path, parameter in TOLD
+    if is_free(path, parameter)
 ]
 
 
@@ -139,16 +150,45 @@ def test_every_option_of_free_text_has_a_case() -> None:
 def test_a_hostile_value_is_taken_literally_or_refused(
     path: tuple[str, ...], parameter: Any, standing_url: str, tmp_path: Path
 ) -> None:
-    typed = FREE.get(parameter.name, "{}").replace("{}", HOSTILE)
-    beside = list(BESIDE.get(path, ()))
-    if parameter.param_type_name == "argument":
-        words = [typed, *beside[1:]] if parameter.name != "file" else [beside[0], typed]
-    else:
-        words = [*beside, parameter.opts[0], typed]
-    ended = command_line.run(tmp_path, *path, *words, url=standing_url)
+    ended = command_line.run(tmp_path, *typed_for(path, parameter, HOSTILE), url=standing_url)
     require_unharmed(standing_url, tmp_path, ended)
     if not is_free(path, parameter):
         assert ended.code == 2, ended.said
+
+
+@pytest.mark.parametrize(("path", "parameter"), NOT_TEXTS)
+def test_bytes_that_are_not_utf_8_are_taken_literally_or_refused(
+    path: tuple[str, ...], parameter: Any, standing_url: str, tmp_path: Path
+) -> None:
+    ended = command_line.run(tmp_path, *typed_for(path, parameter, NOT_TEXT), url=standing_url)
+    require_unharmed(standing_url, tmp_path, ended)
+
+
+def typed_for(path: tuple[str, ...], parameter: Any, value: str) -> tuple[str, ...]:
+    """The command with this value for one of its parameters."""
+    typed = FREE.get(parameter.name, "{}").replace("{}", value)
+    beside = BESIDE.get(path, ())
+    if parameter.param_type_name != "argument":
+        return (*path, *beside, parameter.opts[0], typed)
+    return (*path, beside[0], typed) if parameter.name == "file" else (*path, typed, *beside[1:])
+
+
+def test_a_run_in_a_folder_whose_name_is_not_utf_8_is_a_run(adopted_url: str, tmp_path: Path) -> None:
+    """By the option, and by the working directory alone."""
+    work = tmp_path / NOT_TEXT
+    work.mkdir()
+    config = small_chain(tmp_path / "chain", (LEDGER, LEDGER_PROMISE, 'op.drop_table("ledger")'))
+    typed = ("safe-upgrade", "--yes", "--no-rehearsal", "--config", str(config))
+    for ended in (
+        command_line.run(work, "backup", "create", "--no-proof", url=adopted_url, HOME=str(tmp_path)),
+        command_line.run(work, "backup", "list", url=adopted_url, HOME=str(tmp_path)),
+        command_line.run(tmp_path, *typed, "--runs", NOT_TEXT, url=adopted_url),
+        command_line.run(tmp_path, "recover", "--runs", NOT_TEXT, url=adopted_url),
+        command_line.run(tmp_path, "status", "--runs", NOT_TEXT, "--config", str(config), url=adopted_url),
+    ):
+        assert ended.code == 0, ended.said
+    (journal,) = (tmp_path / NOT_TEXT).glob("*/journal.jsonl")
+    assert "committed" in [event["name"] for event in read_journal(journal)]
 
 
 QUERIES = (

@@ -6,15 +6,23 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import command_line
 import psycopg
 import pytest
-from command_line import Ended, children, eventually, everything, files
+from chains import small_chain
+from command_line import ALEMBIC, Ended, children, eventually, everything, files
+from proxy import At, proxy
+from small_run import BEHIND_LOCK, LEDGER, LEDGER_PROMISE, STOP
 
 from lawsker_db.cli import interrupts
-from lawsker_db.errors import CommittedUnproven, Interrupted
+from lawsker_db.demo.sample import load_sample
+from lawsker_db.demo.server import throwaway_server
+from lawsker_db.errors import CommittedUnproven, Interrupted, RehearsalFailed, RolledBack
 from lawsker_db.evidence import Event, Phase
 from lawsker_db.safety import commit
 from lawsker_db.safety.adoption import adopt
@@ -147,6 +155,24 @@ def test_an_interrupt_on_top_of_an_error_that_says_committed_does_not_hide_it() 
     assert interrupts.as_error(interrupt) is committed
 
 
+def test_an_interrupt_on_top_of_a_rollback_at_commit_says_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "_told", {"about to commit"})
+    interrupt = KeyboardInterrupt()
+    interrupt.__context__ = rolled_back = RolledBack("The server did not commit", hint="type it again")
+    assert interrupts.as_error(interrupt) is rolled_back
+    refused = RehearsalFailed("as on the copy", hint="mend it")
+    interrupt.__context__, refused.__context__ = refused, rolled_back  # that of the copy
+    monkeypatch.setattr(interrupts, "_told", set())
+    assert interrupts.as_error(interrupt).state == "The database was not changed."
+
+
+def test_a_bare_interrupt_that_leaves_a_doubt_names_the_command_that_settles_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(interrupts, "_told", {"about to commit"})
+    assert interrupts.as_error(KeyboardInterrupt()).hint == "lawsker-db recover"
+
+
 @pytest.mark.parametrize(
     ("names", "state"),
     [
@@ -163,3 +189,125 @@ def test_a_bare_interrupt_is_told_by_how_far_the_run_had_come(
         interrupts.note(Event(phase=Phase.COMMIT, name=name, text=name))
     told = interrupts.as_error(KeyboardInterrupt())
     assert (told.exit_code, told.state) == (130, state)
+
+
+# --- plain Alembic ----------------------------------------------------------------------------------------------------
+
+ENDING = [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
+STOPPING = (f"op.execute({STOP.format(key=BEHIND_LOCK)!r})\n{LEDGER}", LEDGER_PROMISE, 'op.drop_table("ledger")')
+HERE = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND "
+AT_STOP = f"{HERE} query LIKE '%-- stop {BEHIND_LOCK}'"
+IN_COMMIT = f"{HERE} query = 'COMMIT' AND wait_event = 'SyncRep'"
+
+
+@pytest.fixture(scope="module")
+def own_url() -> Iterator[str]:
+    """The adopted sample on a server of its own."""
+    with throwaway_server(settings={"synchronous_commit": "on", "autovacuum": "off"}) as server:
+        load_sample(server.url(), users=20)
+        adopt(parse_target(server.url()))
+        yield server.url()
+
+
+@contextmanager
+def alembic_stopped(folder: Path, url: str) -> Iterator[tuple[subprocess.Popen[str], psycopg.Connection[Any]]]:
+    """`alembic upgrade head` within its revision, where it stays until the connection that stops it is closed."""
+    typed = [str(ALEMBIC), "-c", str(small_chain(folder / "chain", STOPPING)), "upgrade", "head"]
+    with (
+        psycopg.connect(url, autocommit=True) as holder,
+        subprocess.Popen(
+            typed,
+            cwd=folder,
+            env=command_line.environment(folder, url),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as child,
+    ):
+        holder.execute("SELECT pg_advisory_lock(%s)", (BEHIND_LOCK,))
+        assert eventually(lambda: answered(url, AT_STOP))
+        yield child, holder
+
+
+@contextmanager
+def waiting_for_nobody(url: str) -> Iterator[None]:
+    """For the block a COMMIT is on disk and then waits for a standby that never comes."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        conn.execute("SELECT pg_reload_conf()")
+        assert eventually(lambda: answered(url, "SELECT current_setting('synchronous_standby_names') = 'nobody'"))
+        try:
+            yield
+        finally:
+            conn.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            conn.execute("SELECT pg_reload_conf()")
+
+
+def answered(url: str, question: str) -> bool:
+    with psycopg.connect(url) as conn:
+        return bool(conn.execute(question.encode()).fetchall()[0][0])
+
+
+def signalled(child: subprocess.Popen[str], number: int) -> str:
+    """What plain Alembic says after a signal. It ends with its own code for an error, and one message of ours."""
+    child.send_signal(number)
+    said, _ = child.communicate(timeout=command_line.SLOW_S)
+    assert child.returncode == 255, said
+    assert "Traceback" not in said
+    assert said.count("FAILED: ") == 1
+    return said
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_plain_alembic_that_is_interrupted_before_commit_says_that_it_is_rolled_back(
+    number: int, adopted_url: str, tmp_path: Path
+) -> None:
+    before = everything(adopted_url)
+    with alembic_stopped(tmp_path, adopted_url) as (child, _):
+        said = signalled(child, number)
+    assert "FAILED: Interrupted by the operator.\nThe transaction was rolled back; the database is as it was." in said
+    assert "Next: type the same command again" in said
+    assert eventually(lambda: command_line.sessions(adopted_url) == [])
+    assert everything(adopted_url) == before
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_plain_alembic_that_is_interrupted_at_commit_says_that_it_is_committed(
+    number: int, own_url: str, tmp_path: Path
+) -> None:
+    with alembic_stopped(tmp_path, own_url) as (child, holder), waiting_for_nobody(own_url):
+        holder.close()
+        assert eventually(lambda: answered(own_url, IN_COMMIT))
+        said = signalled(child, number)
+    assert "FAILED: Interrupted after COMMIT; the look afterwards was not made.\nThe migration is committed." in said
+    assert "Next: lawsker-db status, then lawsker-db verify" in said
+    with psycopg.connect(own_url) as conn:
+        assert conn.execute("SELECT version_num FROM alembic_version").fetchone() == ("100",)
+        conn.execute("DROP TABLE ledger")
+        conn.execute("UPDATE alembic_version SET version_num = '012'")
+
+
+def test_plain_alembic_that_is_interrupted_while_it_asks_what_became_of_commit_says_that_nobody_knows(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    with (
+        proxy(adopted_url, At.ANSWER_LOST, refuse_after=True) as between,
+        alembic_stopped(tmp_path, between.url) as (child, holder),
+    ):
+        holder.execute("SELECT pg_advisory_unlock_all()")
+        assert eventually(between.committing.is_set)
+        said = signalled(child, signal.SIGTERM)
+    assert "It is not known whether the migration was committed." in said
+    assert "Next: when the server is back: lawsker-db status --run" in said
+
+
+def test_a_statement_that_a_dba_cancels_is_not_called_a_fault_of_the_revision(adopted_url: str, tmp_path: Path) -> None:
+    with alembic_stopped(tmp_path, adopted_url) as (child, holder):
+        holder.execute(
+            f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {AT_STOP.partition('pid() AND ')[2]}"
+        )
+        said, _ = child.communicate(timeout=command_line.SLOW_S)
+    assert "A statement was cancelled from outside (57014): canceling statement due to user request." in said
+    assert "The transaction was rolled back; the database is as it was." in said
+    assert "Next: somebody cancelled it" in said

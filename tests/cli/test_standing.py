@@ -8,17 +8,18 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import psycopg
 import pytest
-from command_line import everything, run, script
+from command_line import eventually, everything, run, script
 from killed import killed_at_commit
 from proxy import At
 from servers import breakable, standby_of
+from tls_door import HOST, tls_door
 
 from lawsker_db.demo.server import throwaway_server
 from lawsker_db.evidence import Event, Phase
@@ -457,6 +458,60 @@ def test_wrong_passwords_missing_rules_and_missing_tls_are_told_apart(tmp_path: 
         assert (tls[0], "ALTER SYSTEM SET ssl = on" in tls[1]) == ("the server has no TLS", True)
         execute(server.url(), grant[1], "ALTER ROLE clerk CONNECTION LIMIT 0")
         assert connection(tmp_path, way("clerk:right"))[0] == "too many connections"
+
+
+@pytest.fixture(scope="module")
+def behind_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """An address of a database that lets the role clerk in through TLS alone, and the certificate of its server."""
+    certificate = tmp_path_factory.mktemp("tls") / "server.pem"
+    with throwaway_server(settings={"listen_addresses": "127.0.0.1"}) as server:
+        execute(server.url(), "CREATE ROLE clerk LOGIN PASSWORD 'right'")
+        (server.data_folder / "pg_hba.conf").write_text("local all clerk scram-sha-256\nlocal all all trust\n")
+        execute(server.url(), "SELECT pg_reload_conf()")
+        behind = int(value(server.url(), "SHOW port"))
+        assert eventually(lambda: not admits(f"postgresql://clerk@127.0.0.1:{behind}/postgres"))
+        with tls_door(server.folder, behind, certificate) as port:
+            yield f"{HOST}:{port}/postgres", certificate
+
+
+def admits(url: str) -> bool:
+    with suppress(psycopg.OperationalError), psycopg.connect(url):
+        return True
+    return False
+
+
+TRIES = {
+    ("wrong", "prefer"): "wrong password",
+    ("wrong", "require"): "wrong password",
+    ("right", "disable"): "the server wants TLS",
+    ("right", "verify-full&sslrootcert=/nowhere"): "certificate not accepted",
+}
+
+
+@pytest.mark.parametrize(("password", "mode"), TRIES)
+def test_what_a_server_that_takes_tls_alone_refuses_has_its_own_cause(
+    password: str, mode: str, behind_tls: tuple[str, Path], tmp_path: Path
+) -> None:
+    """With sslmode=prefer libpq tries once more without TLS, and is refused for that."""
+    found = connection(tmp_path, f"postgresql://clerk:{password}@{behind_tls[0]}?sslmode={mode}")[0]
+    assert found == TRIES[password, mode]
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "says"),
+    [
+        ("require", "WARN", "encrypted (sslmode=require), but the server has not proven who it is"),
+        ("verify-full&sslrootcert={certificate}", "PASS", "encrypted, and the server has proven who it is"),
+    ],
+)
+def test_the_way_to_the_server_is_judged_by_its_encryption_and_by_the_proof_of_who_it_is(
+    mode: str, status: str, says: str, behind_tls: tuple[str, Path], tmp_path: Path
+) -> None:
+    place, certificate = behind_tls
+    sslmode = mode.format(certificate=quote(str(certificate), safe=""))
+    ended = run(tmp_path, "doctor", "--json", url=f"postgresql://clerk:right@{place}?sslmode={sslmode}")
+    (way,) = (check for check in ended.document["checks"] if check["name"] == "way to the server")
+    assert (way["status"], way["found"].partition(":")[0]) == (status, says)
 
 
 # ---- doctor: a connection --------------------------------------------------------------------------------------------

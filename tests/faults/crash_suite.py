@@ -98,7 +98,6 @@ def summary(results: list[dict[str, Any]]) -> list[str]:
         f"disagreements      {disagree}",
         f"otherwise wrong    {sum(bool(result['wrong']) for result in results) - disagree}",
         f"left for recover   {sum(bool(result['left']) for result in results)}",
-        f"temporary files    {sum(bool(result['litter']) for result in results)} killed runs left some",
         f"exit codes         {', '.join(f'{code}: {count}' for code, count in sorted(codes.items()))}",
         f"seconds a run      {statistics.mean(seconds):.1f}, median {statistics.median(seconds):.1f}",
     ]

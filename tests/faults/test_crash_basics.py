@@ -19,10 +19,11 @@ import pytest
 from command_line import Ended, Running, alive, children, eventually, everything, run, sessions, started
 from proxy import At, proxy
 
-from lawsker_db.errors import Refused
+from lawsker_db.errors import Refused, RehearsalFailed
+from lawsker_db.evidence import Event
 from lawsker_db.record.journal import new_run_id, read_journal
 from lawsker_db.safety.guard import RunOptions, migration_transaction
-from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead
+from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead, safe_upgrade
 from lawsker_db.target import parse_target
 
 # The rehearsal is a migration too, with a COMMIT of its own: it has its own tests at the end.
@@ -308,6 +309,23 @@ def test_without_a_journal_nothing_is_committed(before: Picture, adopted_url: st
     assert stands_as(before, adopted_url)
 
 
+def test_a_journal_that_is_replaced_before_the_migration_begins_refuses_and_says_what_to_leave_alone(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    before = everything(adopted_url)
+    with psycopg.connect(adopted_url) as holder:
+        holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")  # which pg_dump waits for
+        with started(tmp_path, *UPGRADE, url=adopted_url) as tool:
+            assert eventually(lambda: bool(waiting(adopted_url)))
+            (journal,) = run_folder(tmp_path).glob("journal.jsonl")
+            journal.unlink()
+            journal.write_text("")
+            holder.rollback()
+            ended = tool.end()
+    tells(ended, 10, "journal cannot be written", "The database was not changed.", "leave the folder of a run as it is")
+    assert everything(adopted_url) == before
+
+
 def test_a_journal_lost_at_the_last_moment_before_commit_rolls_back(
     before: Picture, adopted_url: str, tmp_path: Path
 ) -> None:
@@ -372,6 +390,24 @@ def scratch_databases(url: str) -> list[str]:
     with psycopg.connect(url) as conn:
         rows = conn.execute("SELECT datname FROM pg_database WHERE datname LIKE 'lawsker_scratch_%'").fetchall()
     return [str(row[0]) for row in rows]
+
+
+def test_a_server_that_is_lost_at_the_rehearsals_commit_is_asked_as_long_as_was_said_and_recover_comes_next(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    before, told = everything(adopted_url), list[Event]()
+    options = UpgradeOptions(runs=tmp_path / "lawsker-runs", reconnect_s=0.0)
+    with (
+        proxy(adopted_url, At.ANSWER_LOST, refuse_after=True) as between,
+        pytest.raises(RehearsalFailed, match="The connection was lost at COMMIT") as failed,
+    ):
+        safe_upgrade(parse_target(between.url), options=options, on_event=told.append)
+    assert [event.text for event in told if "asking the server, for 0 s at most" in event.text]
+    assert failed.value.state == "The database was not changed."
+    assert failed.value.hint == "when the server is back: lawsker-db recover, then type the same command again"
+    tidied = run(tmp_path, "recover", url=adopted_url)
+    assert tidied.code == 0, tidied.said
+    assert everything(adopted_url) == before
 
 
 @pytest.mark.parametrize("moment", [("proof", "restoring"), ("rehearsal", "begin")], ids=["restore", "rehearsal"])

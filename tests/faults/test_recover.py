@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,14 +180,13 @@ def test_pass_files_and_partials_of_dead_processes_go_and_those_of_living_ones_s
     listed_rows.write_text("")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    dead = temporary / f"lawsker-{int(gone.stdout)}-abc.pgpass"
-    living = temporary / f"lawsker-{os.getpid()}-abc.pgpass"
+    dead, listed, living = (temporary / f"lawsker-{name}" for name in ("a.pgpass", "b.list", "c.pgpass"))
     foreign = temporary / "somebody.pgpass"
-    listed = temporary / f"lawsker-{int(gone.stdout)}-abc.list"
     for path in (dead, living, foreign, listed):
         path.write_text("*:*:*:*:secret\n")
-    ended = run(tmp_path, "recover", "--json", url=adopted_url, TMPDIR=str(temporary))
+    with living.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        ended = run(tmp_path, "recover", "--json", url=adopted_url, TMPDIR=str(temporary))
     removed = ended.document["removed"]
     halves = [f"lawsker-runs/{folder.name}/{name}.partial" for name in ("rescue", "report.json")]
     assert (removed[:2], listed_rows.exists()) == (halves, True)

@@ -70,7 +70,7 @@ class Point:
 class Result:
     """What came of a point. `said` is what the tool claims: old, new, unknown, or nothing when it was killed.
 
-    `left` is what had to be cleared away by `recover`, `litter` the temporary files of a killed run.
+    `left` is what had to be cleared away by `recover`.
     """
 
     point: str
@@ -80,7 +80,6 @@ class Result:
     said: str
     oracle: str
     left: tuple[str, ...]
-    litter: tuple[str, ...]
     wrong: tuple[str, ...]
     seconds: float
     words: str = ""
@@ -113,9 +112,7 @@ def strike_at(site: Site, point: Point, folder: Path) -> Result:
         _type(ground.typed, folder, url, wrong)
         wrong += [f"after the same command again: {end}" for end in [stands(ground, url)] if end != "new"]
         wrong += [f"left over: {thing}" for thing in left_over(site, url, folder)]
-        litter = tuple(path.name for path in (folder / "tmp").glob("*"))
-        if ended.code != -signal.SIGKILL:  # nobody clears these away for a run that was killed
-            wrong += [f"temporary file {name}" for name in litter]
+        wrong += [f"temporary file {path.name}" for path in (folder / "tmp").glob("*")]
         wrong += [f"the password stands in {name}" for name in _canaries(folder)]
     return Result(
         point=point.name,
@@ -125,7 +122,6 @@ def strike_at(site: Site, point: Point, folder: Path) -> Result:
         said=said,
         oracle=found,
         left=left,
-        litter=litter,
         wrong=tuple(wrong),
         seconds=round(time.monotonic() - began, 2),
         words=ended.said if wrong else "",

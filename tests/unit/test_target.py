@@ -52,6 +52,51 @@ def test_a_password_that_nobody_encoded_never_becomes_a_part_of_the_label(passwo
     assert "c4n4ry" not in found
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "db?dbname=app&user=x&password=c4n4ry@x",
+        "db:5432?dbname=app&password=x@c4n4ry",
+        "a,b:1?dbname=app&password=x@c4n4ry",
+        "[::1]?dbname=app&password=x@c4n4ry",
+        "?host=db&dbname=app&password=x@c4n4ry",
+        "db?dbname=app&password=x@c4n4ry/y",
+        "db?dbname=app&password=x@c4n4ry#y",
+        "ann:pw?x@c4n4ry",
+    ],
+)
+def test_an_at_sign_in_a_querys_password_makes_no_host_of_it(rest: str) -> None:
+    """libpq looks for the end of the user's part past the question mark, and would take the password's end for the host."""
+    assert label_or_refusal(f"postgresql://{rest}").startswith("DATABASE_URL cannot be read")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "ann@db?dbname=app&password=x@c4n4ry",
+        "ann:pw@db?dbname=app&password=x@c4n4ry",
+        "db/app?password=x@c4n4ry&user=ann",
+        "@db?dbname=app&password=x@c4n4ry&user=ann",
+        "db?dbname=app&password=x%40c4n4ry&user=ann",
+        "db?user=ann&dbname=app&sslrootcert=/x&password=x@c4n4ry",
+    ],
+)
+def test_an_at_sign_in_a_querys_password_that_libpq_reads_as_meant_is_taken(rest: str) -> None:
+    target = parse_target(f"postgresql://{rest}")
+    assert target.label == "ann@db/app"
+    assert target.parameters["password"] == "x@c4n4ry"
+
+
+def test_a_password_with_a_scheme_in_it_is_no_scheme() -> None:
+    target = parse_target("host=db user=ann dbname=app password=c4n4ry://x")
+    assert (target.label, target.parameters["password"]) == ("ann@db/app", "c4n4ry://x")
+
+
+@pytest.mark.parametrize("url", ["postgresql://db/\udcff", "postgresql://db/%ff", "host=db dbname=\udcff"])
+def test_bytes_that_are_not_utf_8_are_no_address(url: str) -> None:
+    assert label_or_refusal(url).startswith("DATABASE_URL cannot be read")
+
+
 @given(text=st.text(max_size=60))
 def test_any_text_is_read_or_refused_without_being_repeated(text: str) -> None:
     assert label_or_refusal(f"postgresql://{text}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawsker_db.cli.options import Config, Direct, Json, Url, plain
+from lawsker_db.cli.options import Config, Direct, Json, Url, plain, require_utf8
 from lawsker_db.phrases import Phrase, said
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def grants(
 
     if not role or "\0" in role:
         raise UsageError(Phrase("--role names no role."), hint="lawsker-db grants --role NAME")
+    require_utf8("--role", role)
     target = find_target(database_url, direct_url)
     contracts = plan_upgrade(load_chain(config), ()).contracts
     with reading(target) as conn:

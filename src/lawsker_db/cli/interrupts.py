@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from lawsker_db.phrases import Phrase, said
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lawsker_db.errors import LawskerError
     from lawsker_db.evidence import Event
 
@@ -51,23 +53,36 @@ def note(event: Event) -> None:
 def as_error(interrupt: BaseException) -> LawskerError:
     """An interrupt that came through bare, as the error that says what it left behind.
 
-    It may have come while an error was on its way that says that it is committed, or may be: then that one counts.
+    It may have come while an error was on its way that says that it is committed, or may be, or was rolled back: then that
+    one counts.
     """
-    from lawsker_db.errors import UNTOUCHED, CommittedUnproven, Interrupted, OutcomeUnknown
+    from lawsker_db.errors import UNTOUCHED, ChangedOutside, CommittedUnproven, Interrupted, OutcomeUnknown, RolledBack
 
-    behind = interrupt.__context__
-    while behind is not None:
-        if isinstance(behind, (CommittedUnproven, OutcomeUnknown)):
-            return behind
-        behind = behind.__context__
+    errors = tuple(_behind(interrupt))
+    for error in errors:
+        if isinstance(error, (CommittedUnproven, OutcomeUnknown)):
+            return error
     if "committed" in _told:
         state = CommittedUnproven.default_state
         return Interrupted(Phrase("Interrupted after COMMIT."), hint="lawsker-db verify", state=state)
+    if errors and isinstance(errors[0], (RolledBack, ChangedOutside)):  # further behind it may be one of a rehearsal
+        return errors[0]
     if "about to commit" in _told:
-        return Interrupted(Phrase("Interrupted."), hint="lawsker-db status", state=OutcomeUnknown.default_state)
+        return Interrupted(Phrase("Interrupted."), hint="lawsker-db recover", state=OutcomeUnknown.default_state)
     return Interrupted(
         Phrase("Interrupted by the operator."), hint=Phrase("type the same command again"), state=UNTOUCHED
     )
+
+
+def _behind(interrupt: BaseException) -> Iterator[LawskerError]:
+    """Pure. The errors of ours that were on their way when it came, the last one first."""
+    from lawsker_db.errors import LawskerError
+
+    behind = interrupt.__context__
+    while behind is not None:
+        if isinstance(behind, LawskerError):
+            yield behind
+        behind = behind.__context__
 
 
 def _stop(_number: int, _frame: types.FrameType | None) -> None:

@@ -162,6 +162,19 @@ def blocker_policy(on_blocker: Blocking, *, even_dumps: bool) -> BlockerPolicy:
     return BlockerPolicy(on_blocker=OnBlocker(on_blocker.value), even_dumps=even_dumps)
 
 
+def require_utf8(option: str, *values: str) -> None:
+    """Pure. Raise `UsageError` for bytes that no server takes for a name or a text."""
+    from lawsker_db.errors import UsageError
+
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            Phrase("{option} is not UTF-8.", option=option),
+            hint=Phrase("type it in a terminal whose encoding is UTF-8"),
+        ) from None
+
+
 def ask(question: str) -> None:
     """Ask on the terminal; refuse where there is none."""
     from lawsker_db.errors import UsageError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawsker_db.cli.options import Direct, DryRun, Json, Runs, Url, Yes, as_question, plain
+from lawsker_db.cli.options import Direct, DryRun, Json, Runs, Url, Yes, as_question, plain, require_utf8
 from lawsker_db.phrases import Phrase, joined
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def rescue(
     from lawsker_db.errors import CommittedUnproven, UsageError
     from lawsker_db.target import find_target
 
+    require_utf8("DAMAGED RESTORED" if replay is None else "TABLE", *(names or ()))
     target = find_target(database_url, direct_url)
     if replay is None:
         if names is None or len(names) != 2:

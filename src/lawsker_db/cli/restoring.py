@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawsker_db.cli.options import Accept, Direct, DryRun, Jobs, Json, Notify, Reconnect, Runs, Url, as_question, plain
+from lawsker_db.cli.options import (
+    Accept,
+    Direct,
+    DryRun,
+    Jobs,
+    Json,
+    Notify,
+    Reconnect,
+    Runs,
+    Url,
+    as_question,
+    plain,
+    require_utf8,
+)
 from lawsker_db.phrases import Phrase, joined
 
 if TYPE_CHECKING:
@@ -73,6 +86,7 @@ def restore(
     from lawsker_db.safety.shelf import find_backup
     from lawsker_db.target import find_target
 
+    require_utf8("--to", to or "")
     target = find_target(database_url, direct_url)
     options = RestoreOptions(
         runs=runs,

@@ -28,6 +28,7 @@ from lawsker_db.cli.options import (
     blocker_policy,
     first_hint,
     plain,
+    require_utf8,
 )
 from lawsker_db.phrases import Phrase, joined
 
@@ -79,6 +80,7 @@ def rollback(
     from lawsker_db.safety.rollback import RollbackOptions, look_back
     from lawsker_db.target import find_target
 
+    require_utf8("--reason", reason)
     target = find_target(database_url, direct_url)
     if verify:
         _prove(target, revision, config, as_json=as_json)

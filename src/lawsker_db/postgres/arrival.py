@@ -46,9 +46,10 @@ class Cause(StrEnum):
     OTHER = "another reason"
 
 
+NO_RULE = "28000"  # invalid_authorization_specification: no entry of pg_hba.conf fits
 BY_STATE = {
     "28P01": Cause.PASSWORD,
-    "28000": Cause.NOT_ADMITTED,
+    NO_RULE: Cause.NOT_ADMITTED,
     "3D000": Cause.NO_DATABASE,
     "42501": Cause.NO_CONNECT,
     "55000": Cause.CLOSED,
@@ -89,7 +90,7 @@ def why_not(target: Target) -> tuple[Cause, Way]:
 def _cause(state: str, way: Way) -> Cause:
     """By the server's code where there is one, else by the network. Asks both."""
     if state:
-        return Cause.TLS_REQUIRED if state == "28000" and _lacks_tls(way) else BY_STATE.get(state, Cause.OTHER)
+        return Cause.TLS_REQUIRED if state == NO_RULE and _lacks_tls(way) else BY_STATE.get(state, Cause.OTHER)
     if way.is_socket:
         return Cause.OTHER if os.path.exists(f"{way.host}/.s.PGSQL.{way.port}") else Cause.NO_SOCKET  # noqa: PTH110
     return _by_network(way)
@@ -133,10 +134,19 @@ def _refusal(target: Target) -> tuple[str, Way]:
         ) as trace:  # in memory only: it holds what is sent
             _carried_on(attempt, trace.fileno())
             trace.seek(0)
-            states = REFUSAL.findall(trace.read(TRACE_BYTES))
-        return (states[-1].decode() if states else ""), way
+            states = [state.decode() for state in REFUSAL.findall(trace.read(TRACE_BYTES))]
+        return _telling(states), way
     finally:
         attempt.finish()
+
+
+def _telling(states: list[str]) -> str:
+    """Pure. Of the codes of several tries the one that tells why.
+
+    With sslmode=prefer libpq tries again without TLS, which no rule may fit: the first try has the cause then.
+    """
+    last = states[-1] if states else ""
+    return next((state for state in states if state != NO_RULE), last)
 
 
 def _carried_on(attempt: pq.abc.PGconn, trace: int) -> None:

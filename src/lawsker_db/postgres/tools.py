@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import re
@@ -73,7 +74,8 @@ NEWER = {
     "sslnegotiation": "PGSSLNEGOTIATION",
     "require_auth": "PGREQUIREAUTH",
 }
-PASS_FILE, LIST_FILE = ".pgpass", ".list"  # kinds of temporary files: a password, what pg_restore is to restore
+OWN = "lawsker-"  # how our temporary files begin
+PASS_FILE, LIST_FILE = ".pgpass", ".list"  # their kinds: a password, what pg_restore is to restore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,48 +202,63 @@ def bare_environment() -> dict[str, str]:
 
 @contextmanager
 def _pass_file(password: str) -> Iterator[Path]:
-    """Write a libpq pass file (0600 by mkstemp) and remove it after the block."""
+    """A libpq pass file for the block."""
     if "\n" in password or "\r" in password:
         raise Refused(
             Phrase("The password holds a line break, which a pass file for pg_dump cannot hold."),
             hint=Phrase("give the role a password without line breaks, or use another way to authenticate"),
         )
     escaped = password.replace("\\", "\\\\").replace(":", "\\:")
-    handle, name = tempfile.mkstemp(prefix=own_prefix(), suffix=PASS_FILE)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(f"*:*:*:*:{escaped}\n")
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with own_file(PASS_FILE, f"*:*:*:*:{escaped}\n") as path:
+        yield path
 
 
-def own_prefix() -> str:
-    """Pure but for our process. How our temporary files begin: whoever finds one can tell whether its process lives."""
-    return f"lawsker-{os.getpid()}-"
+@contextmanager
+def own_file(kind: str, content: str) -> Iterator[Path]:
+    """Write a temporary file of this kind (0600 by mkstemp) for a client program, and remove it after the block.
+
+    It is locked (flock) as long as we live: whoever finds one unlocked knows that its process was killed. Those are removed
+    first, also when nobody types `recover`. (A process number says nothing: in a container each run has the same one.)
+    """
+    remove_temporary_files()
+    handle, path = _locked_file(kind)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        try:
+            file.write(content)
+            file.flush()
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked_file(kind: str) -> tuple[int, Path]:
+    """A new temporary file, locked, and still under its name: somebody who tidied up may have had the lock before us."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=OWN, suffix=kind)
+        path = Path(name)
+        with suppress(OSError):  # a file system without locks: then nobody tidies up there
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if path.exists():
+            return handle, path
+        os.close(handle)
 
 
 def remove_temporary_files() -> tuple[Path, ...]:
-    """Remove temporary files whose process was killed and could not: a pass file holds a password. Returns them."""
-    found = []
-    for path in Path(tempfile.gettempdir()).glob("lawsker-*-*"):
-        number = path.name.split("-")[1]
-        ours = number.isdigit() and path.suffix in (PASS_FILE, LIST_FILE)
-        with suppress(OSError):  # gone meanwhile, or somebody else's
-            if ours and path.stat().st_uid == os.getuid() and not _runs(int(number)):
-                path.unlink()
-                found.append(path)
-    return tuple(found)
+    """Remove temporary files of ours whose process was killed and could not: a pass file holds a password. Returns them."""
+    folder = Path(tempfile.gettempdir())
+    return tuple(path for kind in (PASS_FILE, LIST_FILE) for path in folder.glob(f"{OWN}*{kind}") if _removed(path))
 
 
-def _runs(pid: int) -> bool:
-    """Whether there is a process of this number."""
+def _removed(path: Path) -> bool:
+    """Remove a file of ours unless its process holds the lock on it."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+            if os.fstat(file.fileno()).st_uid != os.getuid():
+                return False
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except OSError:  # locked, gone meanwhile, or somebody else's
         return False
-    except PermissionError:
-        return True
     return True
 
 

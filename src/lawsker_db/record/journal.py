@@ -27,6 +27,7 @@ from lawsker_db.phrases import Phrase, from_spelt, spelt
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 JOURNAL = "journal.jsonl"
+ESCAPED = "backslashreplace"  # a name of a file that is not UTF-8: what this writes is JSON's own escape for it
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -123,8 +124,15 @@ class Journal:
         if not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
             raise FileNotFoundError(errno.ENOENT, "another file stands in its place", str(self.path))
         body = json.dumps(as_json({**asdict(event), **_words(event.text)}), ensure_ascii=False, sort_keys=True)
-        line = f"{checksum(body)} {body}\n".encode()
+        line = f"{checksum(body)} {body}\n".encode(errors=ESCAPED)
         _append(self._file.fileno(), line)
+
+
+def mending(failed: OSError) -> Phrase:
+    """Pure. What to do about a journal that cannot be written any more."""
+    if isinstance(failed, FileNotFoundError):
+        return Phrase("leave the folder of a run as it is while the run goes on; type it again")
+    return Phrase("free disk space, then type it again")
 
 
 def _words(text: str) -> dict[str, object]:
@@ -186,7 +194,7 @@ def told_to_people(event: Mapping[str, Any]) -> Phrase:
 
 def checksum(body: str) -> str:
     """Pure. The first 16 hex digits of SHA-256: enough to see a torn line."""
-    return hashlib.sha256(body.encode()).hexdigest()[:16]
+    return hashlib.sha256(body.encode(errors=ESCAPED)).hexdigest()[:16]
 
 
 def as_json(value: object) -> Any:

@@ -19,6 +19,7 @@ from lawsker_db.errors import (
     Interrupted,
     LawskerError,
     OutcomeUnknown,
+    Refused,
     RolledBack,
 )
 from lawsker_db.evidence import (
@@ -41,7 +42,7 @@ from lawsker_db.evidence import (
 from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.catalog import Catalog
 from lawsker_db.postgres.locks import RunLock, run_lock
-from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
+from lawsker_db.record.journal import Journal, create_run_folder, mending, new_run_id
 from lawsker_db.record.log import log_event, log_outcome
 from lawsker_db.record.report import write_report
 from lawsker_db.revisions import Plan
@@ -366,10 +367,9 @@ def teller(account: Account, journal: Journal, on_event: OnEvent) -> OnEvent:
             journal.write(event)
         except OSError as failed:
             if not account.committed:
-                hint = Phrase("free disk space, then type it again")
-                raise RolledBack(
-                    Phrase("The journal cannot be written: {failed}", failed=str(failed)), hint=hint
-                ) from failed
+                error = Refused if account.guarded is None else RolledBack
+                words = Phrase("The journal cannot be written: {failed}", failed=str(failed))
+                raise error(words, hint=mending(failed)) from failed
             account.notes.append(Phrase("the journal could not be written after COMMIT: {failed}", failed=str(failed)))
         log_event(account.folder, event)
 

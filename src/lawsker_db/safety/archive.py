@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
@@ -29,7 +31,7 @@ from lawsker_db.postgres.tools import (
     compression,
     find_tool,
     is_local,
-    own_prefix,
+    own_file,
     tool_access,
 )
 from lawsker_db.record.journal import NEW_FILE, PRIVATE_FILE, PRIVATE_FOLDER, sync_folder
@@ -41,6 +43,17 @@ POLL_S = 1.0
 CHUNK_BYTES = 1 << 20
 COMPLAINT_BYTES = 64 << 10
 NO_ROOM_BYTES = 1 << 20  # less than that free after a failure: the disk is full, whatever the program said
+
+COMPLAINT = re.compile(r"\S+: (?:error|fatal): ")  # how PostgreSQL's programs begin one, in the language C
+# What libpq and the programs put below an error: DETAIL and CONTEXT quote whole rows.
+EXPLANATION = re.compile(r"(?:\S+: )?(?:DETAIL|CONTEXT|HINT|detail|hint|Command was|Query was):? ")
+MARK = re.compile(r'["«»„“”]')  # with which servers quote, in their languages
+# What servers and programs quote behind these words is a name or a path; behind others it may be a value of somebody's row.
+NAMED = re.compile(
+    r"\b(?:table|relation|index|constraint|column|database|schema|role|user|type|function|procedure|extension|tablespace"
+    r"|language|sequence|view|trigger|operator|collation|parameter|file|directory|archive|library|server at|socket"
+    r'|host name) "[^"]*"'
+)
 
 OnBytes = Callable[[int], None]
 
@@ -144,7 +157,8 @@ def restore_archive(
 
     `conn` tells where to connect and nothing else. Returns what went wrong, empty when nothing did.
     """
-    with _list_file(entries) as listed, tool_access(conn) as (where, environment), _complaints() as complaints:
+    listing = "\n".join(entries) + "\n"
+    with own_file(LIST_FILE, listing) as listed, tool_access(conn) as (where, environment), _complaints() as complaints:
         command = [
             *(str(tool.path), "--exit-on-error", f"--jobs={jobs}", "--no-password", f"--use-list={listed}", *options),
             *(f"--dbname={where}", str(archive)),
@@ -202,7 +216,8 @@ def _failed(tool: Tool, exit_code: int, complaints: IO[bytes]) -> Phrase:
 
 
 def said(complaints: IO[bytes]) -> str:
-    """What a program complained of: its first error (what follows explains it or follows from it), else its last line.
+    """What a program complained of: its first error (what follows explains it or follows from it), else the last line
+    before an explanation. Without what may be personal data, as `target.said_by_server` of the driver's errors.
 
     For people alone: nothing is decided by it.
     """
@@ -211,16 +226,22 @@ def said(complaints: IO[bytes]) -> str:
 
 
 def _gist(text: str) -> str:
-    lines = text.strip().splitlines() or [Phrase("it said nothing")]
-    return next((line for line in lines if "error:" in line), lines[-1])
+    lines = text.strip().splitlines()
+    plain = list(takewhile(lambda line: not EXPLANATION.match(line), lines))
+    told = next((line for line in lines if COMPLAINT.match(line)), plain[-1] if plain else "")
+    return _without_values(told) if told else Phrase("it said nothing")
 
 
-@contextmanager
-def _list_file(entries: tuple[str, ...]) -> Iterator[Path]:
-    with tempfile.NamedTemporaryFile("w", prefix=own_prefix(), suffix=LIST_FILE, encoding="utf-8") as file:
-        file.write("\n".join(entries) + "\n")
-        file.flush()
-        yield Path(file.name)
+def _without_values(line: str) -> str:
+    """Pure. A line without what stands in quotation marks, but for names.
+
+    A value may hold quotation marks itself, or go on in the next line: from the first mark to the last one, or to the end.
+    """
+    first = MARK.search(NAMED.sub(lambda name: " " * len(name[0]), line))
+    if first is None:
+        return line
+    last = max(found.start() for found in MARK.finditer(line))
+    return f"{line[: first.start()]}…{line[last + 1 :] if last > first.start() else ''}"
 
 
 @contextmanager

@@ -59,6 +59,7 @@ SAFE_UPGRADE, ROLLBACK, REHEARSAL = "safe-upgrade", "rollback", "rehearsal"
 JOURNALLED = (SAFE_UPGRADE, ROLLBACK)  # the ways in that keep a journal
 STAMPING = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM)\s+(?:\S+\.)?alembic_version\b")  # as Alembic writes it
 STATEMENT_SHOWN = 70  # characters: one terminal line
+CANCELLED = "57014"  # query_canceled; no statement_timeout of ours is set
 WAITED_TOO_LONG = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
 
@@ -260,6 +261,17 @@ def _failed(failed: DBAPIError) -> LawskerError:
         )
     if state == IDLED:
         return RolledBack(IDLED_OUT, hint=Phrase("type the same command again"), sqlstate=state)
+    if state == CANCELLED:
+        return RolledBack(
+            Phrase(
+                "A statement was cancelled from outside ({state}): {said}. It was: {statement}",
+                state=state,
+                said=said or "",
+                statement=_first_line(failed),
+            ),
+            hint=Phrase("somebody cancelled it, or a time-out that the revision sets: ask who, then type it again"),
+            sqlstate=state,
+        )
     if failed.connection_invalidated or state in ("57P01", "57P02", "08006", None):
         return RolledBack(
             Phrase(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from lawsker_db.contract import Contract
-from lawsker_db.errors import GateRefused, Refused
+from lawsker_db.errors import CommittedUnproven, GateRefused, Interrupted, LawskerError, Refused
 from lawsker_db.evidence import Direction
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres import locks
@@ -30,6 +32,7 @@ from lawsker_db.revisions import (
     plan_upgrade,
 )
 from lawsker_db.safety.choice import ASK, AUTO, NEVER
+from lawsker_db.safety.commit import Guarded, unknown_outcome
 from lawsker_db.safety.confirmation import require_confirmed
 from lawsker_db.safety.gate import Gate
 from lawsker_db.safety.guard import RunOptions, guarded_steps, migration_transaction
@@ -42,6 +45,7 @@ from lawsker_db.target import Target, find_target
 ARCHIVE, DISCARD, REINSTATE = "archive", "discard", "reinstate"
 KEEP = f"alembic -x {ARCHIVE}=yes downgrade …"
 THROW_AWAY = f"alembic -x {DISCARD}=yes downgrade …"
+ENDING = (signal.SIGTERM, signal.SIGHUP)  # what ends a process at once and says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +71,20 @@ def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tu
     """The RUN lock, a connection, and the guarded transaction in it; committed when the block ends well.
 
     Where nothing is to be done there is no gate and no record. The same pins, seal, gate, marker and look afterwards as
-    safe-upgrade, without backup and report. Raises as `migration_transaction`, `Refused` before anything is changed, and
-    `CommittedUnproven` when the look afterwards finds something.
+    safe-upgrade, without backup and report. Raises as `migration_transaction`, `Refused` before anything is changed,
+    `CommittedUnproven` when the look afterwards finds something, and what `_interrupts_told` says of INT, TERM and HUP.
     """
     target = find_target(url)
     require_direct(target)
+    with _interrupts_told() as under_way, _guarded(target, config, wish, under_way) as opened:
+        yield opened
+
+
+@contextmanager
+def _guarded(
+    target: Target, config: Path, wish: Wish, under_way: list[Guarded]
+) -> Iterator[tuple[Connection, Gate | None]]:
+    """What `guarded_connection` does; the transaction is in `under_way` from its beginning."""
     with target.connect() as conn:
         target = pinned(target, identify(conn))
     with locks.run_lock(target), target.connect() as conn:
@@ -84,10 +97,43 @@ def guarded_connection(url: str | None, config: Path, wish: Wish) -> Iterator[tu
             run_id=new_run_id("_".join(plan.goal)), via="alembic", archive=_keeps(wish), reinstate=_reinstate(wish)
         )
         with migration_transaction(conn, target, plan, run) as guarded:
+            under_way.append(guarded)
             _watch_for_loss(conn, plan, wish, guarded.gate)
             yield conn, guarded.gate
             _require_looked_at(conn, plan, wish, guarded.gate)
         require_confirmed(target, run.run_id, plan, guarded.gate.catalog)
+
+
+@contextmanager
+def _interrupts_told() -> Iterator[list[Guarded]]:
+    """For the block, TERM and HUP cancel and roll back as Ctrl-C does, unless a program or nohup has other wishes; what an
+    interrupt leaves behind is raised as the error that says it, of the transactions that the block puts into the list."""
+    under_way: list[Guarded] = []
+    in_main = threading.current_thread() is threading.main_thread()  # handlers are set and run in no other
+    ours = [number for number in ENDING if in_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield under_way
+    except KeyboardInterrupt:
+        raise _interrupted(under_way) from None
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupted(under_way: list[Guarded]) -> LawskerError:
+    """Pure. What an interrupt left behind: nothing, what was committed, or a doubt."""
+    for guarded in under_way:
+        if guarded.committed:
+            return CommittedUnproven(
+                Phrase("Interrupted after COMMIT; the look afterwards was not made."),
+                hint=Phrase("{first}, then {second}", first="lawsker-db status", second="lawsker-db verify"),
+                run_id=guarded.attempt.run_id,
+            )
+        if guarded.in_doubt:
+            return unknown_outcome(guarded.attempt, Phrase("interrupted while the server was asked"), journalled=False)
+    return Interrupted(Phrase("Interrupted by the operator."), hint=Phrase("type the same command again"))
 
 
 @contextmanager

@@ -50,7 +50,7 @@ from lawsker_db.safety.archive import POLL_S, find_restorer, list_entries, resto
 from lawsker_db.safety.backup import BackupOptions
 from lawsker_db.safety.preflight import refuse_standby
 from lawsker_db.safety.provisions import require_place
-from lawsker_db.target import Target
+from lawsker_db.target import Target, words_of
 
 SHOWN = 5
 # What a dump of one database does not carry: it hangs on the database or on the server, and stands beside the dump.
@@ -238,7 +238,7 @@ def _create(target: Target, name: str, manifest: Manifest, on_event: OnEvent) ->
             create_scratch(admin, name, original_properties(manifest))
         except DBAPIError as failed:
             raise BackupUnproven(
-                Phrase("The backup cannot be proven: no scratch database can be created: {why}", why=str(failed.orig)),
+                Phrase("The backup cannot be proven: no scratch database can be created: {why}", why=words_of(failed)),
                 hint=Phrase("mend that, then type it again"),
             ) from failed
 
@@ -252,7 +252,7 @@ def drop_copy(target: Target, name: str, on_event: OnEvent = ignore) -> None:
         with target.connect(autocommit=True) as admin:
             drop_scratch(admin, name)
     except (DBAPIError, LawskerError) as failed:
-        why = failed.message if isinstance(failed, LawskerError) else str(failed.orig).splitlines()[0]
+        why = failed.message if isinstance(failed, LawskerError) else words_of(failed)
         words = Phrase(
             "the scratch database could not be dropped ({why}); when that is mended: DROP DATABASE {database}",
             why=why,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import text
 
-from lawsker_db.errors import LawskerError, RehearsalFailed
+from lawsker_db.errors import LawskerError, OutcomeUnknown, RehearsalFailed
 from lawsker_db.evidence import (
     Event,
     LockForecast,
@@ -27,6 +28,7 @@ from lawsker_db.postgres.session import find_schema, literal, pin_session
 from lawsker_db.record.journal import new_run_id
 from lawsker_db.revisions import Chain, Plan, current_revisions, plan_downgrade, run_steps
 from lawsker_db.safety.choice import NEVER
+from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.expectation import alembics_own
 from lawsker_db.safety.guard import REHEARSAL, RunOptions, migration_transaction
 from lawsker_db.safety.performance import LONGEST_LOCK_S
@@ -37,6 +39,7 @@ MAX_LOCK_S = LONGEST_LOCK_S
 NO_RUNS = Path("/nonexistent")
 SLOWEST = 12  # statements that the report shows
 SHOWN = 5
+LOST = Phrase("when the server is back: lawsker-db recover, then type the same command again")
 OF_THE_SERVER = ("role", "setting")
 
 
@@ -49,6 +52,7 @@ def rehearse(
     max_lock_s: float = MAX_LOCK_S,
     full: bool = False,
     reinstate: str = NEVER,
+    reconnect_s: float = RECONNECT_S,
     on_event: OnEvent = ignore,
 ) -> Rehearsal:
     """Analyze the copy and run the plan on it: upgrade, verify, downgrade, compare with before, upgrade again.
@@ -56,24 +60,26 @@ def rehearse(
     `content` is what the copy holds, as its proof has read it. Changes the copy alone; its marker rows carry the copy's
     own database OID. Production is not touched and not locked. Raises `RehearsalFailed` with what would have happened, or
     when a table would be locked longer than `max_lock_s`. With `full` the ways up lock and compare every table, as
-    production's then will; `reinstate` says what they bring back, which both of them do.
+    production's then will; `reinstate` says what they bring back, which both of them do. A server that is lost at COMMIT
+    is asked for `reconnect_s`.
     """
+    through = partial(_pass, copy, chain, on_event, reconnect_s=reconnect_s)
     try:
         on_event(_now(Phrase("gathering statistics on the copy")))
         _cut_off(copy, on_event)
         catalog = _catalog(copy)
         _analyze(copy, on_event)
-        measured, came = _pass(copy, chain, plan, "upgrade", on_event, full=full, reinstate=reinstate)
+        measured, came = through(plan, "upgrade", full=full, reinstate=reinstate)
         on_event(_now(Phrase("every check of the list on the upgraded copy")))
         _verify(copy, chain, on_event, reinstated=bool(came))
         back = plan_downgrade(chain, _current(copy), plan.start[0] if plan.start else "base")
-        _pass(copy, chain, back, "downgrade", on_event)
+        through(back, "downgrade")
         on_event(_now(Phrase("comparing the copy with what it was before")))
         stays = {name for contract in plan.contracts for name in contract.may_install}
         _compare((catalog, content), (_catalog(copy), read_content(copy)), stays)
         on_event(_event("equal", Phrase("after the downgrade catalog and content are as before")))
         same = came[0].archive if came else NEVER  # for the record, the way down has kept nothing
-        again, _ = _pass(copy, chain, plan, Phrase("upgrade again"), on_event, full=full, reinstate=same)
+        again, _ = through(plan, Phrase("upgrade again"), full=full, reinstate=same)
     except RehearsalFailed:
         raise
     except LawskerError as failed:
@@ -82,7 +88,7 @@ def rehearse(
                 "The rehearsal on the restored copy failed, so production was not touched: {why}",
                 why=failed.message,
             ),
-            hint=failed.hint,
+            hint=LOST if isinstance(failed, OutcomeUnknown) else failed.hint,  # which COMMIT of the copy nobody needs
             checks=failed.fields.get("checks", ()),
         ) from failed
     rehearsal = _result(measured, again, max_lock_s)
@@ -192,10 +198,11 @@ def _analyze(copy: Target, on_event: OnEvent) -> None:
 def _pass(
     copy: Target,
     chain: Chain,
+    on_event: OnEvent,
     plan: Plan,
     word: str,
-    on_event: OnEvent,
     *,
+    reconnect_s: float,
     full: bool = False,
     reinstate: str = NEVER,
 ) -> tuple[Meter, tuple[Reinstated, ...]]:
@@ -206,6 +213,7 @@ def _pass(
         via=REHEARSAL,
         full=copy if full else None,
         reinstate=reinstate,
+        reconnect_s=reconnect_s,
         on_event=_progress(on_event),
     )
     with copy.connect() as conn, metered(conn) as meter, migration_transaction(conn, copy, plan, run) as guarded:

@@ -35,7 +35,7 @@ from lawsker_db.safety.preflight import refuse_standby, refuse_unless
 from lawsker_db.safety.proof import Copy, drop_copy, make_copy, prove
 from lawsker_db.safety.restore_account import RestoreAccount, by_hand, open_restore, reported, teller
 from lawsker_db.safety.restore_checks import copy_checks, swap_checks
-from lawsker_db.target import Target
+from lawsker_db.target import Target, words_of
 
 STATUS = "lawsker-db status"
 COPIED = (Phase.PREFLIGHT, Phase.RESTORE)
@@ -268,7 +268,7 @@ def _copied(account: RestoreAccount, place: Target, name: str, options: RestoreO
             account.proof = prove(copy, account.backup, manifest, on_event=tell)
     except DBAPIError as failed:
         raise RestoreFailed(
-            Phrase("The copy cannot be made: {why}", why=str(failed.orig)), hint=Phrase("mend that, then type it again")
+            Phrase("The copy cannot be made: {why}", why=words_of(failed)), hint=Phrase("mend that, then type it again")
         ) from failed
     except LawskerError as failed:
         if isinstance(failed, RestoreFailed):
@@ -318,9 +318,8 @@ def _rename(place: Target, copy: Copy, name: str, tell: OnEvent) -> None:
         try:
             rename(conn, copy.name, name)
         except DBAPIError as failed:
-            said = str(failed.orig).splitlines()[0]
             raise RestoreFailed(
-                Phrase("The copy cannot be called {name}: {why}", name=name, why=said),
+                Phrase("The copy cannot be called {name}: {why}", name=name, why=words_of(failed)),
                 hint=Phrase("--to another NAME"),
             ) from failed
     words = Phrase("the copy is called {name}", name=name)

@@ -28,7 +28,7 @@ from lawsker_db.evidence import (
 from lawsker_db.phrases import Phrase, clause
 from lawsker_db.postgres.session import quoted
 from lawsker_db.postgres.swap import Swap
-from lawsker_db.record.journal import Journal, create_run_folder, new_run_id
+from lawsker_db.record.journal import Journal, create_run_folder, mending, new_run_id
 from lawsker_db.record.log import log_event, log_outcome
 from lawsker_db.record.manifest import SUMS, Manifest, file_digest
 from lawsker_db.record.report import write_report
@@ -271,7 +271,7 @@ def teller(account: RestoreAccount, journal: Journal, on_event: OnEvent) -> OnEv
         except OSError as failed:
             if account.swapped is False:
                 words = Phrase("The journal cannot be written: {why}", why=str(failed))
-                raise RestoreFailed(words, hint=Phrase("free disk space, then {again}", again=AGAIN)) from failed
+                raise RestoreFailed(words, hint=mending(failed)) from failed
             account.notes.append(Phrase("the journal could not be written at the swap: {why}", why=str(failed)))
         log_event(account.folder, event)
 

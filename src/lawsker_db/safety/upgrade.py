@@ -370,6 +370,7 @@ def _rehearse(account: Account, chain: Chain, copy: Copy, options: UpgradeOption
             max_lock_s=options.max_lock_s,
             full=options.full,
             reinstate=options.reinstate,
+            reconnect_s=options.reconnect_s,
             on_event=tell,
         )
     except RehearsalFailed as failed:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.contract import Contract
+from lawsker_db.drift import are_modelled
 from lawsker_db.errors import Refused, UsageError
 from lawsker_db.evidence import Check
 from lawsker_db.phrases import Phrase, joined
@@ -21,7 +22,6 @@ from lawsker_db.postgres.session import PINNED, find_schema, identify, literal, 
 from lawsker_db.record.history import PastRun, first_made, read_history
 from lawsker_db.revisions import (
     Chain,
-    are_modelled,
     contracts_up_to,
     current_revisions,
     load_chain,
