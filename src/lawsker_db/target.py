@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import psycopg
 from psycopg import conninfo
@@ -118,6 +120,17 @@ class Target:
         finally:
             close_quietly(connection)
             engine.dispose()
+
+
+def session_mark() -> str:
+    """Pure but for our process and chance. What stands in the names of its sessions that others open for it, of programs and
+    readers: whoever finds the journal of a killed run knows them by that."""
+    return _mark_of(os.getpid())
+
+
+@cache
+def _mark_of(_process: int) -> str:
+    return secrets.token_hex(4)
 
 
 def find_target(url: str | None, direct_url: str | None = None) -> Target:

@@ -9,6 +9,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +28,7 @@ from lawsker_db.postgres import locks
 from lawsker_db.postgres.kept import begin_archive
 from lawsker_db.postgres.session import identify
 from lawsker_db.record.history import CARRIED, RESTORE, Run, replacing, write_marker
-from lawsker_db.record.journal import Journal, new_run_id
+from lawsker_db.record.journal import Journal, as_json, new_run_id
 from lawsker_db.safety.errands import ERRAND
 from lawsker_db.target import parse_target
 
@@ -135,6 +136,22 @@ def test_a_run_killed_after_its_commit_is_told_as_committed_and_still_to_be_sett
     assert "it committed, and its folder does not say so" in out
     assert run(tmp_path, "recover", url=adopted_url).code == 0
     assert status(tmp_path, adopted_url)[0] == "at head"
+
+
+def test_a_row_that_the_journal_of_its_run_does_not_explain_is_in_doubt_for_status_and_recover_alike(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    (run_id,) = mark(adopted_url, made())
+    with parse_target(adopted_url).connect() as conn:
+        here = as_json(asdict(identify(conn)))
+    (tmp_path / "lawsker-runs" / run_id).mkdir(parents=True)
+    with Journal(tmp_path / "lawsker-runs" / run_id) as journal:
+        journal.write(Event(phase=Phase.PLAN, name="opened", text="", facts=here))
+    assert status(tmp_path, adopted_url) == ("outcome unknown", 12, "lawsker-db recover")
+    why = "its marker row is there, and its journal knows of no COMMIT"
+    told = [run(tmp_path, typed, url=adopted_url) for typed in ("status", "doctor", "recover")]
+    assert [why in ended.out for ended in told] == [True, True, True]
+    assert told[-1].code == 12
 
 
 @pytest.mark.long

@@ -16,11 +16,13 @@ from pathlib import Path
 import oracle
 import psycopg
 import pytest
-from command_line import Ended, Running, alive, children, eventually, everything, run, sessions, started
+from command_line import Ended, Running, alive, children, eventually, everything, files, run, sessions, started
 from proxy import At, proxy
 
+from lawsker_db.demo.server import throwaway_server
 from lawsker_db.errors import Refused, RehearsalFailed
 from lawsker_db.evidence import Event
+from lawsker_db.postgres.locks import KEY_SPACE, MIGRATION
 from lawsker_db.record.journal import new_run_id, read_journal
 from lawsker_db.safety.guard import RunOptions, migration_transaction
 from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead, safe_upgrade
@@ -436,13 +438,14 @@ def test_what_a_run_killed_on_the_copy_left_is_dropped_by_recover_and_nothing_el
             os.kill(tool.pid, signal.SIGSTOP)
             alive = run(tmp_path, "recover", "--json", url=adopted_url)
             assert (alive.code, alive.document["dropped"], alive.document["runs"]) == (0, [], [])
+            assert alive.document["alive"] == ([run_folder(tmp_path).name] if typed == REHEARSED else [])
             os.kill(tool.pid, signal.SIGKILL)
             tool.child.wait()
         assert stands_as(before, adopted_url)
         (left,) = set(scratch_databases(adopted_url)) - {foreign}
         told = run(tmp_path, "doctor", url=adopted_url)
         assert (
-            f"left-overs of earlier runs: run {run_folder(tmp_path).name}, {left}" in told.out
+            f"left-overs of earlier runs: run {run_folder(tmp_path).name}: it ended before COMMIT, {left}" in told.out
             if typed == REHEARSED
             else left in told.out
         )
@@ -467,6 +470,41 @@ def test_a_backup_that_was_never_finished_is_removed_by_recover(
     assert (ended.document["dropped"], ended.document["removed"]) == ([], [f"lawsker-runs/{folder.name}/backup"])
     assert not (folder / "backup").exists()
     assert stands_as(before, adopted_url)
+
+
+def test_a_copy_that_a_killed_backup_left_on_a_proof_server_is_named_until_it_is_dropped_there(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    with throwaway_server() as beside:
+        proof = beside.url("postgres").replace("//", "//postgres:s3cr3t-of-the-proof@", 1)
+        with started(tmp_path, "backup", "create", "--proof-server", proof, url=adopted_url) as tool:
+            assert eventually(lambda: journal_says(tmp_path, "proof", "restoring") or tool.child.poll() is not None)
+            os.kill(tool.pid, signal.SIGKILL)
+            tool.child.wait()
+        (left,) = scratch_databases(proof)
+        assert b"s3cr3t" not in b"".join(files(tmp_path).values())
+        standing = run(tmp_path, "status", "--exit-code", url=adopted_url)
+        assert (standing.code, f"scratch database {left}" in standing.out) == (10, True), standing.said
+        assert f"{left} at postgres@" in run(tmp_path, "doctor", url=adopted_url).out
+        for typed in ((), ("--proof-server", adopted_url)):  # which is another server
+            ended = run(tmp_path, "recover", *typed, url=adopted_url)
+            assert (ended.code, f"DROP DATABASE {left}" in ended.out) == (10, True), ended.said
+            assert scratch_databases(proof) == [left]
+        ended = run(tmp_path, "recover", "--proof-server", proof, url=adopted_url)
+        assert (ended.code, f"Dropped: scratch database {left}" in ended.out) == (0, True), ended.said
+        assert scratch_databases(proof) == []
+    assert run(tmp_path, "recover", url=adopted_url).code == 0
+    assert "To settle" not in run(tmp_path, "status", url=adopted_url).out
+
+
+def test_a_migration_that_plain_alembic_has_under_way_is_told_before_the_backup(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(adopted_url) as alembic:
+        alembic.execute("SELECT pg_advisory_xact_lock(%s, %s)", (KEY_SPACE, MIGRATION))
+        ended = run(tmp_path, *REHEARSED, url=adopted_url)
+    assert (ended.code, "Another run is going on in this database" in ended.err) == (15, True), ended.said
+    assert not journal_says(tmp_path, "backup", "begin")
 
 
 def execute(url: str, statement: str) -> None:

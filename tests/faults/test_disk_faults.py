@@ -125,7 +125,7 @@ EARLY = (("journal", "openat", "ENOSPC"), ("archive", "rename", "EIO"), ("manife
 
 
 def few(found: tuple[Point, ...]) -> list[Point]:
-    """The points that are struck whenever the tests run: files of each kind that a run needs, and both sides of COMMIT."""
+    """Some of all points: files of each kind that a run needs, and both sides of COMMIT."""
     first = {(p.kind, p.fault.call, p.fault.error): p for p in reversed(found) if not p.reads}
     journal = [point for point in found if point.kind == "journal" and not point.reads]
     (before, *_), (after, *_) = (
@@ -148,6 +148,18 @@ def by_limit(ground: Ground, folder: Path) -> list[Outcome]:
             wrong = wrong or ends_done(ground, place, url, recover=False)
         found.append(Outcome(point=f"limit {size}", code=ended.code, standing=standing, wrong=wrong, seconds=0.0))
     return found
+
+
+def test_a_disk_that_fails_at_the_last_word_of_the_journal_before_commit_leaves_the_old_database(
+    ground: Ground, tmp_path: Path
+) -> None:
+    if not strace.allowed():
+        assert [outcome for outcome in by_limit(ground, tmp_path) if outcome.wrong] == []
+        return
+    last = few(disk_points.undisturbed(ground, tmp_path / "undisturbed"))[len(EARLY)]
+    assert last.fault.error == "EIO"
+    outcome = disk_points.strike(ground, tmp_path / "struck", last, again=False)
+    assert (outcome.wrong, outcome.code, outcome.standing) == ("", 11, "old")
 
 
 @pytest.mark.faults

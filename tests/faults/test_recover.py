@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from command_line import eventually, everything, run, sessions, started
+from command_line import eventually, everything, run, run_installed, sessions, started
 from copies import Server
 from killed import killed_at_commit, the_run
 from proxy import At, proxy
@@ -24,6 +24,8 @@ from lawsker_db.record.journal import Journal, as_json, read_journal
 from lawsker_db.target import parse_target
 
 UPGRADE = ("safe-upgrade", "--yes", "--no-rehearsal")
+# Root may read everything, unless it is without these capabilities.
+MORTAL = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,9 @@ def test_what_became_of_a_run_that_was_killed_at_its_commit_is_told_once(
     assert stamp == (("013",) if outcome == "committed" else ("012",))
     before = everything(adopted_url)
     told = run(tmp_path, "doctor", url=adopted_url)
-    assert f"left-overs of earlier runs: run {folder.name}" in told.out, told.said
+    known = "it committed, and its folder does not say so"
+    says = known if outcome == "committed" else "nobody has told yet whether it committed"
+    assert f"left-overs of earlier runs: run {folder.name}: {says}" in told.out, told.said
     ended = run(tmp_path, "recover", url=adopted_url)
     assert ended.code == 0, ended.said
     assert f"Run {folder.name}: {outcome}:" in ended.out
@@ -63,6 +67,12 @@ def test_a_run_that_ended_by_itself_has_told_its_outcome_already(adopted_url: st
         "dropped": [],
         "removed": [],
         "elsewhere": 0,
+        "away": [],
+        "at_standby": [],
+        "folder": str(tmp_path / "lawsker-runs"),
+        "read": 1,
+        "alive": [],
+        "absent": [],
     }
 
 
@@ -88,6 +98,44 @@ def test_recover_comes_first_when_it_is_asked_for_and_the_same_command_ends_the_
     assert (folder / "settled.json").exists()
 
 
+# ---- what was not read -----------------------------------------------------------------------------------------------
+
+
+def test_where_no_run_was_read_that_is_said_and_so_is_which_run_the_history_knows(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    folder = killed_at_commit(tmp_path, adopted_url, At.ANSWERED, UPGRADE)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    ended = run(elsewhere, "recover", url=adopted_url)
+    assert ended.code == 0, ended.said
+    assert f"SETTLED in {elsewhere}/lawsker-runs: there are no runs there, so none was read." in ended.out
+    assert f"Not here: the folders of 1 runs that the database's history knows, the newest {folder.name}" in ended.out
+    assert "type --runs FOLDER" in ended.out
+    assert "there are no runs in" in run(elsewhere, "status", url=adopted_url).out
+    there = run(elsewhere, "recover", "--runs", str(folder.parent), url=adopted_url)
+    assert f"SETTLED in {folder.parent}: 1 runs read, none is open" in there.out, there.said
+
+
+def test_what_may_not_be_read_is_named_and_never_called_settled(adopted_url: str, tmp_path: Path) -> None:
+    folder = killed_at_commit(tmp_path, adopted_url, At.LOST, UPGRADE)
+    journal = folder / "journal.jsonl"
+    (folder.parent / "lost+found").mkdir(mode=0)  # where the folder of runs is a disk of its own
+    recover, status = ("recover", "--reconnect", "1"), ("status", "--exit-code")
+    for place, typed, code in ((journal, status, 12), (folder, recover, 12), (tmp_path, recover, 10)):
+        mode = place.stat().st_mode
+        place.chmod(0)
+        try:
+            where = ("--runs", str(folder.parent))
+            told = run_installed(Path("/"), *typed, *where, url=adopted_url, wrapper=MORTAL)
+        finally:
+            place.chmod(mode)
+        named = str(folder.parent if place == tmp_path else journal)
+        assert (told.code, "cannot be read" in told.said, named in told.said) == (code, True, True), told.said
+        assert "\nSETTLED" not in told.out
+    assert "rolled back" in run(tmp_path, "recover", url=adopted_url).out
+
+
 # ---- sessions --------------------------------------------------------------------------------------------------------
 
 
@@ -102,9 +150,9 @@ def test_sessions_of_a_dead_run_that_the_server_has_not_noticed_are_ended_and_no
         assert "lawsker-db recover" in held.line("Next")
         ended = run(tmp_path, "recover", "--json", url=adopted_url).document
         journal = read_journal(folder / "journal.jsonl")
-        ours = {event["facts"]["pid"] for event in journal if event["name"] == "session"}
-        assert len(ours) == 3, "the run lock's, the migration's, and that of its watch"
-        assert set(ended["ended"]) == ours
+        ours = {e["facts"]["whose"]: e["facts"]["pid"] for e in journal if e["name"] == "session"}
+        assert ours.keys() == {"run lock", "snapshot", "migration", "watch"}
+        assert set(ended["ended"]) == set(ours.values()) - {ours["snapshot"]}, "which is over by then"
         assert stranger.execute("SELECT 1").fetchone() == (1,)
         assert len(sessions(adopted_url)) == 2, "the stranger and the holder"
         assert run(tmp_path, *UPGRADE, url=adopted_url).code == 0
@@ -121,6 +169,45 @@ def kept_open(url: str, folder: Path) -> Iterator[Path]:
             tool.child.wait()
         holder.rollback()
         yield the_run(folder)
+
+
+def test_the_snapshot_and_the_readers_of_a_backup_whose_machine_vanished_are_ended(
+    adopted_url: str, tmp_path: Path
+) -> None:
+    """They would hold the horizon of vacuum, and keep DDL out, until the server notices."""
+    with proxy(adopted_url, At.ANSWERED, tells_server=False) as between:
+        with psycopg.connect(adopted_url) as holder:
+            holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+            with started(tmp_path, *UPGRADE, url=between.url) as tool:
+                assert eventually(lambda: len(waiting(adopted_url)) > 1 or tool.child.poll() is not None)
+                os.kill(tool.pid, signal.SIGKILL)
+                tool.child.wait()
+            holder.rollback()
+        with psycopg.connect(adopted_url) as stranger:
+            stranger.execute("SELECT 1")
+            assert len(in_transaction(adopted_url)) > 2, "the stranger, the holder of the snapshot, and a reader"
+            ended = run(tmp_path, "recover", url=adopted_url)
+            assert ended.code == 0, ended.said
+            assert in_transaction(adopted_url) == [stranger.info.backend_pid]
+
+
+def waiting(url: str) -> list[int]:
+    """Server processes that wait for a table lock."""
+    return pids(url, "wait_event_type = 'Lock'")
+
+
+def in_transaction(url: str) -> list[int]:
+    """Server processes of others that have a transaction open."""
+    return pids(url, "xact_start IS NOT NULL")
+
+
+def pids(url: str, which: str) -> list[int]:
+    with psycopg.connect(url) as conn:
+        rows = conn.execute(
+            f"SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND {which}"
+            " AND backend_type = 'client backend' AND pid <> pg_backend_pid()".encode()
+        )
+        return [int(row[0]) for row in rows]
 
 
 # ---- gates -----------------------------------------------------------------------------------------------------------

@@ -12,13 +12,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from phases import AT_COMMIT, PHASES
+from command_line import eventually, run
+from phases import AT_COMMIT, PHASES, held_at
 from promotion import FAIL_OVERS, FailOver, fail_over
 from results import Outcome, go_through
 from server_strikes import STRIKES, Field, Strike, strike
 from servers import Breakable, breakable, give_to_owner
 from small_disk import small_disk
-from small_run import Ground, execute, make_ground
+from small_run import Ground, clone, execute, make_ground
 
 from lawsker_db.demo.binaries import Binaries, binaries_in, find_binaries
 
@@ -62,6 +63,39 @@ def move_wal(server: Breakable, folder: Path) -> None:
     (server.data / "pg_wal").rmdir()
     (server.data / "pg_wal").symlink_to(folder)
     server.start()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    """A server that may be broken, and the ground on it: for what is struck whenever the tests run."""
+    with field(tmp_path_factory.mktemp("plain"), find_binaries(), small=False) as ground:
+        yield ground
+
+
+def test_a_server_process_that_is_killed_behind_the_lock_leaves_the_old_database(plain: Field, tmp_path: Path) -> None:
+    (killed,) = (what for what in STRIKES if what.name == "kill -9 a backend")
+    outcome = strike(plain, tmp_path / "run", "behind the lock", killed)
+    assert (outcome.wrong, outcome.code, outcome.standing) == ("", 11, "old")
+
+
+def test_a_commit_that_no_standby_has_is_told_so_and_so_is_what_its_server_process_waits_for(
+    plain: Field, tmp_path: Path
+) -> None:
+    with clone(plain.server, plain.ground.template) as url:
+        with held_at(AT_COMMIT, tmp_path, url, *plain.ground.typed, server=plain.server) as held:
+            held.tool.child.kill()
+            held.tool.child.wait()
+            early = run(tmp_path, "recover", "--reconnect", "0", url=url)
+            assert (early.code, "where it waits for a synchronous standby" in early.out) == (12, True), early.said
+            execute(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+            ended = run(tmp_path, "recover", url=url)
+            assert "committed: its marker row is there; perhaps not replicated" in ended.out, ended.said
+            assert ended.code == 10, ended.said
+            assert "NOT SETTLED: server processes of ended runs wait for a synchronous standby: " in ended.out
+            assert "RESET synchronous_standby_names" in ended.out
+            plain.server.configure()
+            assert eventually(lambda: run(tmp_path, "recover", url=url).code == 0)
+        assert plain.ground.standing(url) == "new"
 
 
 @pytest.mark.faults

@@ -38,6 +38,7 @@ LINES = {
     "another server": (Sight(same_database=False, marker=True), None),
     "a standby": (Sight(in_recovery=True, marker=True), None),
     "marked, and yet aborted": (Sight(marker=True, transaction="aborted"), Outcome.INCONSISTENT),
+    "marked, and alone": (Sight(marker=True, alone=True), Outcome.COMMITTED),
     "marked": (Sight(marker=True, backend=Backend.IDLE, transaction="committed", promoted=True), Outcome.COMMITTED),
     "never asked to commit": (Sight(backend=Backend.IDLE, transaction="in progress"), None),
     "at the standby": (Sight(backend=Backend.AT_STANDBY, transaction="committed"), None),
@@ -219,4 +220,4 @@ def test_a_commit_that_waits_for_a_standby_and_one_that_was_prepared_are_open_st
                 assert eventually(lambda: found(url, attempt) == "at the standby")
                 other.execute("SELECT pg_cancel_backend(%s)", (attempt.backend_pid,))
                 waiting.join()
-                assert found(url, attempt) == "marked"
+                assert found(url, attempt) == "marked, and alone"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+from wire import wire
 
 from lawsker_db.demo.sample import load_sample
 from lawsker_db.errors import Busy, GateRefused, LockNotObtained
@@ -26,9 +28,10 @@ from lawsker_db.postgres.fingerprint import column_names, fingerprint_table
 from lawsker_db.postgres.seal import SEALED, Seal, create_seal, no_transaction_control
 from lawsker_db.postgres.session import literal, pin_session, server_major
 from lawsker_db.postgres.snapshot import hold_snapshot
+from lawsker_db.postgres.tools import tool_access
 from lawsker_db.postgres.touched import read_relations, written_relations
 from lawsker_db.safety.upgrade import UpgradeOptions, safe_upgrade
-from lawsker_db.target import parse_target
+from lawsker_db.target import parse_target, session_mark
 
 
 @pytest.fixture(scope="module")
@@ -530,6 +533,17 @@ def test_who_joins_a_held_snapshot_sees_the_database_as_it_was(adopted_url: str)
             " AND c.relnamespace = 'public'::regnamespace"
         ).fetchone()
     assert (seen, holder) == ((600,), (0,))
+
+
+def test_the_server_is_told_to_look_for_the_machine_of_a_program_unless_it_is_its_own(adopted_url: str) -> None:
+    with wire(adopted_url, tcp=True) as between:
+        between.tool = os.getpid()
+        for url, told in ((between.url, True), (adopted_url, False)):
+            with parse_target(url).connect() as conn, tool_access(conn) as (where, _):
+                assert ("-c tcp_keepalives_idle=30" in where) is told
+                with psycopg.connect(where) as program:
+                    name = program.execute("SHOW application_name").fetchone()
+                assert name == (f"lawsker-db {session_mark()}",)
 
 
 def test_a_snapshot_is_gone_with_its_block(shared_url: str) -> None:

@@ -24,6 +24,7 @@ from lawsker_db.demo.server import ThrowawayServer, throwaway_server
 ROOT = Path(__file__).parents[2]
 CANARY = "c4n4ry-of-the-crash-points"
 SAMPLE_USERS = 20
+MIGRATOR = "migrator"  # an ordinary role, with what `lawsker-db grants` prints for it
 TYPED = ("safe-upgrade", "--yes", "--no-rehearsal")
 # A server without autovacuum sends the tool down the same road every time.
 SETTINGS = {"autovacuum": "off"}
@@ -218,7 +219,7 @@ class Site:
         """The URL of a fresh copy of the ground for the block, or of what became of it in an undisturbed run."""
         name = f"crash_{secrets.token_hex(4)}"
         template = after(ground.template) if migrated else ground.template
-        self.administer(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.administer(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {MIGRATOR}")
         try:
             yield self.url(name)
         finally:
@@ -231,10 +232,14 @@ class Site:
         self.administer(f"CREATE DATABASE {template} TEMPLATE template0 ENCODING 'UTF8'")
         url = self.url(template)
         typed = _small(folder, url) if name == "small" else _shipped(folder, url)
+        printed = run(folder, "grants", "--role", MIGRATOR, *typed[len(TYPED) :], url=url)
+        assert printed.code == 0, printed.said
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(printed.out.encode())
         assert eventually(lambda: not self.sessions(template)), "nobody may be connected to a template"
         copy = after(template)
-        self.administer(f"CREATE DATABASE {copy} TEMPLATE {template}")
-        ended = run(folder, *typed, url=self.url(copy))
+        self.administer(f"CREATE DATABASE {copy} TEMPLATE {template} OWNER {MIGRATOR}")
+        ended = run(folder, *typed, url=as_migrator(self.url(copy)))
         assert ended.code == 0, ended.said
         before, old_columns = picture(url), oracle.columns(url)
         kept = oracle.content(self.url(copy), only_columns=old_columns)
@@ -278,6 +283,11 @@ def own_site(folder: Path) -> Iterator[Site]:
     """A site on a server of its own: the proxy must know its socket, and nobody else may be seen on it."""
     with throwaway_server(settings=SETTINGS) as server, Site(server, folder) as site:
         yield site
+
+
+def as_migrator(url: str) -> str:
+    """The same database for the ordinary role that the tool works as; the oracle looks as a superuser."""
+    return url.replace("//postgres:", f"//{MIGRATOR}:", 1)
 
 
 def after(template: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import peers
 from command_line import Child, Ended, environment, eventually, popen, run
-from crash_ground import CANARY, Ground, Site, stands
+from crash_ground import CANARY, Ground, Site, as_migrator, stands
 from strikes import Fault, Moment, Seen, Strike
 from wire import COMMITTING, Wire, wire
 
@@ -95,7 +95,7 @@ def strike_at(site: Site, point: Point, folder: Path) -> Result:
     ground = site.ground(point.ground)
     wrong: list[str] = []
     with site.clone(ground) as url:
-        with wire(url, tcp=point.tcp, strike=point.strike) as between:
+        with wire(as_migrator(url), tcp=point.tcp, strike=point.strike) as between:
             with started(folder, ground, between) as child:
                 ended = _ending(child, between, folder, point, wrong)
             struck = between.struck.is_set()
@@ -145,7 +145,7 @@ def started(folder: Path, ground: Ground, between: Wire) -> Iterator[Child]:
 
 def census(site: Site, ground: Ground, folder: Path, *, tcp: bool = False) -> list[Seen]:
     """Every message of an undisturbed run, in the order in which the proxy saw them."""
-    with site.clone(ground) as url, wire(url, tcp=tcp) as between:
+    with site.clone(ground) as url, wire(as_migrator(url), tcp=tcp) as between:
         with started(folder, ground, between) as child:
             code = child.wait(LONG_S)
         assert code == 0, (folder / "stderr").read_text()
@@ -216,7 +216,7 @@ def _asked_later(folder: Path, url: str, said: str, wrong: list[str]) -> str:
     runs = sorted((folder / RUNS).glob("*")) if (folder / RUNS).is_dir() else []
     if not runs:
         return "old" if said == "nothing" else said
-    ended = run(folder, "status", "--run", runs[-1].name, "--json", url=url)
+    ended = run(folder, "status", "--run", runs[-1].name, "--json", url=as_migrator(url))
     if ended.code != 0:
         wrong.append(f"status: exit code {ended.code}: {ended.said}")
         return said
@@ -253,7 +253,7 @@ def _papers(folder: Path, ended: Ended) -> list[str]:
 
 def _type(typed: tuple[str, ...], folder: Path, url: str, wrong: list[str]) -> Ended:
     """Type a command that must end well, straight to the server."""
-    ended = run(folder, *typed, url=url, TMPDIR=str(folder / "tmp"))
+    ended = run(folder, *typed, url=as_migrator(url), TMPDIR=str(folder / "tmp"))
     if ended.code != 0:
         wrong.append(f"{typed[0]} after it: exit code {ended.code}: {ended.said}")
     return ended

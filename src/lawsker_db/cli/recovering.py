@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lawsker_db.cli.options import Direct, Json, Reconnect, Runs, Url, plain
+from lawsker_db.cli.options import Direct, Json, ProofServer, Reconnect, Runs, Url, plain, proof_target
 from lawsker_db.phrases import Phrase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lawsker_db.safety.recovery import Recovered, Settled
 
 
@@ -19,6 +21,7 @@ def recover(
     database_url: Url = None,
     direct_url: Direct = None,
     runs: Runs = Path("lawsker-runs"),
+    proof_server: ProofServer = None,
     reconnect: Reconnect = 60.0,
     as_json: Json = False,
 ) -> None:
@@ -26,67 +29,122 @@ def recover(
     found out, sessions ended, scratch databases dropped, unfinished backups removed.
 
     No row of the database is changed. Exits 0 when all is settled, 12 while an outcome cannot be told, 10 when the server
-    does not let it end what is left.
+    does not let it end what is left, or a copy is left on another server: name that with --proof-server.
     """
     from lawsker_db.cli.render import print_json
     from lawsker_db.errors import OutcomeUnknown, Refused
     from lawsker_db.safety.recovery import recover as settle_runs
     from lawsker_db.target import find_target
 
-    found = settle_runs(find_target(database_url, direct_url), runs, reconnect_s=reconnect)
+    target, beside = find_target(database_url, direct_url), proof_target(proof_server)
+    found = settle_runs(target, runs, proof_server=beside, reconnect_s=reconnect)
     if as_json:
         print_json({"settled": found.settled, **plain(asdict(found))})
     else:
         _show(found)
     if not found.settled:
         raise typer.Exit(OutcomeUnknown.exit_code)
-    if found.left:
+    if found.left or found.away:
         raise typer.Exit(Refused.exit_code)
 
 
 def _show(found: Recovered) -> None:
-    """What was done, a line each, and what to type next."""
+    """What was done, a line each, then whether all is settled, and what to type next."""
     from lawsker_db.cli.render import tell
 
+    for line in (*_done_lines(found), *_ending_lines(found)):
+        tell(line)
+
+
+def _done_lines(found: Recovered) -> Iterator[str]:
+    """Pure. What was done, a line each."""
     for name in found.reopened:
-        tell(Phrase("Opened:  database {name} lets connections in again", name=name))
+        yield Phrase("Opened:  database {name} lets connections in again", name=name)
     for name in found.shut:
-        tell(Phrase("Closed:  damaged database {name}", name=name))
-    for run in found.runs:
-        tell(run_text(run))
+        yield Phrase("Closed:  damaged database {name}", name=name)
+    yield from map(run_text, found.runs)
     for pid in found.ended:
-        tell(Phrase("Ended:   server process {pid}", pid=pid))
+        yield Phrase("Ended:   server process {pid}", pid=pid)
     for name in found.dropped:
-        tell(Phrase("Dropped: scratch database {name}", name=name))
+        yield Phrase("Dropped: scratch database {name}", name=name)
     for path in found.removed:
-        tell(Phrase("Removed: {path}", path=str(path)))
+        yield Phrase("Removed: {path}", path=str(path))
     if found.elsewhere:
-        tell(
-            Phrase(
-                "Left alone: {number} runs of other databases; name those with --database-url",
-                number=found.elsewhere,
-            )
+        number = found.elsewhere
+        yield Phrase("Left alone: {number} runs of other databases; name those with --database-url", number=number)
+    if found.absent:
+        yield Phrase(
+            "Not here: the folders of {number} runs that the database's history knows, the newest {run_id}",
+            number=len(found.absent),
+            run_id=found.absent[-1],
         )
+
+
+def _ending_lines(found: Recovered) -> Iterator[str]:
+    """Pure. Whether all is settled, and what to type next."""
     if any(run.outcome == "inconsistent" for run in found.runs):
-        tell(Phrase("NOT SETTLED: the server contradicts itself about a run."))
-        tell(Phrase("Next: change nothing more, and have somebody look at the server's log and the run's journal"))
-        return
-    if not found.settled:
-        tell(Phrase("NOT SETTLED: the outcome of a run cannot be told yet."))
-        tell(Phrase("Next: when the server is back and at rest, lawsker-db recover"))
-        return
-    if found.left:
-        tell(
-            Phrase(
-                "NOT SETTLED: server processes of ended runs could not be ended: {pids}",
-                pids=", ".join(map(str, found.left)),
+        yield Phrase("NOT SETTLED: the server contradicts itself about a run.")
+        yield Phrase("Next: change nothing more, and have somebody look at the server's log and the run's journal")
+    elif not found.settled:
+        yield Phrase("NOT SETTLED: the outcome of a run cannot be told yet.")
+        yield Phrase("Next: when the server is back and at rest, lawsker-db recover")
+    elif found.left:
+        yield from _processes_left(found)
+    elif found.away:
+        for one in found.away:
+            yield Phrase(
+                "NOT SETTLED: a copy of this database is left at {place}: DROP DATABASE {database}",
+                place=one.place,
+                database=one.database,
             )
+        yield Phrase(
+            "Next: lawsker-db recover --proof-server URL (of that server), which drops it, and notes when it is gone"
         )
-        tell(Phrase("Next: as a role that may (theirs, or one with pg_signal_backend), lawsker-db recover"))
+    else:
+        yield _settled_line(found)
+        if not found.read or found.absent:
+            yield Phrase("If runs were made elsewhere, type --runs FOLDER: of those nothing is known here.")
+        committed = any(run.outcome == "committed" for run in found.runs)
+        yield Phrase("Next: {hint}", hint="lawsker-db verify" if committed else "lawsker-db status")
+
+
+def _settled_line(found: Recovered) -> Phrase:
+    """Pure. Of which folder it holds that all is settled, and of how many runs."""
+    folder, number = found.folder, found.read
+    if not number:
+        return Phrase("SETTLED in {folder}: there are no runs there, so none was read.", folder=folder)
+    if found.alive:
+        return Phrase(
+            "SETTLED in {folder}: {number} runs read; still at work, and left alone: {alive}.",
+            folder=folder,
+            number=number,
+            alive=", ".join(found.alive),
+        )
+    return Phrase(
+        "SETTLED in {folder}: {number} runs read, none is open, nothing is left lying about.",
+        folder=folder,
+        number=number,
+    )
+
+
+def _processes_left(found: Recovered) -> Iterator[Phrase]:
+    """Pure. Which server processes are there still, and what lets them go."""
+    others = [pid for pid in found.left if pid not in found.at_standby]
+    if others:
+        yield Phrase(
+            "NOT SETTLED: server processes of ended runs could not be ended: {pids}",
+            pids=", ".join(map(str, others)),
+        )
+        yield Phrase("Next: as a role that may (theirs, or one with pg_signal_backend), lawsker-db recover")
         return
-    committed = any(run.outcome == "committed" for run in found.runs)
-    tell(Phrase("SETTLED: no run is open, nothing is left lying about."))
-    tell(Phrase("Next: {hint}", hint="lawsker-db verify" if committed else "lawsker-db status"))
+    yield Phrase(
+        "NOT SETTLED: server processes of ended runs wait for a synchronous standby: {pids}",
+        pids=", ".join(map(str, found.at_standby)),
+    )
+    yield Phrase(
+        "Next: bring the standby back, or ALTER SYSTEM RESET synchronous_standby_names and SELECT pg_reload_conf(); then"
+        " lawsker-db recover"
+    )
 
 
 def run_text(run: Settled) -> Phrase:

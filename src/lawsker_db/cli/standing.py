@@ -121,6 +121,11 @@ def _standing_lines(target: Target, standing: Standing, runs: Path, now: datetim
         else Phrase("Last run: this role may not read the history")
     )
     yield _backup_line(standing.backup, runs, now)
+    if not standing.runs_read:
+        folder = str(runs.absolute())
+        yield Phrase(
+            "Runs: there are no runs in {folder}: if they were made elsewhere, type --runs FOLDER", folder=folder
+        )
     for left in sorted(standing.leftovers, key=lambda left: not left.to_settle):
         yield _leftover_line(left, now)
     for past in standing.history[-SHOWN:]:

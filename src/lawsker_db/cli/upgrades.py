@@ -132,7 +132,7 @@ def safe_upgrade(
         way_back=_way_back(on_failure),
     )
     if recover and not dry_run:
-        _settle_first(target, runs, reconnect)
+        _settle_first(target, runs, options.proof_server, reconnect)
     _carry_out(target, revision, options, notify, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
@@ -229,13 +229,13 @@ def _asked(target: Target, revision: str, options: UpgradeOptions) -> UpgradeOpt
     return replace(options, reinstate=AUTO if typer.confirm(as_question(Phrase("Bring it back?")), err=True) else NEVER)
 
 
-def _settle_first(target: Target, runs: Path, reconnect_s: float) -> None:
+def _settle_first(target: Target, runs: Path, proof_server: Target | None, reconnect_s: float) -> None:
     """What `lawsker-db recover` does, as talk. Raises `Refused` when the outcome of an earlier run cannot be told."""
     from lawsker_db.cli.recovering import run_text
     from lawsker_db.cli.render import say
     from lawsker_db.safety.recovery import recover, require_settled
 
-    found = recover(target, runs, reconnect_s=reconnect_s)
+    found = recover(target, runs, proof_server=proof_server, reconnect_s=reconnect_s)
     require_settled(found)
     for run in found.runs:
         say(run_text(run))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,14 +11,13 @@ from typing import Any
 
 from lawsker_db.evidence import Phase, Server, Verdict
 from lawsker_db.postgres.session import UNKNOWN
-from lawsker_db.record.journal import JOURNAL, goes_on, read_journal, told_to_people
+from lawsker_db.record.journal import JOURNAL, RUN_FOLDER, goes_on, read_journal, told_to_people
 from lawsker_db.record.report import read_verdict
 from lawsker_db.safety.ended import OPENED, SETTLED
 from lawsker_db.safety.errands import ERRAND
 from lawsker_db.safety.shelf import BACKUP
 
 NEWEST = 10  # folders that are looked into: run ids begin with the time, and who is older has been told of long since
-RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_-]+")  # as record.journal.new_run_id makes them
 BEGIN = "begin"  # the event of a phase whose facts say where it stands: see evidence.Event
 
 

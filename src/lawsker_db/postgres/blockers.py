@@ -212,7 +212,7 @@ class Blocker:
     @property
     def is_dump(self) -> bool:
         """Pure. Whether it copies the database out, by its name or by its work."""
-        return self.application in DUMPS or self.what == "COPY TO STDOUT"
+        return self.application.partition(" ")[0] in DUMPS or self.what == "COPY TO STDOUT"
 
     @property
     def is_concurrent(self) -> bool:

@@ -20,7 +20,7 @@ from lawsker_db.postgres.fingerprint import fingerprint_table
 from lawsker_db.postgres.pulse import shut
 from lawsker_db.postgres.session import literal, pin_session
 from lawsker_db.postgres.snapshot import Snapshot
-from lawsker_db.target import Target
+from lawsker_db.target import Target, session_mark
 
 # Two connections with a queue of tables beat one with parallel query (measured), and leave the dump its share.
 CONNECTIONS = 2
@@ -234,7 +234,8 @@ def mark_readers(target: Target) -> Target:
     name = target.parameters.get("application_name", "")
     if name.startswith(READER):
         return target
-    return replace(target, parameters={**target.parameters, "application_name": READER + secrets.token_hex(8)})
+    own = f"{READER}{session_mark()} {secrets.token_hex(8)}"
+    return replace(target, parameters={**target.parameters, "application_name": own})
 
 
 def end_readers(target: Target, marked: Target, ended: Callable[[], bool]) -> None:

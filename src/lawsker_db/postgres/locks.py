@@ -69,10 +69,12 @@ class NotGranted(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLock:
-    """The RUN lock while it is held: by which server process, and a look that raises `Busy` when it is lost."""
+    """The RUN lock while it is held: by which server process, and looks that raise `Busy`: when it is lost, and when
+    somebody migrates without it."""
 
     session: Session
     require_held: Callable[[], None]
+    require_alone: Callable[[], None]
 
 
 @contextmanager
@@ -90,7 +92,11 @@ def run_lock(target: Target) -> Iterator[RunLock]:
         if server_major(conn) >= IDLE_SESSION_MAJOR:  # a role's own would end the session, and the lock with it
             conn.execute(text("SET idle_session_timeout = 0"))
         _poll(conn, "pg_try_advisory_lock", RUN)
-        yield RunLock(session=own_session(conn), require_held=lambda: _require_held(conn))
+        yield RunLock(
+            session=own_session(conn),
+            require_held=lambda: _require_held(conn),
+            require_alone=lambda: _require_alone(conn),
+        )
 
 
 def _require_held(conn: Connection) -> None:
@@ -109,6 +115,15 @@ def _require_held(conn: Connection) -> None:
             Phrase("The lock that keeps a second run out was lost."),
             hint=Phrase("look who ended our session, then type it again"),
         )
+
+
+def _require_alone(conn: Connection) -> None:
+    """Plain Alembic takes no RUN lock. Looked for as long as a lock is polled."""
+    deadline = time.monotonic() + GRACE_S
+    while holders(conn, MIGRATION):
+        if time.monotonic() >= deadline:
+            raise busy(conn, MIGRATION)
+        time.sleep(POLL_S)
 
 
 def take_migration_lock(conn: Connection) -> None:

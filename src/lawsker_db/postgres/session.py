@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from lawsker_db.errors import Refused, Unreachable
 from lawsker_db.evidence import Server
 from lawsker_db.phrases import Phrase, joined
-from lawsker_db.target import LOCAL_SOCKET, RawConnection, Target
+from lawsker_db.target import APPLICATION, LOCAL_SOCKET, RawConnection, Target
 
 OLDEST_MAJOR = 12
 NEWEST_MAJOR = 18
@@ -97,6 +97,18 @@ def own_session(conn: Connection) -> Session:
     start = "(extract(epoch FROM backend_start) * 1000000)::bigint"  # see STARTED
     row = conn.execute(text(f"SELECT pid, {start} FROM pg_stat_activity WHERE pid = pg_backend_pid()")).one()
     return Session(pid=row[0], start=_moment(row[1]))
+
+
+def marked_sessions(conn: Connection, marks: tuple[str, ...]) -> tuple[Session, ...]:
+    """The sessions, in whatever database, whose name has one of these marks (`target.session_mark`) in it. Reads."""
+    rows = conn.execute(
+        text(
+            "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity"
+            " WHERE application_name LIKE :ours AND string_to_array(application_name, ' ') && CAST(:marks AS text[])"
+        ),
+        {"ours": f"{APPLICATION} %", "marks": list(marks)},
+    )
+    return tuple(Session(pid=pid, start=_moment(start)) for pid, start in rows)
 
 
 def end_sessions(conn: Connection, sessions: tuple[Session, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from lawsker_db.evidence import RestorePoint
-from lawsker_db.postgres.session import server_major
+from lawsker_db.postgres.session import VIGILANT, Session, own_session, server_major
 from lawsker_db.target import Target
 
 TRANSACTION_TIMEOUT_MAJOR = 17
@@ -25,6 +25,7 @@ class Snapshot:
     name: str
     taken_at: datetime
     lsn: str
+    holder: Session
 
 
 @contextmanager
@@ -38,10 +39,12 @@ def hold_snapshot(target: Target) -> Iterator[Snapshot]:
         conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         # A role's time-outs would end the session, and the snapshot with it, in the middle of a long dump.
         conn.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        for name, value in VIGILANT.items():  # when this machine vanishes, the horizon of vacuum is not held for ever
+            conn.execute(text(f"SET LOCAL {name} = {value}"))
         if server_major(conn) >= TRANSACTION_TIMEOUT_MAJOR:
             conn.execute(text("SET LOCAL transaction_timeout = 0"))
         row = conn.execute(text("SELECT pg_export_snapshot(), pg_current_wal_lsn()::text")).one()
-        yield Snapshot(name=row[0], lsn=row[1], taken_at=datetime.now(UTC))
+        yield Snapshot(name=row[0], lsn=row[1], taken_at=datetime.now(UTC), holder=own_session(conn))
         with suppress(DBAPIError):  # what was read under it is whole; that the session is gone by now harms nothing
             conn.rollback()
 

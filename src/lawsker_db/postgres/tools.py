@@ -19,12 +19,14 @@ from sqlalchemy import Connection
 from lawsker_db import processes
 from lawsker_db.errors import Refused
 from lawsker_db.phrases import Phrase, joined
-from lawsker_db.target import DIRECT_URL
+from lawsker_db.postgres.session import VIGILANT
+from lawsker_db.target import APPLICATION, DIRECT_URL, session_mark
 
 SECRET = ("PGPASSWORD", "DATABASE_URL", DIRECT_URL)  # variables that may hold a password
 PROBE_TIMEOUT_S = 20.0
 NOWHERE = "/nonexistent-lawsker"  # a folder of no socket, for programs that are to reach no server
 LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
+SOCKETS = ("/", "@")  # how the folder of a Unix socket begins, and an abstract one
 # pg_restore 17 and newer set transaction_timeout, which servers below 17 do not know (measured: client 16 dumps and
 # restores 12 to 16 with errors fatal, client 18 does 17 and 18).
 OLD_SERVERS_NEWEST_CLIENT = 16
@@ -162,8 +164,12 @@ def speaks_tls(tool: Tool) -> bool | None:
 
 def is_local(conn: Connection) -> bool:
     """Pure. Whether the connection goes over a socket or the loopback, where nobody needs TLS."""
-    host = conn.connection.driver_connection.info.host or ""  # type: ignore[union-attr]
-    return host.startswith(("/", "@")) or host in LOOPBACK
+    host = _host(conn)
+    return host.startswith(SOCKETS) or host in LOOPBACK
+
+
+def _host(conn: Connection) -> str:
+    return conn.connection.driver_connection.info.host or ""  # type: ignore[union-attr]
 
 
 def fits(client_major: int, server_major: int) -> bool:
@@ -178,13 +184,16 @@ def tool_access(conn: Connection) -> Iterator[tuple[str, dict[str, str]]]:
     """Give a conninfo string and an environment with which a client program reaches the database of `conn`.
 
     The parameters are those of the live connection, so that a URL is never rendered a second time. A password goes into
-    a temporary pass file (0600), which is gone after the block. Raises `Refused` for a password with a newline, which
-    a pass file cannot hold.
+    a temporary pass file (0600), which is gone after the block. The program's sessions have this process's mark in their
+    name, and the server looks whether its machine is still there. `conn` is in no transaction. Raises `Refused` for a
+    password with a newline, which a pass file cannot hold.
     """
     live = conn.connection.driver_connection.info  # type: ignore[union-attr]
     given = {name: value for name, value in live.get_parameters().items() if name in PASSED_ON}
     given |= {"host": live.host, "port": str(live.port), "user": live.user, "dbname": live.dbname}
-    given["application_name"] = "lawsker-db"
+    given["application_name"] = f"{APPLICATION} {session_mark()}"
+    if _watches_machine(conn):
+        given["options"] = " ".join((given.get("options", ""), *(f"-c {name}={to}" for name, to in VIGILANT.items())))
     environment = {k: v for k, v in bare_environment().items() if k != "PGOPTIONS"}
     environment["PGCLIENTENCODING"] = "UTF8"
     environment |= {NEWER[name]: value for name, value in live.get_parameters().items() if name in NEWER}
@@ -193,6 +202,17 @@ def tool_access(conn: Connection) -> Iterator[tuple[str, dict[str, str]]]:
         return
     with _pass_file(live.password) as passfile:
         yield conninfo.make_conninfo(**given), environment | {"PGPASSFILE": str(passfile)}
+
+
+def _watches_machine(conn: Connection) -> bool:
+    """Whether the server can be told to look for our machine. On a socket it is the same one; a pooler looks itself, and may
+    refuse to be told: behind it, it is another process that answers than the one that was named at start-up."""
+    if _host(conn).startswith(SOCKETS):
+        return False
+    named = conn.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+    answers = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    conn.rollback()
+    return bool(named == answers)
 
 
 def bare_environment() -> dict[str, str]:

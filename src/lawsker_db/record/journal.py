@@ -12,9 +12,10 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 JOURNAL = "journal.jsonl"
 ESCAPED = "backslashreplace"  # a name of a file that is not UTF-8: what this writes is JSON's own escape for it
+RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_-]+")  # as new_run_id makes them
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -87,6 +89,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journals:
+    """The journals below a folder of runs, oldest first: of runs that live, of runs that have ended, and those that nobody
+    here may read, of whose runs nothing is known."""
+
+    alive: tuple[Path, ...] = ()
+    ended: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
 
 
 class Journal:
@@ -157,10 +169,48 @@ def _append(handle: int, line: bytes) -> None:
         raise
 
 
+def find_journals(runs: Path, *names: str) -> Journals:
+    """The journals of these names below a folder of runs; none where there is no such folder. Reads the disk.
+
+    Raises `Refused`, which names the whole path, where the folder is there and may not be read: in silence it would look
+    like one in which nothing is left.
+    """
+    alive: list[Path] = []
+    ended: list[Path] = []
+    hidden: list[Path] = []
+    for path in (folder / name for folder in _folders(runs) for name in names):
+        try:
+            if not path.parent.is_symlink() and stat.S_ISREG(path.lstat().st_mode):
+                (alive if goes_on(path) else ended).append(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError:
+            if RUN_FOLDER.fullmatch(path.parent.name):  # a folder of others is none of our business
+                hidden.append(path)
+    return Journals(alive=tuple(alive), ended=tuple(ended), hidden=tuple(hidden))
+
+
+def _folders(runs: Path) -> list[Path]:
+    try:
+        return sorted(runs.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as failed:
+        raise Refused(
+            Phrase(
+                "The folder of runs cannot be read: {folder}: {why}.",
+                folder=str(runs.absolute()),
+                why=str(failed.strerror),
+            ),
+            hint=Phrase("type it as the user who made the runs, or name another folder: --runs FOLDER"),
+        ) from failed
+
+
 def goes_on(path: Path) -> bool:
     """Whether the run of a journal lives: then it holds the lock on it. Kernels release it when a process ends.
 
-    One that has gone meanwhile was taken away by its own run, which has cleared up behind itself.
+    One that has gone meanwhile was taken away by its own run, which has cleared up behind itself. Raises `PermissionError`
+    where the journal may not be read.
     """
     try:
         with path.open("rb") as file:

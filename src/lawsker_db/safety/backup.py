@@ -49,7 +49,7 @@ from lawsker_db.safety.archive import (
     write_globals,
 )
 from lawsker_db.safety.preflight import refuse_standby
-from lawsker_db.target import Target
+from lawsker_db.target import Target, session_mark
 
 PROGRESS_S = 1.0
 MOST_JOBS = 4  # beyond it the disk is the limit on most machines, and the application needs its share of the cores
@@ -170,6 +170,8 @@ def _take(
         point = mark_restore_point(conn, f"lawsker_{backup_id}")
         conn.rollback()
     with hold_snapshot(target) as snapshot, ThreadPoolExecutor(max_workers=1) as aside:
+        facts = {"whose": "snapshot", "mark": session_mark(), **asdict(snapshot.holder)}
+        on_event(_event("session", "", **facts))
         sequences = read_sequences_under(target, snapshot)
         marked = mark_readers(target)
         seeing = aside.submit(_see, marked, snapshot, tally := Tally())
@@ -311,7 +313,7 @@ def _manifest(
         revision=seen.revision,
         server=asdict(seen.server),
         properties=asdict(seen.properties),
-        snapshot=asdict(snapshot),
+        snapshot={"name": snapshot.name, "taken_at": snapshot.taken_at, "lsn": snapshot.lsn},
         client=written.client.label,
         client_major=written.client.version[0],
         archive=written.archive,

@@ -63,13 +63,15 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """What one look at the server showed. `transaction` is what txid_status says, empty when it may not be asked."""
+    """What one look at the server showed. `transaction` is what txid_status says, empty when it may not be asked. `alone`: a
+    COMMIT has to wait for a synchronous standby, and none is there."""
 
     same_database: bool = True
     in_recovery: bool = False
     promoted: bool = False
     backend: Backend = Backend.GONE
     marker: bool = False
+    alone: bool = False
     transaction: str = ""
 
 
@@ -102,6 +104,12 @@ TABLE = (
         holds=lambda seen: seen.marker and seen.transaction == "aborted",
         outcome=Outcome.INCONSISTENT,
         reason=Phrase("its marker row is there, and the server says that its transaction was aborted"),
+    ),
+    Line(
+        name="marked, and alone",
+        holds=lambda seen: seen.marker and seen.alone,
+        outcome=Outcome.COMMITTED,
+        reason=Phrase("its marker row is there; perhaps not replicated: no synchronous standby is connected"),
     ),
     Line(
         name="marked",
@@ -220,6 +228,7 @@ def look(target: Target, attempt: Attempt) -> Sight:
             promoted=read_timeline(conn) != attempt.timeline,
             backend=backend,
             marker=has_committed(conn, attempt.run_id),
+            alone=_is_alone(conn),
             transaction=_transaction(conn, attempt) if backend is not Backend.GONE else "",
         )
         if rule(seen).end_backend:
@@ -239,6 +248,18 @@ def read_timeline(conn: Connection) -> int:
     """The timeline that the server writes: one more after each promotion. Only a primary can be asked. Reads."""
     name = "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer"
     return int(conn.execute(text(f"SELECT {name}")).scalar_one())
+
+
+def _is_alone(conn: Connection) -> bool:
+    """Whether a synchronous standby is asked for and none is there, as far as this role may see."""
+    return bool(
+        conn.execute(
+            text(
+                "SELECT current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (SELECT FROM"
+                " pg_stat_replication WHERE sync_state IN ('sync', 'quorum') OR sync_state IS NULL)"
+            )
+        ).scalar_one()
+    )
 
 
 def _backend(conn: Connection, attempt: Attempt) -> Backend:

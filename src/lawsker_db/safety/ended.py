@@ -7,10 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lawsker_db.errors import Refused
 from lawsker_db.evidence import Phase, Server, Verdict
+from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.session import UNKNOWN, Session
 from lawsker_db.postgres.swap import Swap
-from lawsker_db.record.journal import JOURNAL, goes_on, read_journal
+from lawsker_db.record.journal import JOURNAL, find_journals, read_journal
 from lawsker_db.record.report import read_verdict
 from lawsker_db.safety.doubt import Attempt
 
@@ -18,6 +20,7 @@ SETTLED = "settled.json"
 OPENED, SESSION, ASKED = "opened", "session", "about to commit"
 GATE_CLOSED, GATE_OPENED = "gate closed", "gate opened"
 NAMING = "about to name"
+MARKED_UNASKED = Phrase("its marker row is there, and its journal knows of no COMMIT")
 KEPT_OPENED, KEPT_CLOSED = "damaged opened", "damaged closed"
 
 
@@ -25,7 +28,8 @@ KEPT_OPENED, KEPT_CLOSED = "damaged opened", "damaged closed"
 class EndedRun:
     """What the journal of a run says whose process is no more. `closed` are OIDs of databases behind a closed gate, `opened`
     those of damaged ones that were to be closed again; `swap` is what a restore was about to rename, `named` a copy that was
-    about to get its name.
+    about to get its name. `unread` says why its journal tells nothing, None where it does. `marks` stand in the
+    names of sessions that programs and readers opened for it.
     """
 
     run_id: str
@@ -38,43 +42,68 @@ class EndedRun:
     opened: tuple[int, ...] = ()
     swap: Swap | None = None
     named: tuple[int, str] | None = None
-    readable: bool = True
+    unread: Phrase | None = None
+    marks: tuple[str, ...] = ()
+
+    @property
+    def readable(self) -> bool:
+        """Pure. Whether its journal says what it was about."""
+        return self.unread is None
 
     @property
     def told(self) -> bool:
         """Whether the run, or a recover after it, has said how it ended. Reads the disk."""
-        return (self.folder / SETTLED).exists() or read_verdict(self.folder) not in (None, Verdict.UNKNOWN)
+        try:
+            return (self.folder / SETTLED).exists() or read_verdict(self.folder) not in (None, Verdict.UNKNOWN)
+        except PermissionError:
+            return False
 
 
 def read_ended(runs: Path) -> tuple[EndedRun, ...]:
-    """The runs below a folder whose process is no more, oldest first. Reads the disk."""
-    found = []
-    for path in sorted(runs.glob(f"*/{JOURNAL}")):
-        if path.is_symlink() or path.parent.is_symlink() or goes_on(path):
-            continue
-        run = _read(path)
-        if run is not None:
-            found.append(run)
-    return tuple(found)
+    """The runs below a folder whose process is no more, oldest first; whether those live that may not be read nobody can
+    tell, so they are among them. Reads the disk. Raises `Refused` where the folder may not be read."""
+    found = find_journals(runs, JOURNAL)
+    return tuple(run for path in sorted((*found.ended, *found.hidden)) if (run := _read(path)) is not None)
+
+
+def read_living(runs: Path) -> tuple[EndedRun, ...]:
+    """The runs below a folder that are still at work, as far as their journals go by now. Reads the disk."""
+    return tuple(run for path in find_journals(runs, JOURNAL).alive if (run := _read(path)) is not None)
+
+
+def left_closed(runs: Path) -> bool:
+    """Whether a run below a folder closed the gate of its database and did not open it. Reads the disk; no where it may
+    not: whoever asks has an error to tell already."""
+    try:
+        return any(run.closed and not run.told for run in read_ended(runs))
+    except Refused:
+        return False
 
 
 def _read(path: Path) -> EndedRun | None:
-    """What a journal says; None for one that does not say which database it is about. One that another version of this
-    package wrote in words of its own is there, and not readable."""
-    events = read_journal(path)
+    """What a journal says; None for one that does not say which database it is about. One that may not be read, or that
+    another version of this package wrote in words of its own, is there, and not readable."""
     try:
+        events = read_journal(path)
         return _understood(path, [(event["name"], event["phase"], event["facts"]) for event in events])
     except (KeyError, TypeError, ValueError):
-        return EndedRun(
-            run_id=path.parent.name,
-            folder=path.parent,
-            system_identifier=UNKNOWN,
-            database_oid=0,
-            sessions=(),
-            attempt=None,
-            closed=(),
-            readable=False,
-        )
+        return _unread(path, Phrase("{file} was written by another version", file=str(path)))
+    except OSError as failed:
+        why = str(failed.strerror)
+        return _unread(path, Phrase("{file} cannot be read: {why}", file=str(path.absolute()), why=why))
+
+
+def _unread(path: Path, why: Phrase) -> EndedRun:
+    return EndedRun(
+        run_id=path.parent.name,
+        folder=path.parent,
+        system_identifier=UNKNOWN,
+        database_oid=0,
+        sessions=(),
+        attempt=None,
+        closed=(),
+        unread=why,
+    )
 
 
 def _understood(path: Path, facts: list[tuple[str, str, dict[str, Any]]]) -> EndedRun | None:
@@ -83,12 +112,14 @@ def _understood(path: Path, facts: list[tuple[str, str, dict[str, Any]]]) -> End
         return None
     asked = next((given for name, phase, given in facts if (name, phase) == (ASKED, Phase.COMMIT)), None)
     about = next((given for name, _, given in facts if name == GATE_CLOSED and "copy_oid" in given), None)
+    sessions, marks = _sessions(facts)
     return EndedRun(
         run_id=path.parent.name,
         folder=path.parent,
         system_identifier=str(opened["system_identifier"]),
         database_oid=int(opened["database_oid"]),
-        sessions=tuple(_session(given) for name, phase, given in facts if name == SESSION and phase != Phase.REHEARSAL),
+        sessions=sessions,
+        marks=marks,
         attempt=_attempt(asked) if asked else None,
         closed=_pending(facts, GATE_CLOSED, GATE_OPENED),
         opened=_pending(facts, KEPT_OPENED, KEPT_CLOSED),
@@ -108,8 +139,18 @@ def _pending(facts: list[tuple[str, str, dict[str, Any]]], begun: str, over: str
     return tuple(pending)
 
 
-def _session(facts: dict[str, Any]) -> Session:
-    return Session(pid=int(facts["pid"]), start=datetime.fromisoformat(facts["start"]))
+def errand_sessions(runs: Path, name: str) -> tuple[tuple[Session, ...], tuple[str, ...]]:
+    """Server processes of what was no run and has ended, and the marks of others: by its journals of this name below a
+    folder. Reads the disk."""
+    events = [event for path in find_journals(runs, name).ended for event in read_journal(path)]
+    return _sessions([(str(e.get("name")), str(e.get("phase")), e.get("facts", {})) for e in events])
+
+
+def _sessions(facts: list[tuple[str, str, dict[str, Any]]]) -> tuple[tuple[Session, ...], tuple[str, ...]]:
+    """Pure. The server processes that a journal names, but for those on a copy, and the marks of others."""
+    told = [given for name, phase, given in facts if name == SESSION and phase != Phase.REHEARSAL]
+    sessions = tuple(Session(pid=int(one["pid"]), start=datetime.fromisoformat(one["start"])) for one in told)
+    return sessions, tuple(str(one["mark"]) for one in told if "mark" in one)
 
 
 def _attempt(facts: dict[str, Any]) -> Attempt:

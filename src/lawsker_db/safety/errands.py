@@ -6,21 +6,31 @@ A run that is killed leaves its scratch database behind. Its journal, which nobo
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, text
 
 from lawsker_db.errors import LawskerError
 from lawsker_db.evidence import BackupReceipt, Event, OnEvent, Phase, Proof, Server, ignore
 from lawsker_db.phrases import Phrase
-from lawsker_db.postgres.databases import SCRATCH_NAME, drop_scratch
+from lawsker_db.postgres.databases import SCRATCH_NAME, drop_scratch, stands
 from lawsker_db.postgres.pooler import require_direct
-from lawsker_db.postgres.session import identify, pinned
-from lawsker_db.record.journal import JOURNAL, Journal, create_run_folder, goes_on, new_run_id, read_journal
+from lawsker_db.postgres.session import UNKNOWN, identify, pinned
+from lawsker_db.record.journal import (
+    JOURNAL,
+    Journal,
+    create_run_folder,
+    find_journals,
+    new_run_id,
+    read_journal,
+    write_atomically,
+)
 from lawsker_db.record.log import forget_log, log_event
 from lawsker_db.record.manifest import MANIFEST, read_manifest
 from lawsker_db.safety.archive import disk_failed
@@ -34,6 +44,7 @@ from lawsker_db.safety.shelf import BACKUP
 from lawsker_db.target import Target
 
 ERRAND = "errand.jsonl"  # of what is no run: it goes when the errand has ended and left nothing
+DROPPED = "dropped.json"  # scratch databases of another server that recover found gone, or dropped
 RECOVER = "lawsker-db recover"
 PHASES = (Phase.PREFLIGHT, Phase.BACKUP, Phase.PROOF, Phase.HANDOVER)  # of `backup create`
 PROVING = (Phase.PROOF,)  # of `backup verify`
@@ -44,6 +55,17 @@ class Leftover:
     """A scratch database that a run of ours created and did not drop, and the journal that says so."""
 
     database: str
+    journal: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Away:
+    """A scratch database that a run of ours left on another server (--proof-server): a copy of this database. `place` is
+    that server for people, without a password."""
+
+    database: str
+    place: str
+    system_identifier: str
     journal: Path
 
 
@@ -151,24 +173,85 @@ def verify_kept(
             folder.rmdir()
 
 
+def count_journals(runs: Path) -> int:
+    """How many runs and errands have a journal below `runs`, whether or not it may be read. Reads the disk."""
+    found = find_journals(runs, JOURNAL, ERRAND)
+    return len(found.alive) + len(found.ended) + len(found.hidden)
+
+
 def find_leftovers(conn: Connection, runs: Path) -> tuple[Leftover, ...]:
     """Scratch databases on this server that a journal below `runs` names, whose run has ended. Reads."""
     standing = set(conn.execute(text("SELECT datname FROM pg_database")).scalars())
     found: list[Leftover] = []
-    for path in sorted((*runs.glob(f"*/{JOURNAL}"), *runs.glob(f"*/{ERRAND}"))):
-        if path.is_symlink() or path.parent.is_symlink() or goes_on(path):
-            continue
+    for path in find_journals(runs, JOURNAL, ERRAND).ended:
         found += [Leftover(database=name, journal=path) for name in scratches_left(path) if name in standing]
     return tuple(found)
+
+
+def find_away(runs: Path, server: Server, ours: frozenset[tuple[str, int]]) -> tuple[Away, ...]:
+    """Copies of this database, by which names (`ours`) it ever went, that an ended run left on another server. Reads the
+    disk: nobody asks that server."""
+    return tuple(
+        Away(database=name, place=str(facts["place"]), system_identifier=there["system_identifier"], journal=path)
+        for path in find_journals(runs, JOURNAL, ERRAND).ended
+        for name, facts in _created(path).items()
+        if (there := facts.get("server")) and _origin(facts) in ours and not _same_server(there, server)
+    )
+
+
+def _origin(facts: dict[str, Any]) -> tuple[str, int]:
+    """Pure. Of which database a copy is."""
+    of = facts.get("of", {})
+    return str(of.get("system_identifier", UNKNOWN)), int(of.get("database_oid", 0))
+
+
+def _same_server(there: dict[str, str], here: Server) -> bool:
+    """Pure. Whether a copy was made on this server: by its identifier, by its address where nobody may read that."""
+    if UNKNOWN in (there["system_identifier"], here.system_identifier):
+        return there["address"] == here.address
+    return there["system_identifier"] == here.system_identifier
+
+
+def drop_away(proof_server: Target, away: tuple[Away, ...]) -> tuple[Away, ...]:
+    """Drop those of these copies that are of the server of `proof_server`, and note in the folders of their runs that they
+    are gone. Returns them: also those that somebody had dropped already.
+
+    Where its identifier may not be read, one that stands there by its name is of it. Raises `Refused`.
+    """
+    gone = []
+    with proof_server.connect(autocommit=True) as conn:
+        here = identify(conn, sized=False).system_identifier
+        for left in away:
+            known = UNKNOWN not in (here, left.system_identifier)
+            if here == left.system_identifier if known else stands(conn, left.database):
+                drop_scratch(conn, left.database)
+                _note_dropped(left)
+                gone.append(left)
+    return tuple(gone)
+
+
+def _note_dropped(left: Away) -> None:
+    names = sorted({*_dropped_later(left.journal), left.database})
+    try:
+        write_atomically(left.journal.with_name(DROPPED), json.dumps(names).encode())
+    except OSError as failed:
+        raise disk_failed(left.journal.parent, failed) from failed
+
+
+def _dropped_later(journal: Path) -> tuple[str, ...]:
+    """What a recover has noted beside a journal as dropped. Reads the disk."""
+    try:
+        return tuple(map(str, json.loads(journal.with_name(DROPPED).read_bytes())))
+    except (OSError, ValueError, TypeError):
+        return ()
 
 
 def find_unfinished(runs: Path) -> tuple[Path, ...]:
     """Folders of backups that a run below `runs` began and did not finish, and whose run has ended. Reads the disk."""
     found = []
-    for path in sorted((*runs.glob(f"*/{JOURNAL}"), *runs.glob(f"*/{ERRAND}"))):
+    for path in find_journals(runs, JOURNAL, ERRAND).ended:
         backup = path.parent / BACKUP
-        ours = not any(place.is_symlink() for place in (path, path.parent, backup)) and backup.is_dir()
-        if ours and not goes_on(path) and not (backup / MANIFEST).exists():
+        if backup.is_dir() and not backup.is_symlink() and not (backup / MANIFEST).exists():
             found.append(backup)
     return tuple(found)
 
@@ -197,14 +280,22 @@ def drop_leftovers(target: Target, runs: Path) -> tuple[str, ...]:
 
 def scratches_left(journal: Path) -> tuple[str, ...]:
     """The scratch databases that a journal names as created and not as dropped. Reads the file."""
-    left: dict[str, None] = {}
+    return tuple(_created(journal))
+
+
+def _created(journal: Path) -> dict[str, dict[str, Any]]:
+    """Those, each with what the journal says of where it is and of what."""
+    left: dict[str, dict[str, Any]] = {}
     for event in read_journal(journal):
-        name = str(event.get("facts", {}).get("database", ""))
+        facts = event.get("facts", {})
+        name = str(facts.get("database", ""))
         if event.get("name") == "scratch" and SCRATCH_NAME.fullmatch(name):
-            left[name] = None
+            left[name] = facts
         if event.get("name") == "dropped":
             left.pop(name, None)
-    return tuple(left)
+    for name in _dropped_later(journal):
+        left.pop(name, None)
+    return left
 
 
 @contextmanager

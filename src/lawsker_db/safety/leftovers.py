@@ -13,14 +13,16 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from lawsker_db.evidence import Server
-from lawsker_db.phrases import Phrase
+from lawsker_db.errors import Refused
+from lawsker_db.evidence import Check, Server
+from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.databases import SCRATCH_NAME
 from lawsker_db.postgres.kept import find_archives, unknown_archives
-from lawsker_db.record.history import PastRun, Replaced
+from lawsker_db.postgres.session import identify
+from lawsker_db.record.history import PastRun, Replaced, may_read_history, read_history, read_replaced
 from lawsker_db.record.report import read_verdict
-from lawsker_db.safety.ended import SETTLED, EndedRun, read_ended
-from lawsker_db.safety.errands import RECOVER, find_leftovers, find_unfinished
+from lawsker_db.safety.ended import MARKED_UNASKED, SETTLED, EndedRun, read_ended
+from lawsker_db.safety.errands import RECOVER, Away, find_away, find_leftovers, find_unfinished
 
 RUNS = Path("lawsker-runs")
 STAMP = "%Y%m%dT%H%M%SZ"  # how the id of a run begins (record.journal.new_run_id)
@@ -66,6 +68,7 @@ def find_left(
     return (
         *_untold(runs_of(read_ended(runs), server, replaced), {past.run_id for past in history}),
         *_scratches(conn, runs),
+        *_elsewhere(find_away(runs, server, names_of(server, replaced))),
         *(
             Leftover(kind=Kind.BACKUP, name=str(path), since=begun_at(path.parent.name))
             for path in find_unfinished(runs)
@@ -78,9 +81,41 @@ def find_left(
 def runs_of(ended: Iterable[EndedRun], server: Server, replaced: Iterable[Replaced]) -> tuple[EndedRun, ...]:
     """Pure. Those runs that are of this database, or of one that a restore has put it in the place of. Of a run whose
     journal cannot be read nobody knows, so it counts."""
-    ours = {(server.system_identifier, server.database_oid)}
-    ours |= {(one.system_identifier, one.database_oid) for one in replaced}
+    ours = names_of(server, replaced)
     return tuple(run for run in ended if not run.readable or (run.system_identifier, run.database_oid) in ours)
+
+
+def names_of(server: Server, replaced: Iterable[Replaced]) -> frozenset[tuple[str, int]]:
+    """Pure. This database and those that restores have put it in the place of: server and OID of each."""
+    here = (server.system_identifier, server.database_oid)
+    return frozenset((here, *((one.system_identifier, one.database_oid) for one in replaced)))
+
+
+def unsettled_check(conn: Connection, runs: Path) -> Check:
+    """Whether an earlier run left something that `recover` would settle, in the words of `status`. Reads."""
+    server = identify(conn, sized=False)
+    told = may_read_history(conn)
+    replaced = read_replaced(conn, server) if told else ()
+    committed = {past.run_id for past in read_history(conn, server)} if told else set()
+    found: str
+    try:
+        untold = _untold(runs_of(read_ended(runs), server, replaced), committed)
+        left: list[str] = [Phrase("run {run_id}: {says}", run_id=one.name, says=one.says) for one in untold]
+        left += [leftover.database for leftover in find_leftovers(conn, runs)]
+        away = find_away(runs, server, names_of(server, replaced))
+        left += [Phrase("{database} at {place}", database=one.database, place=one.place) for one in away]
+        left += [str(path) for path in find_unfinished(runs)]
+        found, mend = joined(left), recovering(runs)
+    except Refused as failed:
+        found, mend = failed.message, failed.hint
+    return Check(
+        name=Phrase("left-overs of earlier runs"),
+        ok=not found,
+        expected=Phrase("every run told how it ended; no scratch database, no unfinished backup"),
+        found=found or Phrase("none"),
+        detail=mend if found else "",
+        warning=True,
+    )
 
 
 def recovering(runs: Path) -> str:
@@ -116,15 +151,21 @@ def _untold(runs: Iterable[EndedRun], committed: set[str]) -> Iterator[Leftover]
     for run in runs:
         if run.told:
             continue
-        open_end = doubtful(run) and not (run.run_id in committed and run.swap is None)
-        if open_end:
-            said = Phrase("nobody has told yet whether it committed")
-        elif run.run_id in committed:
-            said = Phrase("it committed, and its folder does not say so")
-        else:
-            said = Phrase("it ended before COMMIT")
-        kind = Kind.COMMIT if open_end else Kind.RUN
+        kind, said = _end_of(run, marked=run.run_id in committed)
         yield Leftover(kind=kind, name=run.run_id, since=begun_at(run.run_id), says=said)
+
+
+def _end_of(run: EndedRun, *, marked: bool) -> tuple[Kind, Phrase]:
+    """Pure. How a run ended whose end nobody has told, as `recover` will find it."""
+    if run.unread is not None:
+        return Kind.COMMIT, run.unread
+    if marked and run.attempt is not None and run.swap is None:
+        return Kind.RUN, Phrase("it committed, and its folder does not say so")
+    if marked and run.swap is None:
+        return Kind.COMMIT, MARKED_UNASKED
+    if doubtful(run):
+        return Kind.COMMIT, Phrase("nobody has told yet whether it committed")
+    return Kind.RUN, Phrase("it ended before COMMIT")
 
 
 def _scratches(conn: Connection, runs: Path) -> Iterator[Leftover]:
@@ -144,6 +185,14 @@ def _scratches(conn: Connection, runs: Path) -> Iterator[Leftover]:
         else:
             said = Phrase("no ended run in {runs} names it: it may be in use", runs=str(runs))
             yield Leftover(kind=Kind.STRANGER, name=name, bytes=size, says=said)
+
+
+def _elsewhere(away: Iterable[Away]) -> Iterator[Leftover]:
+    """Copies of this database on other servers."""
+    for one in away:
+        run_id = one.journal.parent.name
+        said = Phrase("at {place}, of {run_id}", place=one.place, run_id=run_id)
+        yield Leftover(kind=Kind.SCRATCH, name=one.database, since=begun_at(run_id), says=said)
 
 
 def _archives(conn: Connection) -> tuple[Leftover, ...]:

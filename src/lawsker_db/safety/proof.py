@@ -230,10 +230,9 @@ def _require_place(target: Target, manifest: Manifest) -> None:
 
 def _create(target: Target, name: str, manifest: Manifest, on_event: OnEvent) -> None:
     """Create the scratch database; the event that names it comes first."""
+    words = Phrase("trial restore into scratch database {database}", database=name)
     with target.connect(autocommit=True) as admin:
-        on_event(
-            _event("scratch", Phrase("trial restore into scratch database {database}", database=name), database=name)
-        )
+        on_event(_event("scratch", words, database=name, **_whose(admin, target, manifest)))
         try:
             create_scratch(admin, name, original_properties(manifest))
         except DBAPIError as failed:
@@ -241,6 +240,16 @@ def _create(target: Target, name: str, manifest: Manifest, on_event: OnEvent) ->
                 Phrase("The backup cannot be proven: no scratch database can be created: {why}", why=words_of(failed)),
                 hint=Phrase("mend that, then type it again"),
             ) from failed
+
+
+def _whose(admin: Connection, target: Target, manifest: Manifest) -> dict[str, Any]:
+    """For whoever finds the journal of a killed run: on which server the copy is, and of which database."""
+    here = identify(admin, sized=False)
+    return {
+        "place": target.label,
+        "server": {"system_identifier": here.system_identifier, "address": here.address},
+        "of": {name: manifest.server.get(name) for name in ("system_identifier", "database_oid")},
+    }
 
 
 def drop_copy(target: Target, name: str, on_event: OnEvent = ignore) -> None:

@@ -12,7 +12,7 @@ from lawsker_db.evidence import Check, Server, failures
 from lawsker_db.phrases import Phrase
 from lawsker_db.postgres.arrival import Cause, Way, why_not
 from lawsker_db.postgres.session import quoted
-from lawsker_db.safety.ended import read_ended
+from lawsker_db.safety.ended import left_closed
 from lawsker_db.safety.leftovers import recovering
 from lawsker_db.safety.provisions import tools_found
 from lawsker_db.safety.upgrade import UpgradeOptions, look_ahead
@@ -120,7 +120,7 @@ def _unasked() -> tuple[Check, ...]:
 def _unreachable(target: Target, runs: Path, failed: Unreachable) -> Check:
     """No connection: the cause, by the server's code or by the network, with what was said, and what to type."""
     cause, way = why_not(target)
-    closed = cause is Cause.CLOSED and any(run.closed and not run.told for run in read_ended(runs))
+    closed = cause is Cause.CLOSED and left_closed(runs)
     mend = recovering(runs) if closed else _mend(cause, way)
     return Check(
         name=Phrase("connection"),

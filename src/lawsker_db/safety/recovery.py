@@ -7,26 +7,37 @@ scratch databases, half backups. Nothing is touched that no journal of ours name
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Connection, text
 
 from lawsker_db.errors import OutcomeUnknown, Refused
-from lawsker_db.evidence import Check, Server
+from lawsker_db.evidence import Server
 from lawsker_db.phrases import Phrase, joined
 from lawsker_db.postgres.databases import beside
-from lawsker_db.postgres.session import UNKNOWN, end_sessions, identify
+from lawsker_db.postgres.session import UNKNOWN, end_sessions, identify, marked_sessions
 from lawsker_db.postgres.swap import is_swapped, let_in
 from lawsker_db.postgres.tools import remove_temporary_files
-from lawsker_db.record.history import Replaced, has_committed, read_replaced
-from lawsker_db.record.journal import JOURNAL, as_json, write_atomically
+from lawsker_db.record.history import Replaced, has_committed, may_read_history, read_history, read_replaced
+from lawsker_db.record.journal import as_json, write_atomically
 from lawsker_db.safety.doubt import RECONNECT_S, Decision, Outcome, decide_outcome
-from lawsker_db.safety.ended import SETTLED, EndedRun, read_ended
-from lawsker_db.safety.errands import RECOVER, drop_leftovers, find_leftovers, find_unfinished, remove_unfinished
+from lawsker_db.safety.ended import MARKED_UNASKED, SETTLED, EndedRun, errand_sessions, read_ended, read_living
+from lawsker_db.safety.errands import (
+    ERRAND,
+    RECOVER,
+    Away,
+    drop_away,
+    drop_leftovers,
+    find_away,
+    remove_unfinished,
+)
+from lawsker_db.safety.guard import JOURNALLED
+from lawsker_db.safety.leftovers import names_of
 from lawsker_db.safety.rescue_files import PARTIAL as RESCUE_PARTIAL
 from lawsker_db.safety.rescue_files import RESCUE
 from lawsker_db.safety.restore_account import by_hand
@@ -50,8 +61,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What `recover` found and did, in the order in which it did it. `left`: server processes that it could not end.
-    `elsewhere`: runs of other databases, whose outcome was not asked for. `shut`: damaged databases closed again."""
+    """What `recover` found and did, in the order in which it did it. `left`: server processes that it could not end,
+    `at_standby` those of them that wait for a synchronous standby. `elsewhere`: runs of other databases, whose outcome was
+    not asked for. `shut`: damaged databases closed again. `away`: copies of this database on other servers, which stay.
+
+    `read`: how many runs there are in `folder`; `alive`: those of this database that are still at work, and were left alone;
+    `absent`: runs that the database knows to have committed, and which have no folder there."""
 
     reopened: tuple[str, ...]
     shut: tuple[str, ...]
@@ -61,6 +76,12 @@ class Recovered:
     dropped: tuple[str, ...]
     removed: tuple[str, ...]
     elsewhere: int
+    away: tuple[Away, ...]
+    at_standby: tuple[int, ...]
+    folder: str
+    read: int
+    alive: tuple[str, ...]
+    absent: tuple[str, ...]
 
     @property
     def settled(self) -> bool:
@@ -68,53 +89,75 @@ class Recovered:
         return all(run.outcome in (Outcome.COMMITTED, Outcome.ROLLED_BACK) for run in self.runs)
 
 
-def recover(target: Target, runs: Path, *, reconnect_s: float = RECONNECT_S) -> Recovered:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known before anything is settled: by the folder of runs, and by the database's own history."""
+
+    ended: tuple[EndedRun, ...]
+    living: tuple[EndedRun, ...]
+    server: Server
+    replaced: tuple[Replaced, ...]
+    absent: tuple[str, ...]
+
+    def is_here(self, run: EndedRun) -> bool:
+        """Pure. Whether a run is of this database; of one whose journal cannot be read nobody knows, so it counts."""
+        of = (run.system_identifier, run.database_oid)
+        return not run.readable or of in names_of(self.server, self.replaced)
+
+
+def recover(
+    target: Target, runs: Path, *, proof_server: Target | None = None, reconnect_s: float = RECONNECT_S
+) -> Recovered:
     """Settle what ended runs of this database left, by their journals below `runs`.
 
     Lets connections into a database again whose gate a run closed; ends server processes that were a run's; drops the
-    scratch databases and removes the half files of every ended run below `runs`. Writes no row. Waits up to `reconnect_s`
-    for a COMMIT that is still under way. Raises `Refused` (and `Unreachable`) when the server does not let it, and
-    `OutcomeUnknown` when that keeps the outcome of a run in doubt.
+    scratch databases and removes the half files of every ended run below `runs`; with `proof_server` those scratch databases
+    too that stand there. Writes no row. Waits up to `reconnect_s` for a COMMIT that is still under way. Raises `Refused`
+    (and `Unreachable`) when the folder cannot be read or the server does not let it, and `OutcomeUnknown` when that keeps
+    the outcome of a run in doubt.
     """
-    ended = read_ended(runs)
+    ended, living = read_ended(runs), read_living(runs)
     with _told_truly(ended):
         reopened, shut = _set_gates(target, ended)
-        with target.connect() as conn:
-            server = identify(conn, sized=False)
-            replaced = read_replaced(conn, server)
-            conn.rollback()
-        here = tuple(run for run in ended if _is_here(run, server) or _replacement(run, replaced))
-        settled = tuple(_settle(target, run, replaced, reconnect_s) for run in here if not run.told)
-        gone, left = _end_sessions(target, here, settled)
+        known = _ask(target, runs, ended, living)
+        here = tuple(run for run in ended if known.is_here(run))
+        settled = tuple(_settle(target, run, known.replaced, reconnect_s) for run in here if not run.told)
+        gone, left, at_standby = _end_sessions(target, runs, replace(known, ended=here), settled)
         removed = [*remove_unfinished(runs), *_remove_partials(ended), *remove_temporary_files()]
+        dropped = drop_leftovers(target, runs)
+        away = find_away(runs, known.server, names_of(known.server, known.replaced))
+        dropped_away = drop_away(proof_server, away) if proof_server is not None else ()
         return Recovered(
             reopened=reopened,
             shut=shut,
             runs=settled,
             ended=gone,
             left=left,
-            dropped=drop_leftovers(target, runs),
+            dropped=(*dropped, *(one.database for one in dropped_away)),
             removed=tuple(str(path) for path in removed),
             elsewhere=sum(not run.told for run in ended if run not in here),
+            away=tuple(one for one in away if one not in dropped_away),
+            at_standby=at_standby,
+            folder=str(runs.absolute()),
+            read=len(ended) + len(living),
+            alive=tuple(run.run_id for run in living if known.is_here(run)),
+            absent=known.absent,
         )
 
 
-def unsettled_check(conn: Connection, runs: Path) -> Check:
-    """Whether an earlier run left something: an outcome that nobody told, scratch databases, half backups. Reads."""
-    server = identify(conn, sized=False)
-    untold = [
-        Phrase("run {run_id}", run_id=run.run_id) for run in read_ended(runs) if _is_here(run, server) and not run.told
-    ]
-    databases = [leftover.database for leftover in find_leftovers(conn, runs)]
-    found = joined((*untold, *databases, *(str(path) for path in find_unfinished(runs))))
-    return Check(
-        name=Phrase("left-overs of earlier runs"),
-        ok=not found,
-        expected=Phrase("every run told how it ended; no scratch database, no unfinished backup"),
-        found=found or Phrase("none"),
-        detail=RECOVER if found else "",
-        warning=True,
+def _ask(target: Target, runs: Path, ended: tuple[EndedRun, ...], living: tuple[EndedRun, ...]) -> Known:
+    """What the database knows of itself and its runs. Reads."""
+    with target.connect() as conn:
+        server = identify(conn, sized=False)
+        replaced = read_replaced(conn, server)
+        history = read_history(conn, server) if may_read_history(conn) else ()
+        conn.rollback()
+    absent = tuple(
+        past.run_id
+        for past in history
+        if past.here and past.via.startswith(JOURNALLED) and not os.path.lexists(runs / past.run_id)
     )
+    return Known(ended=ended, living=living, server=server, replaced=replaced, absent=absent)
 
 
 def require_settled(found: Recovered) -> None:
@@ -146,14 +189,6 @@ def _told_truly(ended: Iterable[EndedRun]) -> Iterator[None]:
             ) from failed
         failed.state = NO_ROW
         raise
-
-
-def _is_here(run: EndedRun, server: Server) -> bool:
-    """Pure. Whether a run is of this database; of one whose journal cannot be read nobody knows, so it counts."""
-    return not run.readable or (run.system_identifier, run.database_oid) == (
-        server.system_identifier,
-        server.database_oid,
-    )
 
 
 def _replacement(run: EndedRun, replaced: Iterable[Replaced]) -> Replaced | None:
@@ -219,11 +254,8 @@ def _settle(target: Target, run: EndedRun, replaced: Iterable[Replaced], reconne
 
 def _decide(target: Target, run: EndedRun, reconnect_s: float) -> Decision:
     """By the table when COMMIT was sent, or might have been; else by the journal, and the marker all the same."""
-    if not run.readable:
-        return Decision(
-            outcome=Outcome.UNKNOWN,
-            reason=Phrase("{file} was written by another version", file=str(run.folder / JOURNAL)),
-        )
+    if run.unread is not None:
+        return Decision(outcome=Outcome.UNKNOWN, reason=run.unread)
     if run.attempt is not None:
         return decide_outcome(target, run.attempt, reconnect_s=reconnect_s)
     oid, name = run.named or (0, "")
@@ -238,9 +270,7 @@ def _decide(target: Target, run: EndedRun, reconnect_s: float) -> Decision:
     if run.swap is not None and not marked:
         return Decision(outcome=Outcome.ROLLED_BACK, reason=NOT_SWAPPED)
     if marked:
-        return Decision(
-            outcome=Outcome.INCONSISTENT, reason=Phrase("its marker row is there, and its journal knows of no COMMIT")
-        )
+        return Decision(outcome=Outcome.INCONSISTENT, reason=MARKED_UNASKED)
     return Decision(outcome=Outcome.ROLLED_BACK, reason=NOT_ASKED)
 
 
@@ -283,20 +313,28 @@ def _decide_replaced(target: Target, run: EndedRun, instead: Replaced) -> Decisi
 
 
 def _end_sessions(
-    target: Target, here: Iterable[EndedRun], settled: tuple[Settled, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    target: Target, runs: Path, known: Known, settled: tuple[Settled, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """End server processes that were a run's and have not noticed: those of runs that never came to COMMIT, or whose
-    outcome was found out just now. Returns those that are gone, and those that are not."""
-    known = {run.run_id for run in settled if run.outcome in (Outcome.COMMITTED, Outcome.ROLLED_BACK)}
-    sessions = tuple(session for run in here if run.attempt is None or run.run_id in known for session in run.sessions)
-    if not sessions:
-        return (), ()
+    outcome was found out just now, and of backups; also those of programs and readers, which bear its mark. Returns those
+    that are gone, those that are not, and those of them that wait for a synchronous standby."""
+    decided = {run.run_id for run in settled if run.outcome in (Outcome.COMMITTED, Outcome.ROLLED_BACK)}
+    over = [run for run in known.ended if run.attempt is None or run.run_id in decided]
+    theirs, marks = errand_sessions(runs, ERRAND)
+    sessions = (*theirs, *(session for run in over for session in run.sessions))
+    alive = {mark for run in known.living for mark in run.marks}  # one process may make several runs
+    dead = {*marks, *(mark for run in over for mark in run.marks)} - alive
+    if not sessions and not dead:
+        return (), (), ()
     with target.connect(autocommit=True) as conn:
-        return end_sessions(conn, sessions)
+        gone, left = end_sessions(conn, (*sessions, *marked_sessions(conn, tuple(dead))))
+        waiting = text("SELECT pid FROM pg_stat_activity WHERE pid = ANY(:left) AND wait_event = 'SyncRep' ORDER BY 1")
+        return gone, left, tuple(conn.execute(waiting, {"left": list(left)}).scalars()) if left else ()
 
 
 def _remove_partials(ended: Iterable[EndedRun]) -> tuple[Path, ...]:
-    """Remove what was never finished: nobody reads it."""
+    """Remove what was never finished: nobody reads it. What this user may not change stays."""
+    ended = [run for run in ended if os.access(run.folder, os.R_OK | os.W_OK | os.X_OK)]
     halves = [run.folder / RESCUE_PARTIAL for run in ended]  # of an export that was killed
     folders = [path for path in halves if path.is_dir() and not path.is_symlink()]
     for path in folders:

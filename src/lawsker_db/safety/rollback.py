@@ -50,9 +50,9 @@ from lawsker_db.safety.confirmation import reading, require_confirmed, said_by
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import ROLLBACK, RunOptions
 from lawsker_db.safety.hanging import dependant_checks
+from lawsker_db.safety.leftovers import unsettled_check
 from lawsker_db.safety.pace import Errand, Pace, looking, timed
 from lawsker_db.safety.preflight import guarded_checks, refuse_unless
-from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.returned import check_returned, refusing_to_look
 from lawsker_db.safety.since import Since, made_by, refuse_adopted_baseline, written_since
 from lawsker_db.target import Target

@@ -18,7 +18,8 @@ from lawsker_db.postgres import locks
 from lawsker_db.postgres.session import find_schema, identify, pin_session
 from lawsker_db.record.history import PastRun, Replaced, may_read_history, read_history, read_replaced
 from lawsker_db.revisions import OTHER_CHAIN, Chain, current_revisions, load_chain, plan_upgrade
-from lawsker_db.safety.ended import EndedRun, read_ended
+from lawsker_db.safety.ended import EndedRun, left_closed, read_ended
+from lawsker_db.safety.errands import count_journals
 from lawsker_db.safety.leftovers import (
     RUNS,
     Kind,
@@ -80,7 +81,8 @@ class NewestBackup:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """Where a database stands: its revision, what is pending, and its runs, oldest first. `titles` are those of what is
-    pending; without `history_told` this role may not read the history, and there may be runs."""
+    pending; `runs_read`: how many runs have a journal in the folder; without `history_told` this role may not read the
+    history, and there may be runs."""
 
     server: Server
     current: tuple[str, ...]
@@ -92,6 +94,7 @@ class Standing:
     last: LastRun | None
     backup: NewestBackup | None
     leftovers: tuple[Leftover, ...]
+    runs_read: int
     at_work: tuple[str, ...]
     word: Word
     hint: str
@@ -116,7 +119,7 @@ def look(target: Target, config: Path | None = None, runs: Path = RUNS) -> Stand
             standing = _read(conn, chain, config, runs)
             conn.rollback()
     except Unreachable as failed:
-        if any(run.closed and not run.told for run in read_ended(runs)):
+        if left_closed(runs):
             failed.hint = recovering(runs)
         raise
     return standing
@@ -147,6 +150,7 @@ def _read(conn: Connection, chain: Chain, config: Path | None, runs: Path) -> St
         last=_last(history, runs_of(read_ended(runs), server, replaced)),
         backup=_newest(runs, server, replaced),
         leftovers=leftovers,
+        runs_read=count_journals(runs),
         at_work=at_work,
         word=word,
         hint=_next(word, config, runs, bare=bare),

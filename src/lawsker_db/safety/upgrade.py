@@ -55,10 +55,10 @@ from lawsker_db.safety.confirmation import (
 )
 from lawsker_db.safety.doubt import RECONNECT_S
 from lawsker_db.safety.guard import SAFE_UPGRADE, RunOptions
+from lawsker_db.safety.leftovers import unsettled_check
 from lawsker_db.safety.pace import Errand, Pace, looking, timed
 from lawsker_db.safety.preflight import hides_stamp, preflight, refuse_unless
 from lawsker_db.safety.proof import Copy, prove, restored_copy
-from lawsker_db.safety.recovery import unsettled_check
 from lawsker_db.safety.rehearsal import MAX_LOCK_S, rehearse
 from lawsker_db.safety.restore import RestoreOptions
 from lawsker_db.safety.rollback import RollbackOptions
