@@ -551,7 +551,7 @@ def test_columns_of_another_type_are_counted_and_named_whole(adopted_url: str, t
     words = ("user_roles.assigned_at (expected a time, found numeric(12,2))",)
     refuses(tmp_path, "safe-upgrade", "--yes", code=10, words=words, url=adopted_url)
     chinese = run(tmp_path, "safe-upgrade", "--yes", "--lang", "zh", url=adopted_url)
-    assert "user_roles.assigned_at（预期 时间类型，实际 numeric(12,2)）" in chinese.err
+    assert "user_roles.assigned_at（预期时间类型，实际 numeric(12,2)）" in chinese.err
     for column in ("users.username", "users.created_at", "users.updated_at", "roles.name", "cases.updated_at"):
         table, name = column.split(".")
         execute(adopted_url, f"ALTER TABLE {table} DROP COLUMN {name} CASCADE")

@@ -206,7 +206,7 @@ BROKEN = {
     "UPDATE profiles SET bio = bio": "public.profiles",
     "UPDATE users SET last_login = now()": "other content",
     "SELECT lo_unlink(1300001)": "pg_largeobject",
-    "REVOKE SELECT ON wallets FROM lawsker_report": "public.wallets: acl",
+    "REVOKE SELECT ON wallets FROM lawsker_report": "public.wallets: list of grants",
     "SET CONSTRAINTS ALL IMMEDIATE": "SET CONSTRAINTS",
 }
 
@@ -215,7 +215,7 @@ BROKEN = {
 BROKEN_SINCE = (
     (12, CLONED, "ALTER TABLE parted_rest DISABLE TRIGGER watched", "trigger public.parted_rest.watched: enabled is D"),
     (12, "", "ALTER SCHEMA audit RENAME TO x; CREATE SCHEMA audit", "these rows stand in x.users now"),
-    (14, HEARD, "ALTER SUBSCRIPTION heard SET (binary = true)", "subscription's options heard: subbinary is True"),
+    (14, HEARD, "ALTER SUBSCRIPTION heard SET (binary = true)", "subscription's options heard: subbinary is yes"),
     (
         18,
         "",

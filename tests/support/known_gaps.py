@@ -43,7 +43,7 @@ NOT_SEEN_ON_THE_COPY = (
     does(
         "the right of everybody to connect taken away",
         "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$",
-        "database (this one): acl",
+        "database (this one): list of grants",
     ),
 )
 
