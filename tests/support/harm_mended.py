@@ -205,7 +205,7 @@ PASSED_ONCE = (
     does(
         "a grant on a foreign data wrapper",
         "GRANT USAGE ON FOREIGN DATA WRAPPER w TO lawsker_report",
-        "object foreign-data wrapper w: acl",
+        "object foreign-data wrapper w: list of grants",
         setup=FAR,
     ),
     does(
@@ -307,12 +307,14 @@ PASSED_ONCE = (
         "GRANT ALL ON own TO PUBLIC",
         "objects of extension citext in pg_class: digest",
         setup="CREATE EXTENSION citext; CREATE TABLE own (a int); ALTER EXTENSION citext ADD TABLE own",
+        says_of_copy='relation "own" does not exist',
     ),
     does(
         "a trigger on a table of an extension",
         "CREATE TRIGGER t BEFORE INSERT ON own FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         "objects of extension citext in pg_trigger: present",
         setup="CREATE EXTENSION citext; CREATE TABLE own (a int); ALTER EXTENSION citext ADD TABLE own",
+        says_of_copy='relation "own" does not exist',
     ),
     does("a comment on a role", "COMMENT ON ROLE lawsker_report IS 'x'", "role lawsker_report: comment"),
     does(
@@ -383,7 +385,7 @@ PASSED_ONCE = (
     does(
         "a right on a tablespace",
         "GRANT CREATE ON TABLESPACE pg_default TO lawsker_report",
-        "tablespace pg_default: acl",
+        "tablespace pg_default: list of grants",
     ),
     does(
         "a tablespace's option",
@@ -454,6 +456,7 @@ PASSED_ONCE = (
         "UPDATE pg_trigger SET tgenabled = 'D' WHERE tgisinternal AND tgrelid = 'users'::regclass AND"
         " tgconstraint = (SELECT oid FROM pg_constraint WHERE conname = 'profiles_user_id_fkey')",
         "constraint public.profiles.profiles_user_id_fkey: trigger_states",
+        says_of_copy="The restored backup is not equal to what was dumped",
         setup="UPDATE pg_trigger SET tgenabled = 'D' WHERE oid = (SELECT min(oid) FROM pg_trigger WHERE"
         " tgisinternal AND tgrelid = 'users'::regclass AND tgconstraint = (SELECT oid FROM pg_constraint WHERE"
         " conname = 'profiles_user_id_fkey'))",
@@ -464,6 +467,7 @@ PASSED_ONCE = (
         " WHERE tgisinternal AND tgrelid = 'users'::regclass AND tgconstraint = (SELECT oid FROM pg_constraint"
         " WHERE conname = 'profiles_user_id_fkey'))); END $$",
         "constraint public.profiles.profiles_user_id_fkey: trigger_states",
+        says_of_copy="The restored backup is not equal to what was dumped",
         setup="DO $$ BEGIN EXECUTE format('ALTER TABLE users DISABLE TRIGGER %I', (SELECT min(tgname) FROM"
         " pg_trigger WHERE tgisinternal AND tgrelid = 'users'::regclass AND tgconstraint = (SELECT oid FROM"
         " pg_constraint WHERE conname = 'profiles_user_id_fkey'))); END $$",
@@ -498,11 +502,15 @@ PASSED_ONCE = (
     does(
         "a grant on our record",
         "GRANT ALL ON lawsker_db.migration_run TO PUBLIC",
-        "table lawsker_db.migration_run: acl",
+        "table lawsker_db.migration_run: list of grants",
     ),
     does("a table in our schema", "CREATE TABLE lawsker_db.evil ()", "table lawsker_db.evil: present"),
-    does("a grant on our schema", "GRANT CREATE ON SCHEMA lawsker_db TO PUBLIC", "schema lawsker_db: acl"),
-    does("a grant on alembic's table", "GRANT ALL ON alembic_version TO PUBLIC", "table public.alembic_version: acl"),
+    does("a grant on our schema", "GRANT CREATE ON SCHEMA lawsker_db TO PUBLIC", "schema lawsker_db: list of grants"),
+    does(
+        "a grant on alembic's table",
+        "GRANT ALL ON alembic_version TO PUBLIC",
+        "table public.alembic_version: list of grants",
+    ),
     does(
         "a comment on alembic's table",
         "COMMENT ON TABLE alembic_version IS 'x'",

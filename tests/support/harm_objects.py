@@ -220,7 +220,7 @@ SERVER = (
 TAMPERED = (
     does("an index called invalid",
          "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_users_email'::regclass",
-         "ix_users_email is not valid"),
+         "public.ix_users_email: valid"),
     does("an index called not ready",
          "UPDATE pg_index SET indisready = false WHERE indexrelid = 'ix_users_email'::regclass",
          "public.ix_users_email: ready"),
@@ -229,7 +229,7 @@ TAMPERED = (
          "public.ix_users_email: definition"),
     does("a constraint called not validated",
          "UPDATE pg_constraint SET convalidated = false WHERE conname = 'users_tenant_id_fkey'",
-         "users_tenant_id_fkey is not valid"),
+         "public.users.users_tenant_id_fkey: validated"),
     does("a constraint's action in the catalog",
          "UPDATE pg_constraint SET confdeltype = 'c' WHERE conname = 'users_tenant_id_fkey'",
          "public.users.users_tenant_id_fkey: definition"),

@@ -155,7 +155,7 @@ SUBTLE_SHAPE = (
          " (char_length(username) > 0)", "public.users.ck_named: definition", setup=NAMED_CHECK),
     does("a check not validated anew",
          "ALTER TABLE users DROP CONSTRAINT ck_named; ALTER TABLE users ADD CONSTRAINT ck_named CHECK"
-         " (char_length(username) > 1) NOT VALID", "ck_named is not valid", setup=NAMED_CHECK),
+         " (char_length(username) > 1) NOT VALID", "public.users.ck_named: validated", setup=NAMED_CHECK),
     does("a check that children no longer inherit",
          "ALTER TABLE users DROP CONSTRAINT ck_named; ALTER TABLE users ADD CONSTRAINT ck_named CHECK"
          " (char_length(username) > 1) NO INHERIT", "public.users.ck_named: definition", setup=NAMED_CHECK),
@@ -219,8 +219,8 @@ SUBTLE_SHAPE = (
          "public.users.n: identity", setup="ALTER TABLE users ADD n int GENERATED ALWAYS AS IDENTITY"),
     does("a generated column that is one no more", "ALTER TABLE users ALTER g DROP EXPRESSION",
          "public.users.g: default", setup="ALTER TABLE users ADD g text GENERATED ALWAYS AS (lower(username)) STORED"),
-    does("a child more", "ALTER TABLE kid INHERIT users", "public.kid", at="    extend_users(email_verified)\n",
-         setup="CREATE TABLE kid (LIKE users INCLUDING ALL)"),
+    does("a child more", "ALTER TABLE kid INHERIT users", "public.kid",
+         at="    extend_users(email_verified, in_place=in_place)\n", setup="CREATE TABLE kid (LIKE users INCLUDING ALL)"),
     does("a child less", "ALTER TABLE archived_alert_events NO INHERIT alert_events",
          "public.archived_alert_events.id: local"),
     does("another replica identity", "ALTER TABLE users REPLICA IDENTITY FULL", "public.users: replica_identity"),

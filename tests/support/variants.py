@@ -12,7 +12,7 @@ from lawsker_db.errors import GateRefused, LawskerError
 
 ROOT = Path(__file__).parents[2]
 REVISION = "013_business_optimization.py"
-BEFORE_LOCK = "    lock_old_tables()\n\n    gather_wanted()\n"
+BEFORE_LOCK = '    lock_old_tables(rewrites=() if in_place else ("users",))\n\n    gather_wanted()\n'
 END = '    ops.check_group(contract, "users")\n\n\ndef downgrade'
 RAW = "raw = op.get_bind().connection.driver_connection; "
 
@@ -41,7 +41,7 @@ class Variant:
     moves: str = ""  # a sequence that does not roll back
     raises: type[LawskerError] = GateRefused
     says: str = ""
-    says_of_copy: str = ""  # where the copy lacks what is harmed: it reaches no other server
+    says_of_copy: str = ""  # where the copy lacks what is harmed, or cannot be made at all
     remarks: bool = False  # a harmless one after which the schema reads otherwise: comments
 
 
