@@ -118,7 +118,7 @@ def _require_held(conn: Connection) -> None:
 
 
 def _require_alone(conn: Connection) -> None:
-    """Plain Alembic takes no RUN lock. Looked for as long as a lock is polled."""
+    """A program that hands its connection to Alembic takes no RUN lock. Looked for as long as a lock is polled."""
     deadline = time.monotonic() + GRACE_S
     while holders(conn, MIGRATION):
         if time.monotonic() >= deadline:

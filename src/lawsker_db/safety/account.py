@@ -148,8 +148,8 @@ def open_account(
 def opened(account: Account, tell: OnEvent) -> Iterator[RunLock]:
     """The RUN lock for the block, after the journal says of which database this run is; then, who holds the lock.
 
-    From that `recover` knows what was a run's own when the run is no more. Raises `Busy` also where plain Alembic migrates:
-    the lock that keeps it out is taken hours later, behind backup, proof and rehearsal.
+    From that `recover` knows what was a run's own when the run is no more. Raises `Busy` also where a program migrates on a
+    connection of its own: the lock that keeps it out is taken hours later, behind backup, proof and rehearsal.
     """
     facts = {**asdict(account.server), "process": os.getpid()}
     tell(Event(phase=Phase.PLAN, name="opened", text="", facts=facts))
