@@ -28,6 +28,7 @@ from lawsker_db.cli.options import (
 from lawsker_db.phrases import Phrase, joined
 
 if TYPE_CHECKING:
+    from lawsker_db.evidence import BackupReceipt
     from lawsker_db.safety.shelf import Kept
 
 backup_app = typer.Typer(
@@ -64,7 +65,6 @@ def create(
     """
     from lawsker_db.cli.notices import notified
     from lawsker_db.cli.progress import progress
-    from lawsker_db.cli.render import tell
     from lawsker_db.errors import UsageError
     from lawsker_db.safety.archive import Form as ArchiveForm
     from lawsker_db.safety.backup import BackupOptions, after_words
@@ -94,6 +94,13 @@ def create(
     if as_json:
         _print(asdict(receipt))
         return
+    _tell_taken(receipt)
+
+
+def _tell_taken(receipt: BackupReceipt) -> None:
+    """Where the backup is, whether it is proven, and what to type next."""
+    from lawsker_db.cli.render import tell
+
     size = Phrase(
         "{size:.1f} MB, {client}, {took_s:.1f} s",
         size=receipt.bytes / 1e6,

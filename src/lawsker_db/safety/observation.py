@@ -178,12 +178,8 @@ class Observation:
 
     def _rewritten_by_others(self, now: Mapping[int, Relation], written: frozenset[int]) -> frozenset[int]:
         """The relations of the same name that have another file now, by no lock and no transaction of ours."""
-        changed = [
-            oid
-            for oid, relation in self._relations.items()
-            if oid not in written and oid in now and now[oid].name == relation.name
-            and now[oid].filenode != relation.filenode
-        ]  # fmt: skip
+        kept = [(old, now[oid]) for oid, old in self._relations.items() if oid not in written and oid in now]
+        changed = [old.oid for old, new in kept if old.name == new.name and old.filenode != new.filenode]
         return rewritten_by_others(self._conn, changed) if changed else frozenset()
 
     def _read_beside(self, tables: list[str]) -> dict[str, Fingerprint]:
