@@ -35,9 +35,14 @@ def test_verify_finds_every_damage_under_its_code(damage: Any, server: Any, used
             for statement in damage.statements:
                 connection.execute(statement.encode())
         checks = {check.code: check for check in verify(parse_target(server.url(name)))}
-        assert checks[damage.code].ok is not True
-        # Without a record what no older contract promised is not compared: S22 says so, and never that it passed.
-        assert damage.code == "S22" or "NOT RUN" not in checks[damage.code].found
+        check = checks[damage.code]
+        assert check.ok is not True
+        # Without a backup what no older contract promised is not compared: S22 says just that, and never that it passed.
+        # (Beside one it finds each of these: test_verified_structure.py.)
+        unseen = damage.code == "S22" and check.found.startswith(
+            "NOT RUN: only what revision 012 promises was compared"
+        )
+        assert unseen or "NOT RUN" not in check.found
     finally:
         server.run(f"DROP DATABASE {name} WITH (FORCE)")
 
